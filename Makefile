@@ -1,0 +1,80 @@
+# make | make test | make rehearse [SCENARIO=...] | make bench | make install PREFIX=... | make lint | make clean
+#
+# BUILD is the folder for everything made; CC may be gcc or clang; SANITIZE=address,undefined or thread builds with sanitizers.
+
+BUILD    ?= build
+PREFIX   ?= /usr/local
+CC       ?= cc
+SCENARIO ?= scenarios/user_status.lua
+ARGS     ?=
+VERSION  := 0.1.0
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+OPTIMIZE ?= -O2
+SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+PKGS     := libpq lua5.4 jansson zlib
+CPPFLAGS += -Iharness -isystem /usr/include/postgresql -DPGR_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS   += -std=c17 -g $(OPTIMIZE) $(WARNINGS) $(SAN_FLAGS) -pthread
+LDLIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -pthread
+LDFLAGS  += $(SAN_FLAGS)
+
+SOURCES  := $(filter-out harness/cli/%,$(wildcard harness/*/*.c))
+CLI      := $(wildcard harness/cli/*.c)
+OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
+CLI_OBJ  := $(CLI:%.c=$(BUILD)/%.o)
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
+
+.DEFAULT_GOAL := all
+.SECONDARY:
+.PHONY: all test test-unit test-e2e bench lint format install clean deps rehearse
+
+all: deps
+	@$(MAKE) --no-print-directory $(BUILD)/pgrehearse
+
+# Installs what is missing from Debian's packages; a second's look when nothing is.
+deps:
+	@scripts/install-deps --quiet
+
+$(BUILD)/pgrehearse: $(OBJECTS) $(CLI_OBJ)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/libharness.a: $(OBJECTS)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libharness.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libharness.a -lcmocka $(LDLIBS)
+
+unit-binaries: $(UNIT_BIN)
+
+# Lints, unit tests under ASan and UBSan, then real servers.
+test: deps
+	@scripts/run-tests
+
+lint:
+	@scripts/lint
+
+format:
+	clang-format -i $(wildcard harness/*/*.[ch] tests/*/*.[ch])
+
+rehearse: all
+	@$(BUILD)/pgrehearse run $(SCENARIO) $(ARGS)
+
+bench: all
+	@scripts/bench
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/pgrehearse
+	install -m 755 $(BUILD)/pgrehearse $(DESTDIR)$(PREFIX)/bin/pgrehearse
+	cp -R scenarios workloads reports $(DESTDIR)$(PREFIX)/share/pgrehearse/
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(OBJECTS:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d)

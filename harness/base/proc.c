@@ -1,0 +1,151 @@
+/* Subprocesses: run a program to its end, collect what it says, never leave it behind. */
+#define _GNU_SOURCE
+#include "base/proc.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* After fork, before exec. What fails here reaches the parent as an errno through the status pipe. */
+static void become_child(const struct proc_spec *spec, int out_fd, int status_fd)
+{
+	int null_fd = open("/dev/null", O_RDONLY);
+	if (null_fd >= 0)
+		dup2(null_fd, STDIN_FILENO);
+	dup2(out_fd, STDOUT_FILENO);
+	dup2(out_fd, STDERR_FILENO);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGPIPE, SIG_DFL);
+	if (spec->own_session)
+		setsid();
+	bool ok = true;
+	if (spec->uid != 0 && geteuid() == 0)
+		ok = setgroups(0, NULL) == 0 && setgid(spec->gid) == 0 && setuid(spec->uid) == 0;
+	if (ok && spec->dir != NULL)
+		ok = chdir(spec->dir) == 0;
+	for (const char *const *e = spec->env; ok && e != NULL && *e != NULL; e++)
+		ok = putenv((char *)(uintptr_t)*e) == 0;
+	if (ok)
+		execvp(spec->argv[0], (char *const *)(uintptr_t)spec->argv);
+	int reason = errno;
+	ssize_t n = write(status_fd, &reason, sizeof reason);
+	_exit(n > 0 ? 127 : 126);
+}
+
+/* Reads until the child closes its end, it exits, or the deadline passes. A daemon that the child leaves behind may keep
+ * the pipe open for ever (pg_ctl start does), so the child's own end is watched too. */
+static void collect(pid_t pid, int fd, struct buf *output, int64_t deadline_ns, struct proc_result *result)
+{
+	bool open_fd = fd >= 0;
+	int status = 0;
+	for (;;) {
+		pid_t done = waitpid(pid, &status, WNOHANG);
+		if (open_fd) {
+			struct pollfd p = {.fd = fd, .events = POLLIN};
+			while (poll(&p, 1, done == pid ? 0 : 20) > 0) {
+				char chunk[4096];
+				ssize_t n = read(fd, chunk, sizeof chunk);
+				if (n <= 0) {
+					open_fd = false;
+					break;
+				}
+				if (output != NULL)
+					buf_add(output, chunk, (size_t)n);
+			}
+		} else if (done != pid) {
+			poll(NULL, 0, 5);
+		}
+		if (done == pid)
+			break;
+		if (deadline_ns != 0 && clock_now_ns() > deadline_ns && !result->timed_out) {
+			result->timed_out = true;
+			kill(pid, SIGKILL);
+		}
+	}
+	result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+enum status proc_run(const struct proc_spec *spec, struct buf *output, struct proc_result *result, struct error *err)
+{
+	*result = (struct proc_result){0};
+	int out_pipe[2] = {-1, -1};
+	int status_pipe[2];
+	if (pipe2(status_pipe, O_CLOEXEC) != 0)
+		return error_errno(err, ST_FAILED, "cannot start %s", spec->argv[0]);
+	int out_fd = spec->output_path != NULL ? open(spec->output_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1;
+	if (spec->output_path != NULL ? out_fd < 0 : pipe2(out_pipe, O_CLOEXEC) != 0) {
+		enum status st = error_errno(err, ST_FAILED, "cannot start %s", spec->argv[0]);
+		close(status_pipe[0]);
+		close(status_pipe[1]);
+		return st;
+	}
+	if (out_fd < 0)
+		out_fd = out_pipe[1];
+	pid_t pid = fork();
+	if (pid == 0)
+		become_child(spec, out_fd, status_pipe[1]);
+	int fork_errno = errno;
+	close(out_fd);
+	close(status_pipe[1]);
+	int reason = 0;
+	if (pid > 0 && read(status_pipe[0], &reason, sizeof reason) != (ssize_t)sizeof reason)
+		reason = 0;
+	close(status_pipe[0]);
+	if (pid < 0)
+		reason = fork_errno;
+	else
+		collect(pid, out_pipe[0], output, spec->timeout_ns ? clock_now_ns() + spec->timeout_ns : 0, result);
+	if (out_pipe[0] >= 0)
+		close(out_pipe[0]);
+	if (reason != 0) {
+		errno = reason;
+		return error_errno(err, ST_FAILED, "cannot start %s", spec->argv[0]);
+	}
+	return ST_OK;
+}
+
+/* The last lines of text, at most 600 bytes: that is where programs put their error. */
+static const char *last_lines(const char *text, size_t len)
+{
+	const char *from = text;
+	if (len > 600) {
+		from = text + len - 600;
+		const char *line = strchr(from, '\n');
+		if (line != NULL && line[1] != '\0')
+			from = line + 1;
+	}
+	return from;
+}
+
+enum status proc_check(const struct proc_spec *spec, struct buf *output, struct error *err)
+{
+	struct buf own;
+	buf_init(&own, 65536);
+	struct buf *out = output != NULL ? output : &own;
+	struct proc_result result;
+	enum status st = proc_run(spec, out, &result, err);
+	if (st == ST_OK && (result.exit_code != 0 || result.timed_out)) {
+		size_t len = out->len;
+		while (len > 0 && out->data[len - 1] == '\n')
+			out->data[--len] = '\0';
+		st = error_set(err, ST_FAILED, "%s %s: %s", spec->argv[0],
+			result.timed_out ? "took too long and was killed" : "failed", last_lines(out->data, len));
+		if (spec->output_path != NULL)
+			error_hint(err, "its output is in %s", spec->output_path);
+	}
+	buf_free(&own);
+	return st;
+}

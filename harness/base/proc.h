@@ -1,0 +1,35 @@
+/* Subprocesses: run a program to its end, collect what it says, never leave it behind. No shell in between. */
+#ifndef PGR_BASE_PROC_H
+#define PGR_BASE_PROC_H
+
+#include "base/buf.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct proc_spec {
+	const char *const *argv;  /* NULL-terminated; argv[0] is looked up in PATH */
+	const char *const *env;   /* "NAME=value" to add, NULL-terminated, or NULL */
+	const char *dir;          /* working folder, or NULL */
+	const char *output_path;  /* both streams are appended to this file instead of `output`, or NULL */
+	uid_t uid;                /* with gid: run as this user when we are root; 0 = as we are */
+	gid_t gid;
+	int64_t timeout_ns;       /* killed after this long; 0 = no limit */
+	bool own_session;         /* setsid: Ctrl-C at our terminal does not reach it */
+};
+
+struct proc_result {
+	int exit_code;      /* or 128 + signal */
+	bool timed_out;
+};
+
+/* Runs it to its end. output (may be NULL) takes stdout and stderr together, up to its maximum; the rest is read and dropped.
+ * ST_OK means it ran; look at exit_code. ST_FAILED: it could not be started. */
+enum status proc_run(const struct proc_spec *spec, struct buf *output, struct proc_result *result, struct error *err) MUST_CHECK;
+
+/* The same, and a non-zero exit or a timeout is an error that quotes the last lines of the output. */
+enum status proc_check(const struct proc_spec *spec, struct buf *output, struct error *err) MUST_CHECK;
+
+#endif
