@@ -59,7 +59,7 @@ void session_free(struct session *s);
 void session_connect(struct session *s, int64_t timeout_ns, session_done_fn *done, void *arg);
 
 /* Executes st with text parameters (NULL = SQL NULL), prepared on this connection first where needed. After SQLSTATE
- * 0A000 ("cached plan must not change result type") the next call prepares it afresh. */
+ * 0A000 ("cached plan must not change result type") the next call prepares it afresh. values must stay valid until done. */
 void session_execute(struct session *s, const struct session_statement *st, const char *const *values, session_done_fn *done, void *arg);
 
 /* Simple protocol; several statements separated by ; are allowed, the first error ends them. */

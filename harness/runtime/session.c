@@ -1,0 +1,508 @@
+/* One connection to PostgreSQL on an event loop. libpq's rules for never blocking: PQconnectPoll, PQflush until it returns
+ * 0, PQgetResult only when PQisBusy is 0 (also for the trailing NULL). */
+#define _GNU_SOURCE
+#include "runtime/session.h"
+
+#include "base/clock.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+struct session {
+	struct loop *loop;
+	char *dsn;
+	char *application_name;
+	struct session_hooks hooks;
+	void *user;
+
+	PGconn *conn;
+	struct loop_io io;
+	enum session_state state;
+
+	/* The operation under way. */
+	session_done_fn *done;
+	void *arg;
+	struct session_outcome out;
+	bool failed;                               /* an error result has been seen; later results do not replace it */
+	const struct session_statement *statement; /* to execute once its Parse is answered, or being executed */
+	const char *const *values;
+	bool preparing;
+	struct loop_timer timer;                   /* connect timeout, or the end of an operation that failed at its start */
+
+	/* Under which generation each statement is prepared on this connection; 0 = not. A statement that failed with 0A000 is
+	 * prepared afresh under a new name: the old name lives on in the server until the connection ends. */
+	uint16_t prepared[SESSION_STATEMENTS_MAX];
+	uint16_t generation;
+};
+
+static void on_ready(struct loop_io *io, uint32_t ready);
+static void on_timer(struct loop_timer *t);
+
+static void receive_notice(void *arg, const PGresult *notice)
+{
+	struct session *s = arg;
+	if (s->hooks.notice != NULL)
+		s->hooks.notice(s, notice, s->hooks.arg);
+}
+
+struct session *session_create(struct loop *loop, const char *dsn, const char *application_name, const struct session_hooks *hooks)
+{
+	struct session *s = calloc(1, sizeof *s);
+	if (s == NULL)
+		abort();
+	s->loop = loop;
+	s->dsn = strdup(dsn);
+	s->application_name = strdup(application_name);
+	if (hooks != NULL)
+		s->hooks = *hooks;
+	s->io.fd = -1;
+	s->io.fn = on_ready;
+	s->timer.fn = on_timer;
+	return s;
+}
+
+static void drop_result(struct session *s)
+{
+	PQclear(s->out.result);
+	s->out.result = NULL;
+}
+
+static void disconnect(struct session *s)
+{
+	loop_io_remove(s->loop, &s->io);
+	if (s->conn != NULL)
+		PQfinish(s->conn);
+	s->conn = NULL;
+	s->io.fd = -1;
+	s->state = SESSION_CLOSED;
+}
+
+void session_free(struct session *s)
+{
+	if (s == NULL)
+		return;
+	loop_timer_cancel(s->loop, &s->timer);
+	drop_result(s);
+	disconnect(s);
+	free(s->dsn);
+	free(s->application_name);
+	free(s);
+}
+
+static void set_failure(struct session *s, const char *sqlstate, const char *message)
+{
+	if (s->failed)
+		return;
+	s->failed = true;
+	s->out.ok = false;
+	snprintf(s->out.sqlstate, sizeof s->out.sqlstate, "%s", sqlstate);
+	snprintf(s->out.message, sizeof s->out.message, "%s", message != NULL && message[0] ? message : "no reason was given");
+	size_t n = strlen(s->out.message);
+	while (n > 0 && s->out.message[n - 1] == '\n')
+		s->out.message[--n] = '\0';
+}
+
+static void begin(struct session *s, session_done_fn *done, void *arg)
+{
+	drop_result(s);
+	s->done = done;
+	s->arg = arg;
+	s->failed = false;
+	s->preparing = false;
+	s->statement = NULL;
+	s->out.ok = true;
+	memcpy(s->out.sqlstate, "00000", 6);
+	s->out.message[0] = '\0';
+	s->out.rows = 0;
+	s->out.sent_ns = clock_now_ns();
+}
+
+/* Calls done as the very last thing: it may start the next operation or free the session. */
+static void finish(struct session *s)
+{
+	s->out.done_ns = clock_now_ns();
+	loop_timer_cancel(s->loop, &s->timer);
+	session_done_fn *done = s->done;
+	s->done = NULL;
+	if (done != NULL)
+		done(s, s->arg);
+}
+
+/* An operation that cannot even start ends in the next pass, so that its caller never sees done called from inside. */
+static void finish_later(struct session *s)
+{
+	loop_timer_set(s->loop, &s->timer, 0);
+}
+
+static void watch(struct session *s, uint32_t events)
+{
+	int fd = PQsocket(s->conn);
+	if (s->io.watched && s->io.fd == fd) {
+		loop_io_change(s->loop, &s->io, events);
+		return;
+	}
+	loop_io_remove(s->loop, &s->io);
+	s->io.fd = fd;
+	s->io.events = events;
+	struct error err;
+	if (loop_io_add(s->loop, &s->io, &err) != ST_OK)
+		set_failure(s, "08001", err.what);
+}
+
+/* ---- connecting ---- */
+
+static void connect_failed(struct session *s, const char *message)
+{
+	/* libpq 15 does not hand out the SQLSTATE of a refused connection; the server's messages are told apart by their text
+	 * (English, since lc_messages is the server's own and C in sandboxes). */
+	static const struct {
+		const char *text;
+		const char *sqlstate;
+	} KNOWN[] = {
+		{"too many", "53300"}, {"remaining connection slots", "53300"}, {"starting up", "57P03"}, {"shutting down", "57P03"},
+		{"recovery mode", "57P03"}, {"not yet accepting", "57P03"}, {"authentication failed", "28P01"},
+		{"pg_hba.conf", "28000"}, {"does not exist", "3D000"},
+	};
+	const char *sqlstate = "08001";
+	for (size_t i = 0; i < sizeof KNOWN / sizeof KNOWN[0]; i++) {
+		if (strstr(message, KNOWN[i].text) != NULL && strstr(message, "Is the server running") == NULL) {
+			sqlstate = KNOWN[i].sqlstate;
+			break;
+		}
+	}
+	set_failure(s, sqlstate, message);
+	disconnect(s);
+	finish(s);
+}
+
+static void poll_connection(struct session *s)
+{
+	switch (PQconnectPoll(s->conn)) {
+	case PGRES_POLLING_READING:
+		watch(s, EPOLLIN);
+		break;
+	case PGRES_POLLING_WRITING:
+		watch(s, EPOLLOUT);
+		break;
+	case PGRES_POLLING_OK:
+		PQsetnonblocking(s->conn, 1);
+		watch(s, EPOLLIN);
+		s->state = SESSION_IDLE;
+		memset(s->prepared, 0, sizeof s->prepared);
+		s->generation = 1;
+		finish(s);
+		return;
+	default: {
+		char message[512];
+		snprintf(message, sizeof message, "%s", PQerrorMessage(s->conn));
+		connect_failed(s, message);
+		return;
+	}
+	}
+	if (s->failed) {
+		disconnect(s);
+		finish(s);
+	}
+}
+
+void session_connect(struct session *s, int64_t timeout_ns, session_done_fn *done, void *arg)
+{
+	begin(s, done, arg);
+	const char *const keys[] = {"dbname", "application_name", "client_encoding", NULL};
+	const char *const values[] = {s->dsn, s->application_name, "UTF8", NULL};
+	s->conn = PQconnectStartParams(keys, values, 1);
+	s->state = SESSION_CONNECTING;
+	if (s->conn == NULL || PQstatus(s->conn) == CONNECTION_BAD) {
+		set_failure(s, "08001", s->conn != NULL ? PQerrorMessage(s->conn) : "out of memory");
+		disconnect(s);
+		finish_later(s);
+		return;
+	}
+	PQsetNoticeReceiver(s->conn, receive_notice, s);
+	watch(s, EPOLLOUT);
+	if (s->failed) {
+		disconnect(s);
+		finish_later(s);
+	} else if (timeout_ns > 0) {
+		loop_timer_set(s->loop, &s->timer, clock_now_ns() + timeout_ns);
+	}
+}
+
+static void on_timer(struct loop_timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+	if (s->state == SESSION_CONNECTING) {
+		set_failure(s, "08001", "connecting took too long");
+		disconnect(s);
+	}
+	finish(s);
+}
+
+/* ---- statements ---- */
+
+static void lost(struct session *s, const char *message)
+{
+	bool busy = s->state == SESSION_BUSY;
+	if (busy)
+		set_failure(s, "08006", message);
+	disconnect(s);
+	if (busy)
+		finish(s);
+	else if (s->hooks.lost != NULL)
+		s->hooks.lost(s, s->hooks.arg);
+}
+
+/* Hands what libpq has buffered to the kernel; the rest goes when the socket is writable again. */
+static void flush(struct session *s)
+{
+	int left = PQflush(s->conn);
+	if (left >= 0)
+		loop_io_change(s->loop, &s->io, left > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	/* left < 0: the connection is broken; the socket turns readable and on_ready reads the reason. */
+}
+
+static void sent(struct session *s, int ok)
+{
+	if (ok) {
+		s->state = SESSION_BUSY;
+		flush(s);
+		return;
+	}
+	set_failure(s, "08006", PQerrorMessage(s->conn));
+	if (PQstatus(s->conn) == CONNECTION_BAD)
+		disconnect(s);
+	finish_later(s);
+}
+
+static bool can_start(struct session *s)
+{
+	if (s->state == SESSION_IDLE)
+		return true;
+	set_failure(s, "08003", "there is no connection");
+	finish_later(s);
+	return false;
+}
+
+static void statement_name(const struct session *s, const struct session_statement *st, char out[24])
+{
+	snprintf(out, 24, "p%u_%u", st->index, s->prepared[st->index]);
+}
+
+static void send_execute(struct session *s)
+{
+	char name[24];
+	statement_name(s, s->statement, name);
+	sent(s, PQsendQueryPrepared(s->conn, name, s->statement->params, s->values, NULL, NULL, 0));
+}
+
+void session_execute(struct session *s, const struct session_statement *st, const char *const *values, session_done_fn *done, void *arg)
+{
+	begin(s, done, arg);
+	if (!can_start(s))
+		return;
+	s->statement = st;
+	s->values = values;
+	if (s->prepared[st->index] != 0) {
+		send_execute(s);
+		return;
+	}
+	s->preparing = true;
+	s->prepared[st->index] = s->generation;
+	char name[24];
+	statement_name(s, st, name);
+	sent(s, PQsendPrepare(s->conn, name, st->sql, st->types != NULL ? st->params : 0, st->types));
+}
+
+void session_query(struct session *s, const char *sql, session_done_fn *done, void *arg)
+{
+	begin(s, done, arg);
+	if (can_start(s))
+		sent(s, PQsendQuery(s->conn, sql));
+}
+
+void session_query_params(struct session *s, const char *sql, int n, const char *const *values, session_done_fn *done, void *arg)
+{
+	begin(s, done, arg);
+	if (can_start(s))
+		sent(s, PQsendQueryParams(s->conn, sql, n, NULL, values, NULL, NULL, 0));
+}
+
+static void take_result(struct session *s, PGresult *result)
+{
+	switch (PQresultStatus(result)) {
+	case PGRES_BAD_RESPONSE:
+	case PGRES_FATAL_ERROR: {
+		if (s->failed) {
+			PQclear(result);
+			return;
+		}
+		const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+		const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+		set_failure(s, sqlstate != NULL ? sqlstate : "08006", message != NULL ? message : PQresultErrorMessage(result));
+		break;
+	}
+	case PGRES_COPY_IN:
+		PQputCopyEnd(s->conn, "COPY is not possible in a session of a rehearsal");
+		PQclear(result);
+		return;
+	case PGRES_TUPLES_OK:
+		s->out.rows = PQntuples(result);
+		break;
+	default: {
+		const char *count = PQcmdTuples(result);
+		s->out.rows = count[0] != '\0' ? strtoll(count, NULL, 10) : 0;
+		break;
+	}
+	}
+	drop_result(s);
+	s->out.result = result;
+}
+
+/* All results are in. A Parse that went well is followed by its Execute; everything else is the end. */
+static void operation_done(struct session *s)
+{
+	s->state = SESSION_IDLE;
+	const struct session_statement *st = s->statement;
+	if (s->preparing && !s->failed) {
+		s->preparing = false;
+		send_execute(s);
+		return;
+	}
+	if (st != NULL && s->failed && (s->preparing || memcmp(s->out.sqlstate, "0A000", 6) == 0 || memcmp(s->out.sqlstate, "26000", 6) == 0)) {
+		s->prepared[st->index] = 0;
+		s->generation++;
+	}
+	finish(s);
+}
+
+/* COPY OUT would have to be drained without blocking; nothing of ours asks for it, so the connection is dropped instead. */
+static bool is_copy_out(const PGresult *result)
+{
+	ExecStatusType status = PQresultStatus(result);
+	return status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
+static void read_results(struct session *s)
+{
+	while (!PQisBusy(s->conn)) {
+		PGresult *result = PQgetResult(s->conn);
+		if (result == NULL) {
+			if (PQstatus(s->conn) == CONNECTION_BAD)
+				lost(s, PQerrorMessage(s->conn));
+			else
+				operation_done(s);
+			return;
+		}
+		if (is_copy_out(result)) {
+			PQclear(result);
+			lost(s, "COPY TO is not possible in a session of a rehearsal");
+			return;
+		}
+		take_result(s, result);
+	}
+}
+
+static void on_ready(struct loop_io *io, uint32_t ready)
+{
+	struct session *s = container_of(io, struct session, io);
+	if (s->state == SESSION_CONNECTING) {
+		poll_connection(s);
+		return;
+	}
+	if (ready & EPOLLOUT)
+		flush(s);
+	if (!(ready & ~(uint32_t)EPOLLOUT))
+		return;
+	if (!PQconsumeInput(s->conn)) {
+		/* The server's last words (57P01, say) may have arrived before the end of the stream. */
+		char message[512];
+		snprintf(message, sizeof message, "%s", PQerrorMessage(s->conn));
+		PGresult *result;
+		while (s->state == SESSION_BUSY && (result = PQgetResult(s->conn)) != NULL)
+			take_result(s, result);
+		lost(s, message);
+		return;
+	}
+	if (s->state == SESSION_BUSY) {
+		read_results(s);
+		return;
+	}
+	PGnotify *note;
+	while ((note = PQnotifies(s->conn)) != NULL)
+		PQfreemem(note);
+	if (PQstatus(s->conn) == CONNECTION_BAD)
+		lost(s, PQerrorMessage(s->conn));
+}
+
+void session_close(struct session *s)
+{
+	bool pending = s->state == SESSION_BUSY || s->state == SESSION_CONNECTING;
+	if (pending)
+		set_failure(s, "08006", "the connection was closed by us");
+	disconnect(s);
+	if (pending)
+		finish_later(s);
+}
+
+static void *run_cancel(void *arg)
+{
+	char reason[256];
+	PQcancel(arg, reason, sizeof reason);
+	PQfreeCancel(arg);
+	return NULL;
+}
+
+void session_cancel(struct session *s)
+{
+	PGcancel *cancel = s->conn != NULL ? PQgetCancel(s->conn) : NULL;
+	if (cancel == NULL)
+		return;
+	pthread_t thread;
+	if (pthread_create(&thread, NULL, run_cancel, cancel) == 0)
+		pthread_detach(thread);
+	else
+		PQfreeCancel(cancel);
+}
+
+const struct session_outcome *session_outcome(const struct session *s)
+{
+	return &s->out;
+}
+
+enum session_state session_state(const struct session *s)
+{
+	return s->state;
+}
+
+int session_pid(const struct session *s)
+{
+	return s->conn != NULL ? PQbackendPID(s->conn) : 0;
+}
+
+PGTransactionStatusType session_transaction(const struct session *s)
+{
+	return s->conn != NULL ? PQtransactionStatus(s->conn) : PQTRANS_UNKNOWN;
+}
+
+PGconn *session_conn(struct session *s)
+{
+	return s->conn;
+}
+
+struct loop *session_loop(const struct session *s)
+{
+	return s->loop;
+}
+
+void session_set_user(struct session *s, void *user)
+{
+	s->user = user;
+}
+
+void *session_user(const struct session *s)
+{
+	return s->user;
+}
