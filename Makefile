@@ -1,4 +1,5 @@
-# make | make test | make rehearse [SCENARIO=...] | make bench | make install PREFIX=... | make lint | make clean
+# make | make test | make rehearse [SCENARIO=...] | make bench | make install PREFIX=... | make clean
+# make lint | make format | make test-unit | make test-e2e | make tsan
 #
 # BUILD is the folder for everything made; CC may be gcc or clang; SANITIZE=address,undefined or thread builds with sanitizers.
 
@@ -27,7 +28,7 @@ UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: all test test-unit test-e2e bench lint format install clean deps rehearse
+.PHONY: all test test-unit test-e2e tsan bench lint format install clean deps rehearse unit-binaries
 
 all: deps
 	@$(MAKE) --no-print-directory $(BUILD)/pgrehearse
@@ -57,7 +58,14 @@ unit-binaries: $(UNIT_BIN)
 test: deps
 	@scripts/run-tests
 
-lint:
+test-unit test-e2e: test-%: deps
+	@scripts/run-tests $*
+
+# Unit tests of the rooms with threads under ThreadSanitizer. Not part of `make test`: the same tests run there under ASan.
+tsan: deps
+	@scripts/run-tests tsan
+
+lint: deps
 	@scripts/lint
 
 format:
