@@ -1,0 +1,147 @@
+/* The load engine: worker threads that perform a workload's transactions against a server, open or closed loop, by the
+ * plan of arrivals, in pods of so many sessions. It measures and counts; it judges nothing and writes no files.
+ *
+ * Calls may come from any thread and are carried out one after the other. Those that say "blocks" wait for the workers; none
+ * may be made from a callback of this header. */
+#ifndef PGR_LOAD_ENGINE_H
+#define PGR_LOAD_ENGINE_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hist;
+struct load;
+struct workload;
+
+#define LOAD_VERSIONS_MAX 16
+#define LOAD_SQLSTATES_MAX 64
+#define LOAD_PODS_MAX 10000
+#define LOAD_SESSIONS_MAX 10000
+
+/* One statement that took 1 ms or longer. The strings live as long as the load. */
+struct load_slow {
+	int pid;                  /* of the backend that executed it */
+	int64_t sent_ns, done_ns; /* clock_now_ns() */
+	char sqlstate[6];         /* "00000": it succeeded */
+	const char *version, *transaction;
+	const char *statement;    /* its name in the workload; "BEGIN", "COMMIT", "ROLLBACK" for those */
+};
+
+/* Strings are copied. */
+struct load_config {
+	const char *dsn;
+	const char *workload_path;   /* path or name as for workload_find; NULL: the scenario's */
+	const char *scenario_path;   /* its `versions` override transactions; or NULL */
+	double scale;                /* of the data that is there */
+	uint64_t seed;               /* of arrivals and of all that transactions draw */
+	bool closed;                 /* each session starts its next transaction at once; rate is not used */
+	bool even;                   /* open loop: one arrival every 1/rate instead of Poisson's; for tests and calibration */
+	double rate;                 /* open loop: arrivals a second, >= 0; fractions are exact */
+	int pods, pool;              /* pods of pool sessions each; >= 1 */
+	int workers;                 /* threads, >= 1; each has its share of every pod's sessions */
+	int64_t acquire_timeout_ns;  /* an arrival that has waited so long for a session is given up; 0: it waits for ever */
+	const char *version;         /* that all pods start with; NULL: "v1" */
+
+	/* Both are called from worker threads, several at once, and must be quick. Either may be NULL. */
+	void (*slow)(const struct load_slow *slow, void *arg);
+	void (*warn)(const char *text, void *arg);   /* an error of the workload's Lua, with traceback: the first of each transaction and version */
+	void *arg;                   /* for both */
+};
+
+/* SQLSTATEs in the order in which they first occurred. A full table counts the rest as "OTHER". Two are not the server's: "LUA"
+ * is a mistake in the workload, 08006 a connection that was lost in mid-transaction without a last word from the server. */
+struct load_errors {
+	size_t n;
+	struct load_error {
+		char sqlstate[6];
+		uint64_t count;
+	} at[LOAD_SQLSTATES_MAX];
+};
+
+struct load_version {
+	const char *name;
+	uint64_t started, ok, failed;
+	uint64_t in_flight;          /* as at the end; not in totals */
+	struct load_errors errors;   /* their sum is failed */
+};
+
+/* The four histograms of one transaction in one version, in ns. They belong to the interval; empty ones have hist_count 0. */
+struct load_hists {
+	const char *transaction, *version;
+	struct hist *response_ok, *response_failed;   /* from the due time to the end */
+	struct hist *service_ok, *service_failed;     /* from the first send to the end; none for those that sent nothing */
+};
+
+/* What happened between two calls of load_collect. A transaction belongs to the interval in which it ended. */
+struct load_interval {
+	int64_t start_ns, end_ns;     /* clock_now_ns() */
+	uint64_t planned;             /* fell due (closed loop: started) */
+	uint64_t abandoned;           /* waited longer than the acquire timeout for a session */
+	uint64_t backlog;             /* due and not yet started, as at the end */
+	int64_t backlog_age_ns;       /* of the oldest of these; 0 when there is none */
+	size_t n_versions;            /* all of the workload's, serving or not */
+	struct load_version versions[LOAD_VERSIONS_MAX];
+	size_t n_hists;               /* n_versions times the number of transactions */
+	struct load_hists *hists;
+	struct load_hists total;      /* sums; its names are NULL */
+	struct hist *schedule_error;  /* first send - due, of arrivals for which an idle session stood ready */
+	double cpu_share;             /* of one core, the busiest worker */
+	int64_t loop_lag_ns;          /* the latest that a timer of a worker fired behind its time */
+	uint64_t reconnects;          /* connections lost or refused and opened again */
+};
+
+/* The conservation law: planned = started + abandoned + never_started, started = ok + failed + unfinished. Each term has a
+ * counter of its own, so that `holds` is a finding and not an identity. */
+struct load_totals {
+	uint64_t planned, started, abandoned, never_started;
+	uint64_t ok, failed, unfinished;
+	int64_t unfinished_oldest_ns;   /* age since its due time; 0 when all finished */
+	struct load_errors errors;
+	size_t n_versions;
+	struct load_version versions[LOAD_VERSIONS_MAX];
+	bool holds;
+};
+
+/* Loads the scripts in every worker, so that their mistakes show here (ST_USAGE). */
+enum status load_create(const struct load_config *config, struct load **out, struct error *err) MUST_CHECK;
+
+/* Starts the workers and opens all sessions. Blocks until each has been connected once, for timeout_ns at most (ST_FAILED, with the
+ * server's words); a wrong password or database fails at once. */
+enum status load_connect(struct load *load, int64_t timeout_ns, struct error *err) MUST_CHECK;
+
+/* Traffic begins: start_ns (clock_now_ns() scale) is the origin of the plan. Blocks for the workers' next pass. */
+void load_start(struct load *load, int64_t start_ns);
+
+/* Ends the current segment of the plan 10 ms from now and begins one with this rate. ST_USAGE for a rate that is none, in
+ * closed mode, and when it has been changed over 4,000 times. */
+enum status load_change_rate(struct load *load, double rate, struct error *err) MUST_CHECK;
+
+/* Replaces a pod (from 0): each of its sessions finishes its transaction, closes, and opens as the other version. done, which may be
+ * NULL, is called once, on a worker's thread, when all of them serve again, or when the load stops before. ST_USAGE for
+ * unknown pods and versions; done is not called then. */
+enum status load_replace_pod(struct load *load, int pod, const char *version, void (*done)(void *arg), void *arg, struct error *err) MUST_CHECK;
+
+/* Memory for load_collect's answers, used again and again. */
+struct load_interval *load_interval_create(const struct load *load);
+void load_interval_free(struct load_interval *interval);
+
+/* All since the last call (or the start), merged over the workers. Blocks for their next pass. */
+void load_collect(struct load *load, struct load_interval *out);
+
+/* No more arrivals are started; waits up to drain_ns for the transactions in flight; cancels the rest, which is `unfinished`, and closes
+ * all sessions. Blocks. load_collect may be called once more for what ended meanwhile. */
+void load_stop(struct load *load, int64_t drain_ns, struct load_totals *out);
+
+/* Also right after a failed load_connect, and without load_stop. NULL is fine. */
+void load_free(struct load *load);
+
+/* Process ids of the backends of all connected sessions, at most max; returns how many. Blocks. */
+int load_pids(struct load *load, int *pids, int max);
+
+/* The workload as loaded, for its names and actors; its Lua state belongs to a worker and must not be touched. */
+const struct workload *load_workload(const struct load *load);
+
+#endif
