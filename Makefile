@@ -28,7 +28,7 @@ UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: all test test-unit test-e2e tsan bench lint format install clean deps rehearse unit-binaries
+.PHONY: all test test-unit test-e2e tsan bench lint format install clean deps rehearse unit-binaries compile-flags
 
 all: deps
 	@$(MAKE) --no-print-directory $(BUILD)/pgrehearse
@@ -70,6 +70,10 @@ lint: deps
 
 format:
 	clang-format -i $(wildcard harness/*/*.[ch] tests/*/*.[ch])
+
+# For tools that look at the code beside the compiler.
+compile-flags:
+	@: $(info -std=c17 -Itests/unit $(CPPFLAGS))
 
 rehearse: all
 	@$(BUILD)/pgrehearse run $(SCENARIO) $(ARGS)

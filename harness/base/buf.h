@@ -8,11 +8,11 @@
 #include <stddef.h>
 
 struct buf {
-	char *data;     /* never NULL after buf_init */
-	size_t len;     /* without the terminator */
+	char *data; /* never NULL after buf_init */
+	size_t len; /* without the terminator */
 	size_t cap;
-	size_t max;     /* len never exceeds this */
-	bool overflow;  /* something did not fit (or memory ran out) and was left out whole; sticky until buf_clear */
+	size_t max;    /* len never exceeds this */
+	bool overflow; /* something did not fit (or memory ran out) and was left out whole; sticky until buf_clear */
 };
 
 /* max: the most bytes it may ever hold. */

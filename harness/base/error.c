@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef error_set
+#undef error_errno
+
 enum status error_set(struct error *err, enum status status, const char *fmt, ...)
 {
 	if (err == NULL)
@@ -58,7 +61,7 @@ void error_hint(struct error *err, const char *fmt, ...)
 
 const char *error_text(const struct error *err, char *out, unsigned long size)
 {
-	snprintf(out, size, "%s%s%s%s%s%s", err->where, err->where[0] ? ": " : "", err->what,
-		err->hint[0] ? " (" : "", err->hint, err->hint[0] ? ")" : "");
+	snprintf(out, size, "%s%s%s%s%s%s", err->where, err->where[0] ? ": " : "", err->what, err->hint[0] ? " (" : "", err->hint,
+		err->hint[0] ? ")" : "");
 	return out;
 }

@@ -28,10 +28,10 @@ static void emit(enum log_level level, const char *fmt, va_list ap)
 	pthread_mutex_unlock(&sink_lock);
 }
 
-#define EMIT(level)                     \
-	va_list ap;                     \
-	va_start(ap, fmt);              \
-	emit(level, fmt, ap);           \
+#define EMIT(level)           \
+	va_list ap;           \
+	va_start(ap, fmt);    \
+	emit(level, fmt, ap); \
 	va_end(ap)
 
 void log_debug(const char *fmt, ...)

@@ -141,8 +141,8 @@ enum status proc_check(const struct proc_spec *spec, struct buf *output, struct 
 		size_t len = out->len;
 		while (len > 0 && out->data[len - 1] == '\n')
 			out->data[--len] = '\0';
-		st = error_set(err, ST_FAILED, "%s %s: %s", spec->argv[0],
-			result.timed_out ? "took too long and was killed" : "failed", last_lines(out->data, len));
+		st = error_set(err, ST_FAILED, "%s %s: %s", spec->argv[0], result.timed_out ? "took too long and was killed" : "failed",
+			last_lines(out->data, len));
 		if (spec->output_path != NULL)
 			error_hint(err, "its output is in %s", spec->output_path);
 	}

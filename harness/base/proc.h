@@ -10,18 +10,18 @@
 #include <sys/types.h>
 
 struct proc_spec {
-	const char *const *argv;  /* NULL-terminated; argv[0] is looked up in PATH */
-	const char *const *env;   /* "NAME=value" to add, NULL-terminated, or NULL */
-	const char *dir;          /* working folder, or NULL */
-	const char *output_path;  /* both streams are appended to this file instead of `output`, or NULL */
-	uid_t uid;                /* with gid: run as this user when we are root; 0 = as we are */
+	const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
+	const char *const *env;  /* "NAME=value" to add, NULL-terminated, or NULL */
+	const char *dir;         /* working folder, or NULL */
+	const char *output_path; /* both streams are appended to this file instead of `output`, or NULL */
+	uid_t uid;               /* with gid: run as this user when we are root; 0 = as we are */
 	gid_t gid;
-	int64_t timeout_ns;       /* killed after this long; 0 = no limit */
-	bool own_session;         /* setsid: Ctrl-C at our terminal does not reach it */
+	int64_t timeout_ns; /* killed after this long; 0 = no limit */
+	bool own_session;   /* setsid: Ctrl-C at our terminal does not reach it */
 };
 
 struct proc_result {
-	int exit_code;      /* or 128 + signal */
+	int exit_code; /* or 128 + signal */
 	bool timed_out;
 };
 

@@ -15,11 +15,27 @@ struct scale {
 };
 
 static const struct scale TIME_SCALES[] = {
-	{"ns", 1e-9}, {"us", 1e-6}, {"µs", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}, {NULL, 0},
+	{"ns", 1e-9},
+	{"us", 1e-6},
+	{"µs", 1e-6},
+	{"ms", 1e-3},
+	{"s", 1},
+	{"min", 60},
+	{"h", 3600},
+	{"d", 86400},
+	{NULL, 0},
 };
 static const struct scale BYTE_SCALES[] = {
-	{"B", 1}, {"kB", 0x1p10}, {"KiB", 0x1p10}, {"MB", 0x1p20}, {"MiB", 0x1p20},
-	{"GB", 0x1p30}, {"GiB", 0x1p30}, {"TB", 0x1p40}, {"TiB", 0x1p40}, {NULL, 0},
+	{"B", 1},
+	{"kB", 0x1p10},
+	{"KiB", 0x1p10},
+	{"MB", 0x1p20},
+	{"MiB", 0x1p20},
+	{"GB", 0x1p30},
+	{"GiB", 0x1p30},
+	{"TB", 0x1p40},
+	{"TiB", 0x1p40},
+	{NULL, 0},
 };
 static const struct scale SHARE_SCALES[] = {{"%", 0.01}, {NULL, 0}};
 static const struct scale RATE_SCALES[] = {{"/s", 1}, {"/min", 1.0 / 60}, {NULL, 0}};
@@ -61,8 +77,8 @@ static bool find_scale(const struct scale *scales, const char *name, double *fac
 	return false;
 }
 
-static enum status parse_scaled(const char *text, const struct scale *scales, const char *kind, const char *hint,
-	double *value, struct error *err)
+static enum status parse_scaled(
+	const char *text, const struct scale *scales, const char *kind, const char *hint, double *value, struct error *err)
 {
 	const char *rest;
 	double factor = 1;

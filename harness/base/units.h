@@ -8,11 +8,11 @@
 #include <stdint.h>
 
 enum unit {
-	UNIT_NONE,     /* a plain number */
-	UNIT_TIME,     /* base unit: seconds */
-	UNIT_BYTES,    /* base unit: bytes */
-	UNIT_SHARE,    /* a percentage; base unit: 1 (so "0.1%" is 0.001) */
-	UNIT_RATE,     /* "400/s"; base unit: per second */
+	UNIT_NONE,  /* a plain number */
+	UNIT_TIME,  /* base unit: seconds */
+	UNIT_BYTES, /* base unit: bytes */
+	UNIT_SHARE, /* a percentage; base unit: 1 (so "0.1%" is 0.001) */
+	UNIT_RATE,  /* "400/s"; base unit: per second */
 };
 
 /* "50ms" -> 50000000. Units ns us µs ms s min h d; a bare number is refused (except "0"). */

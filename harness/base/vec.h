@@ -24,8 +24,7 @@ static inline void *vec_grow(void *at, size_t *cap, size_t n, size_t size)
 	return more;
 }
 
-#define VEC_PUSH(v, ...) \
-	((v)->at = vec_grow((v)->at, &(v)->cap, (v)->n, sizeof *(v)->at), (v)->at[(v)->n++] = (__VA_ARGS__))
+#define VEC_PUSH(v, ...) ((v)->at = vec_grow((v)->at, &(v)->cap, (v)->n, sizeof *(v)->at), (v)->at[(v)->n++] = (__VA_ARGS__))
 
 #define VEC_FREE(v) (free((v)->at), (v)->at = NULL, (v)->n = (v)->cap = 0)
 

@@ -17,18 +17,18 @@ struct sandbox_info {
 	char socket_dir[PATH_MAX];
 	char dsn[PATH_MAX + 128];
 	char server_dir[PATH_MAX];
-	char created[32];        /* wall time, ISO 8601 */
+	char created[32]; /* wall time, ISO 8601 */
 	int server_version;
 	int standbys;
-	int64_t owner_pid;       /* the process that made it */
-	bool owner_alive;        /* that very process, not a later one with its number */
-	bool keep;               /* outlives its owner */
-	bool ready;              /* it was made completely */
-	bool running;            /* its primary's process is there */
+	int64_t owner_pid; /* the process that made it */
+	bool owner_alive;  /* that very process, not a later one with its number */
+	bool keep;         /* outlives its owner */
+	bool ready;        /* it was made completely */
+	bool running;      /* its primary's process is there */
 };
 
 struct sandbox_list {
-	struct sandbox_info *at;  /* by name */
+	struct sandbox_info *at; /* by name */
 	size_t n;
 };
 

@@ -13,13 +13,13 @@
 struct sandbox;
 
 struct sandbox_config {
-	const char *name;             /* 1 to 32 of a-z 0-9 - _; NULL: made up, "rehearsal-<pid>" */
-	int standbys;                 /* 0 to SANDBOX_STANDBYS_MAX */
-	const char *server_dir;       /* folder of initdb, pg_ctl, postgres; NULL: the newest version that is installed */
-	const char *from_snapshot;    /* a folder made by sandbox_snapshot(), or NULL for an empty cluster */
-	const char *const *settings;  /* "name=value", NULL-terminated, over the sandbox's own; or NULL */
-	bool keep;                    /* outlives this process, until sandbox_remove() */
-	const volatile sig_atomic_t *stop;  /* when it turns non-zero, making stops at the next step with ST_INTERRUPTED; or NULL */
+	const char *name;                  /* 1 to 32 of a-z 0-9 - _; NULL: made up, "rehearsal-<pid>" */
+	int standbys;                      /* 0 to SANDBOX_STANDBYS_MAX */
+	const char *server_dir;            /* folder of initdb, pg_ctl, postgres; NULL: the newest version that is installed */
+	const char *from_snapshot;         /* a folder made by sandbox_snapshot(), or NULL for an empty cluster */
+	const char *const *settings;       /* "name=value", NULL-terminated, over the sandbox's own; or NULL */
+	bool keep;                         /* outlives this process, until sandbox_remove() */
+	const volatile sig_atomic_t *stop; /* when it turns non-zero, making stops at the next step with ST_INTERRUPTED; or NULL */
 };
 
 /* Makes and starts the servers; returns when every standby streams. About 3 s with one standby. The database is called
@@ -58,9 +58,9 @@ const char *sandbox_name(const struct sandbox *sb);
 const char *sandbox_dir(const struct sandbox *sb);
 const char *sandbox_dsn(const struct sandbox *sb);
 int sandbox_standbys(const struct sandbox *sb);
-const char *sandbox_standby_name(const struct sandbox *sb, int i);  /* "standby1", ...: also its application_name */
+const char *sandbox_standby_name(const struct sandbox *sb, int i); /* "standby1", ...: also its application_name */
 const char *sandbox_standby_dsn(const struct sandbox *sb, int i);
-int sandbox_server_version(const struct sandbox *sb);               /* as PQserverVersion(): 150014 */
-const char *sandbox_server_dir(const struct sandbox *sb);           /* of the programs: psql, pg_dump and so on are there too */
+int sandbox_server_version(const struct sandbox *sb);     /* as PQserverVersion(): 150014 */
+const char *sandbox_server_dir(const struct sandbox *sb); /* of the programs: psql, pg_dump and so on are there too */
 
 #endif

@@ -9,20 +9,20 @@
 #include <sys/types.h>
 
 struct server_tools {
-	char dir[PATH_MAX];  /* of initdb, pg_ctl, pg_basebackup, postgres */
-	int version;         /* 150014 */
-	uid_t uid;           /* whom the servers run as; 0: as we are */
+	char dir[PATH_MAX]; /* of initdb, pg_ctl, pg_basebackup, postgres */
+	int version;        /* 150014 */
+	uid_t uid;          /* whom the servers run as; 0: as we are */
 	gid_t gid;
-	char user[64];       /* that user's name */
+	char user[64]; /* that user's name */
 };
 
 struct server_place {
-	const char *work_dir;    /* of the sandbox: the programs run in it, which is how a sweep finds them */
+	const char *work_dir; /* of the sandbox: the programs run in it, which is how a sweep finds them */
 	const char *data_dir;
 	const char *log_path;
 	const char *socket_dir;
 	int port;
-	const char *label;       /* cluster_name: what ps shows */
+	const char *label; /* cluster_name: what ps shows */
 };
 
 /* asked: a folder that must hold the programs (or whose bin/ does); NULL: the newest that is found. */
@@ -35,8 +35,8 @@ enum status server_init(const struct server_tools *tools, const struct server_pl
 
 /* Writes the settings file that postgresql.conf includes: a rehearsal's defaults, then settings ("name=value", may be
  * NULL), then what a sandbox stands on. ST_USAGE for a setting that is malformed or not to be changed. */
-enum status server_configure(const struct server_tools *tools, const struct server_place *place, const char *const *settings,
-	struct error *err) MUST_CHECK;
+enum status server_configure(
+	const struct server_tools *tools, const struct server_place *place, const char *const *settings, struct error *err) MUST_CHECK;
 
 /* Returns when it accepts connections. An error quotes the end of the server's log. */
 enum status server_start(const struct server_tools *tools, const struct server_place *place, struct error *err) MUST_CHECK;

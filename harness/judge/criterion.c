@@ -19,33 +19,40 @@ struct stat_row {
 static const struct metric_row {
 	const char *name;
 	enum metric metric;
-	const char *label;       /* what may stand in brackets, or NULL */
+	const char *label; /* what may stand in brackets, or NULL */
 	bool label_needed;
-	bool quantiles;          /* of unit `quantile_unit` */
+	bool quantiles; /* of unit `quantile_unit` */
 	enum unit quantile_unit;
 	struct stat_row stats[MAX_STATS];
 } METRICS[] = {
 	{"latency", METRIC_LATENCY, "transaction", false, true, UNIT_TIME,
-		{{"max", STAT_MAX, UNIT_TIME}, {"min", STAT_MIN, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}, {"count", STAT_COUNT, UNIT_NONE}}},
+		{{"max", STAT_MAX, UNIT_TIME}, {"min", STAT_MIN, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME},
+			{"count", STAT_COUNT, UNIT_NONE}}},
 	{"service", METRIC_SERVICE, "transaction", false, true, UNIT_TIME,
-		{{"max", STAT_MAX, UNIT_TIME}, {"min", STAT_MIN, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}, {"count", STAT_COUNT, UNIT_NONE}}},
+		{{"max", STAT_MAX, UNIT_TIME}, {"min", STAT_MIN, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME},
+			{"count", STAT_COUNT, UNIT_NONE}}},
 	{"errors", METRIC_ERRORS, "SQLSTATE", false, false, UNIT_NONE, {{"rate", STAT_RATE, UNIT_SHARE}, {"count", STAT_COUNT, UNIT_NONE}}},
 	{"throughput", METRIC_THROUGHPUT, NULL, false, false, UNIT_RATE, {{"mean", STAT_MEAN, UNIT_RATE}, {"min", STAT_MIN, UNIT_RATE}}},
 	{"backlog", METRIC_BACKLOG, NULL, false, false, UNIT_NONE, {{"max", STAT_MAX, UNIT_NONE}}},
 	{"lock_wait", METRIC_LOCK_WAIT, "relation", false, true, UNIT_TIME,
-		{{"max", STAT_MAX, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}, {"total", STAT_TOTAL, UNIT_TIME}, {"count", STAT_COUNT, UNIT_NONE}}},
+		{{"max", STAT_MAX, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}, {"total", STAT_TOTAL, UNIT_TIME},
+			{"count", STAT_COUNT, UNIT_NONE}}},
 	{"migration.statement", METRIC_STATEMENT, "step", false, false, UNIT_TIME,
-		{{"max", STAT_MAX, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}, {"total", STAT_TOTAL, UNIT_TIME}, {"count", STAT_COUNT, UNIT_NONE}}},
+		{{"max", STAT_MAX, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}, {"total", STAT_TOTAL, UNIT_TIME},
+			{"count", STAT_COUNT, UNIT_NONE}}},
 	{"migration", METRIC_MIGRATION, NULL, false, false, UNIT_NONE,
 		{{"duration", STAT_DURATION, UNIT_TIME}, {"completed", STAT_COMPLETED, UNIT_NONE}}},
-	{"step", METRIC_STEP, "step", true, false, UNIT_NONE, {{"duration", STAT_DURATION, UNIT_TIME}, {"attempts", STAT_COUNT, UNIT_NONE}}},
-	{"replication.replay_lag", METRIC_REPLAY_LAG, "standby", false, false, UNIT_TIME, {{"max", STAT_MAX, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}}},
+	{"step", METRIC_STEP, "step", true, false, UNIT_NONE,
+		{{"duration", STAT_DURATION, UNIT_TIME}, {"attempts", STAT_COUNT, UNIT_NONE}}},
+	{"replication.replay_lag", METRIC_REPLAY_LAG, "standby", false, false, UNIT_TIME,
+		{{"max", STAT_MAX, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}}},
 	{"replication.replay_bytes", METRIC_REPLAY_BYTES, "standby", false, false, UNIT_BYTES,
 		{{"max", STAT_MAX, UNIT_BYTES}, {"mean", STAT_MEAN, UNIT_BYTES}}},
 	{"wal", METRIC_WAL, NULL, false, false, UNIT_BYTES, {{"bytes", STAT_BYTES, UNIT_BYTES}}},
 	{"check", METRIC_CHECK, "check", true, false, UNIT_NONE, {{"rows", STAT_ROWS, UNIT_NONE}}},
 	{"checks", METRIC_CHECK, NULL, false, false, UNIT_NONE, {{"clean", STAT_CLEAN, UNIT_NONE}}},
-	{"rollback", METRIC_ROLLBACK, NULL, false, false, UNIT_NONE, {{"clean", STAT_CLEAN, UNIT_NONE}, {"identical", STAT_IDENTICAL, UNIT_NONE}}},
+	{"rollback", METRIC_ROLLBACK, NULL, false, false, UNIT_NONE,
+		{{"clean", STAT_CLEAN, UNIT_NONE}, {"identical", STAT_IDENTICAL, UNIT_NONE}}},
 };
 #define METRIC_COUNT (sizeof METRICS / sizeof METRICS[0])
 
@@ -121,7 +128,8 @@ static enum status read_label(struct cursor *c, const struct metric_row *m, stru
 	const char *end = strchr(c->at, ']');
 	size_t n = end != NULL ? (size_t)(end - c->at - 1) : 0;
 	if (n == 0 || n >= sizeof out->label)
-		return wrong(c, "the brackets are not closed, empty, or hold more than 255 bytes", "a name stands in brackets: lock_wait[users].max < 1s");
+		return wrong(c, "the brackets are not closed, empty, or hold more than 255 bytes",
+			"a name stands in brackets: lock_wait[users].max < 1s");
 	memcpy(out->label, c->at + 1, n);
 	c->at = end + 1;
 	return ST_OK;
@@ -166,7 +174,8 @@ static enum status read_phase(struct cursor *c, struct criterion *out)
 	skip_blanks(c);
 	size_t n = strcspn(c->at, " \t<>=");
 	if (n == 0 || n >= sizeof out->phase)
-		return wrong(c, "the name of a phase is missing behind `during`", "a phase is baseline, migration, rollback or one that the scenario names");
+		return wrong(c, "the name of a phase is missing behind `during`",
+			"a phase is baseline, migration, rollback or one that the scenario names");
 	memcpy(out->phase, c->at, n);
 	c->at += n;
 	skip_blanks(c);
@@ -176,11 +185,16 @@ static enum status read_phase(struct cursor *c, struct criterion *out)
 static const char *unit_hint(enum unit unit)
 {
 	switch (unit) {
-	case UNIT_TIME: return "this metric is a time: 50ms, 2s, 24h, or a factor: 2 x baseline";
-	case UNIT_BYTES: return "this metric is a size: 30MB, or a factor: 2 x baseline";
-	case UNIT_SHARE: return "this metric is a share: 0.1%, or a factor: 2 x baseline";
-	case UNIT_RATE: return "this metric is a rate: 400/s, or a factor: 0.9 x baseline";
-	case UNIT_NONE: break;
+	case UNIT_TIME:
+		return "this metric is a time: 50ms, 2s, 24h, or a factor: 2 x baseline";
+	case UNIT_BYTES:
+		return "this metric is a size: 30MB, or a factor: 2 x baseline";
+	case UNIT_SHARE:
+		return "this metric is a share: 0.1%, or a factor: 2 x baseline";
+	case UNIT_RATE:
+		return "this metric is a rate: 400/s, or a factor: 0.9 x baseline";
+	case UNIT_NONE:
+		break;
 	}
 	return "this metric is a plain number: 5, or a factor: 2 x baseline";
 }
@@ -277,12 +291,18 @@ enum status criterion_parse(const char *text, struct criterion *out, struct erro
 bool criterion_holds(const struct criterion *c, double observed, double limit)
 {
 	switch (c->comparison) {
-	case CMP_LT: return observed < limit;
-	case CMP_LE: return observed <= limit;
-	case CMP_GT: return observed > limit;
-	case CMP_GE: return observed >= limit;
-	case CMP_EQ: return observed == limit;
-	case CMP_NONE: break;
+	case CMP_LT:
+		return observed < limit;
+	case CMP_LE:
+		return observed <= limit;
+	case CMP_GT:
+		return observed > limit;
+	case CMP_GE:
+		return observed >= limit;
+	case CMP_EQ:
+		return observed == limit;
+	case CMP_NONE:
+		break;
 	}
 	return observed != 0;
 }

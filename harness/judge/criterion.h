@@ -13,24 +13,24 @@
 #include <stddef.h>
 
 enum metric {
-	METRIC_LATENCY,              /* [transaction] response time, failed transactions too */
-	METRIC_SERVICE,              /* [transaction] service time, failed transactions too */
-	METRIC_ERRORS,               /* [SQLSTATE] failed and abandoned transactions */
-	METRIC_THROUGHPUT,           /* successful transactions per second */
-	METRIC_BACKLOG,              /* arrivals due and not started, at the end of each interval */
-	METRIC_LOCK_WAIT,            /* [relation] lock waits of the application: not of the migration, not of ourselves */
-	METRIC_STATEMENT,            /* [step] each attempt of each statement of the migration */
-	METRIC_STEP,                 /* [step] */
-	METRIC_MIGRATION,            /* the phase as a whole */
-	METRIC_REPLAY_LAG,           /* [standby] by heartbeat */
-	METRIC_REPLAY_BYTES,         /* [standby] */
+	METRIC_LATENCY,      /* [transaction] response time, failed transactions too */
+	METRIC_SERVICE,      /* [transaction] service time, failed transactions too */
+	METRIC_ERRORS,       /* [SQLSTATE] failed and abandoned transactions */
+	METRIC_THROUGHPUT,   /* successful transactions per second */
+	METRIC_BACKLOG,      /* arrivals due and not started, at the end of each interval */
+	METRIC_LOCK_WAIT,    /* [relation] lock waits of the application: not of the migration, not of ourselves */
+	METRIC_STATEMENT,    /* [step] each attempt of each statement of the migration */
+	METRIC_STEP,         /* [step] */
+	METRIC_MIGRATION,    /* the phase as a whole */
+	METRIC_REPLAY_LAG,   /* [standby] by heartbeat */
+	METRIC_REPLAY_BYTES, /* [standby] */
 	METRIC_WAL,
-	METRIC_CHECK,                /* [check] */
+	METRIC_CHECK, /* [check] */
 	METRIC_ROLLBACK,
 };
 
 enum stat {
-	STAT_QUANTILE,   /* "p50", "p99.9": see criterion.quantile */
+	STAT_QUANTILE, /* "p50", "p99.9": see criterion.quantile */
 	STAT_MIN,
 	STAT_MAX,
 	STAT_MEAN,
@@ -40,7 +40,7 @@ enum stat {
 	STAT_DURATION,
 	STAT_BYTES,
 	STAT_ROWS,
-	STAT_CLEAN,       /* holds or not; no comparison follows */
+	STAT_CLEAN, /* holds or not; no comparison follows */
 	STAT_IDENTICAL,
 	STAT_COMPLETED,
 };
@@ -48,16 +48,16 @@ enum stat {
 enum comparison { CMP_NONE, CMP_LT, CMP_LE, CMP_GT, CMP_GE, CMP_EQ };
 
 struct criterion {
-	char text[512];          /* as written, blanks trimmed */
+	char text[512]; /* as written, blanks trimmed */
 	enum metric metric;
-	char label[256];         /* "" = all */
+	char label[256]; /* "" = all */
 	enum stat stat;
-	double quantile;         /* of STAT_QUANTILE: 0.99 */
-	char phase[64];          /* "" = every phase but baseline (every phase, when there is no other) */
+	double quantile; /* of STAT_QUANTILE: 0.99 */
+	char phase[64];  /* "" = every phase but baseline (every phase, when there is no other) */
 	enum comparison comparison;
-	double value;            /* in the base unit of unit; with `relative` a factor */
-	enum unit unit;          /* of the metric's values */
-	bool relative;           /* times the same figure of the phase baseline */
+	double value;   /* in the base unit of unit; with `relative` a factor */
+	enum unit unit; /* of the metric's values */
+	bool relative;  /* times the same figure of the phase baseline */
 };
 
 /* Errors name the part that is not understood and list what would be accepted there. */

@@ -27,28 +27,29 @@ struct load_slow {
 	int64_t sent_ns, done_ns; /* clock_now_ns() */
 	char sqlstate[6];         /* "00000": it succeeded */
 	const char *version, *transaction;
-	const char *statement;    /* its name in the workload; "BEGIN", "COMMIT", "ROLLBACK" for those */
+	const char *statement; /* its name in the workload; "BEGIN", "COMMIT", "ROLLBACK" for those */
 };
 
 /* Strings are copied. */
 struct load_config {
 	const char *dsn;
-	const char *workload_path;   /* path or name as for workload_find; NULL: the scenario's */
-	const char *scenario_path;   /* its `versions` override transactions; or NULL */
-	double scale;                /* of the data that is there */
-	uint64_t seed;               /* of arrivals and of all that transactions draw */
-	bool closed;                 /* each session starts its next transaction at once; rate is not used */
-	bool even;                   /* open loop: one arrival every 1/rate instead of Poisson's; for tests and calibration */
-	double rate;                 /* open loop: arrivals a second, >= 0; fractions are exact */
-	int pods, pool;              /* pods of pool sessions each; >= 1 */
-	int workers;                 /* threads, >= 1; each has its share of every pod's sessions */
-	int64_t acquire_timeout_ns;  /* an arrival that has waited so long for a session is given up; 0: it waits for ever */
-	const char *version;         /* that all pods start with; NULL: "v1" */
+	const char *workload_path;  /* path or name as for workload_find; NULL: the scenario's */
+	const char *scenario_path;  /* its `versions` override transactions; or NULL */
+	double scale;               /* of the data that is there */
+	uint64_t seed;              /* of arrivals and of all that transactions draw */
+	bool closed;                /* each session starts its next transaction at once; rate is not used */
+	bool even;                  /* open loop: one arrival every 1/rate instead of Poisson's; for tests and calibration */
+	double rate;                /* open loop: arrivals a second, >= 0; fractions are exact */
+	int pods, pool;             /* pods of pool sessions each; >= 1 */
+	int workers;                /* threads, >= 1; each has its share of every pod's sessions */
+	int64_t acquire_timeout_ns; /* an arrival that has waited so long for a session is given up; 0: it waits for ever */
+	const char *version;        /* that all pods start with; NULL: "v1" */
 
 	/* Both are called from worker threads, several at once, and must be quick. Either may be NULL. */
 	void (*slow)(const struct load_slow *slow, void *arg);
-	void (*warn)(const char *text, void *arg);   /* an error of the workload's Lua, with traceback: the first of each transaction and version */
-	void *arg;                   /* for both */
+	void (*warn)(const char *text,
+		void *arg); /* an error of the workload's Lua, with traceback: the first of each transaction and version */
+	void *arg;          /* for both */
 };
 
 /* SQLSTATEs in the order in which they first occurred. A full table counts the rest as "OTHER". Two are not the server's: "LUA"
@@ -64,33 +65,33 @@ struct load_errors {
 struct load_version {
 	const char *name;
 	uint64_t started, ok, failed;
-	uint64_t in_flight;          /* as at the end; not in totals */
-	struct load_errors errors;   /* their sum is failed */
+	uint64_t in_flight;        /* as at the end; not in totals */
+	struct load_errors errors; /* their sum is failed */
 };
 
 /* The four histograms of one transaction in one version, in ns. They belong to the interval; empty ones have hist_count 0. */
 struct load_hists {
 	const char *transaction, *version;
-	struct hist *response_ok, *response_failed;   /* from the due time to the end */
-	struct hist *service_ok, *service_failed;     /* from the first send to the end; none for those that sent nothing */
+	struct hist *response_ok, *response_failed; /* from the due time to the end */
+	struct hist *service_ok, *service_failed;   /* from the first send to the end; none for those that sent nothing */
 };
 
 /* What happened between two calls of load_collect. A transaction belongs to the interval in which it ended. */
 struct load_interval {
-	int64_t start_ns, end_ns;     /* clock_now_ns() */
-	uint64_t planned;             /* fell due (closed loop: started) */
-	uint64_t abandoned;           /* waited longer than the acquire timeout for a session */
-	uint64_t backlog;             /* due and not yet started, as at the end */
-	int64_t backlog_age_ns;       /* of the oldest of these; 0 when there is none */
-	size_t n_versions;            /* all of the workload's, serving or not */
+	int64_t start_ns, end_ns; /* clock_now_ns() */
+	uint64_t planned;         /* fell due (closed loop: started) */
+	uint64_t abandoned;       /* waited longer than the acquire timeout for a session */
+	uint64_t backlog;         /* due and not yet started, as at the end */
+	int64_t backlog_age_ns;   /* of the oldest of these; 0 when there is none */
+	size_t n_versions;        /* all of the workload's, serving or not */
 	struct load_version versions[LOAD_VERSIONS_MAX];
-	size_t n_hists;               /* n_versions times the number of transactions */
+	size_t n_hists; /* n_versions times the number of transactions */
 	struct load_hists *hists;
-	struct load_hists total;      /* sums; its names are NULL */
-	struct hist *schedule_error;  /* first send - due, of arrivals for which an idle session stood ready */
-	double cpu_share;             /* of one core, the busiest worker */
-	int64_t loop_lag_ns;          /* the latest that a timer of a worker fired behind its time */
-	uint64_t reconnects;          /* connections lost or refused and opened again */
+	struct load_hists total;     /* sums; its names are NULL */
+	struct hist *schedule_error; /* first send - due, of arrivals for which an idle session stood ready */
+	double cpu_share;            /* of one core, the busiest worker */
+	int64_t loop_lag_ns;         /* the latest that a timer of a worker fired behind its time */
+	uint64_t reconnects;         /* connections lost or refused and opened again */
 };
 
 /* The conservation law: planned = started + abandoned + never_started, started = ok + failed + unfinished. Each term has a
@@ -98,7 +99,7 @@ struct load_interval {
 struct load_totals {
 	uint64_t planned, started, abandoned, never_started;
 	uint64_t ok, failed, unfinished;
-	int64_t unfinished_oldest_ns;   /* age since its due time; 0 when all finished */
+	int64_t unfinished_oldest_ns; /* age since its due time; 0 when all finished */
 	struct load_errors errors;
 	size_t n_versions;
 	struct load_version versions[LOAD_VERSIONS_MAX];
@@ -122,7 +123,8 @@ enum status load_change_rate(struct load *load, double rate, struct error *err) 
 /* Replaces a pod (from 0): each of its sessions finishes its transaction, closes, and opens as the other version. done, which may be
  * NULL, is called once, on a worker's thread, when all of them serve again, or when the load stops before. ST_USAGE for
  * unknown pods and versions; done is not called then. */
-enum status load_replace_pod(struct load *load, int pod, const char *version, void (*done)(void *arg), void *arg, struct error *err) MUST_CHECK;
+enum status load_replace_pod(
+	struct load *load, int pod, const char *version, void (*done)(void *arg), void *arg, struct error *err) MUST_CHECK;
 
 /* Memory for load_collect's answers, used again and again. */
 struct load_interval *load_interval_create(const struct load *load);

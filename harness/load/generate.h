@@ -13,6 +13,6 @@ typedef void generate_progress(const char *what, int64_t done, int64_t total, vo
  * Blocks; uses two connections and two threads. workload_path: as for workload_find. progress may be NULL.
  * ST_USAGE: the workload; ST_FAILED: the server. After an error the database is to be thrown away. */
 enum status generate_data(const char *dsn, const char *workload_path, double scale, uint64_t seed, generate_progress *progress, void *arg,
-			  struct error *err) MUST_CHECK;
+	struct error *err) MUST_CHECK;
 
 #endif

@@ -57,7 +57,7 @@ static double zipf_inverse(double s, double y)
 {
 	double t = y * (1 - s);
 	if (t < -1)
-		t = -1;  /* rounding only */
+		t = -1; /* rounding only */
 	return exp(log1p_over(t) * y);
 }
 

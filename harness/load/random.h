@@ -10,18 +10,18 @@
 
 /* Constants of one zipf distribution, so that a draw needs no more than a few calls of libm. */
 struct zipf {
-	int64_t n;          /* 0: empty slot */
+	int64_t n; /* 0: empty slot */
 	double s;
-	double h_first;     /* H(1.5) - 1 */
-	double h_last;      /* H(n + 0.5) */
-	double shortcut;    /* below this distance to k no rejection test is needed */
+	double h_first;  /* H(1.5) - 1 */
+	double h_last;   /* H(n + 0.5) */
+	double shortcut; /* below this distance to k no rejection test is needed */
 };
 
 #define RANDOM_ZIPF_SLOTS 8
 
 struct random {
 	struct rng rng;
-	struct zipf zipf[RANDOM_ZIPF_SLOTS];   /* by (n, s), replaced in turn */
+	struct zipf zipf[RANDOM_ZIPF_SLOTS]; /* by (n, s), replaced in turn */
 	unsigned next_slot;
 };
 

@@ -14,14 +14,14 @@
 
 /* What the public struct points into; freed together. */
 struct loaded {
-	struct workload pub;   /* first: a struct workload * is a struct loaded * */
+	struct workload pub; /* first: a struct workload * is a struct loaded * */
 	VEC(void *) owned;
 };
 
 static void *own(struct loaded *l, void *memory)
 {
 	if (memory == NULL)
-		abort();   /* as vec_grow: this is set-up */
+		abort(); /* as vec_grow: this is set-up */
 	VEC_PUSH(&l->owned, memory);
 	return memory;
 }
@@ -81,7 +81,8 @@ enum status workload_find(const char *name, const char *beside, char **out, stru
 		}
 	}
 	error_set(err, ST_USAGE, "there is no workload %s", name);
-	error_hint(err, "looked for %s%s%s%s%s", tried[0], n > 1 ? ", " : "", n > 1 ? tried[1] : "", n > 2 ? ", " : "", n > 2 ? tried[2] : "");
+	error_hint(
+		err, "looked for %s%s%s%s%s", tried[0], n > 1 ? ", " : "", n > 1 ? tried[1] : "", n > 2 ? ", " : "", n > 2 ? tried[2] : "");
 	return ST_USAGE;
 }
 
@@ -213,11 +214,38 @@ static const struct {
 	const char *name;
 	Oid oid;
 } TYPES[] = {
-	{"bigint", 20}, {"bool", 16}, {"boolean", 16}, {"bytea", 17}, {"char", 18}, {"date", 1082}, {"float4", 700}, {"float8", 701},
-	{"inet", 869}, {"int", 23}, {"int2", 21}, {"int4", 23}, {"int8", 20}, {"integer", 23}, {"interval", 1186}, {"json", 114},
-	{"jsonb", 3802}, {"numeric", 1700}, {"oid", 26}, {"real", 700}, {"smallint", 21}, {"text", 25}, {"time", 1083},
-	{"timestamp", 1114}, {"timestamptz", 1184}, {"uuid", 2950}, {"varchar", 1043}, {"bigint[]", 1016}, {"int4[]", 1007},
-	{"int8[]", 1016}, {"text[]", 1009}, {"unknown", 0},
+	{"bigint", 20},
+	{"bool", 16},
+	{"boolean", 16},
+	{"bytea", 17},
+	{"char", 18},
+	{"date", 1082},
+	{"float4", 700},
+	{"float8", 701},
+	{"inet", 869},
+	{"int", 23},
+	{"int2", 21},
+	{"int4", 23},
+	{"int8", 20},
+	{"integer", 23},
+	{"interval", 1186},
+	{"json", 114},
+	{"jsonb", 3802},
+	{"numeric", 1700},
+	{"oid", 26},
+	{"real", 700},
+	{"smallint", 21},
+	{"text", 25},
+	{"time", 1083},
+	{"timestamp", 1114},
+	{"timestamptz", 1184},
+	{"uuid", 2950},
+	{"varchar", 1043},
+	{"bigint[]", 1016},
+	{"int4[]", 1007},
+	{"int8[]", 1016},
+	{"text[]", 1009},
+	{"unknown", 0},
 };
 
 static enum status type_oid(const char *name, Oid *oid, struct error *err)
@@ -574,7 +602,7 @@ static enum status load_scenario(lua_State *L, const char *path, char **name, st
 }
 
 enum status workload_load(lua_State *L, const char *workload_path, const char *scenario_path, double scale, uint64_t seed,
-			  struct workload **out, struct error *err)
+	struct workload **out, struct error *err)
 {
 	*out = NULL;
 	char *named = NULL, *path = NULL;

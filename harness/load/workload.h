@@ -15,27 +15,27 @@
  * same in every worker. */
 struct workload_transaction {
 	const char *name;
-	double weight;       /* > 0; relative to the sum, workload.weight_sum */
+	double weight; /* > 0; relative to the sum, workload.weight_sum */
 	bool read_only;
-	int args_ref;        /* Lua registry: args(r), or LUA_NOREF when it takes none */
+	int args_ref; /* Lua registry: args(r), or LUA_NOREF when it takes none */
 };
 
 /* One release of the application. Index 0 is always "v1", the workload as it stands; the others are sorted by name. */
 struct workload_version {
 	const char *name;
-	int *run_refs;                                 /* one a transaction: Lua registry, run(c, ...) */
-	int statements_ref;                            /* Lua registry: table from name to lightuserdata struct session_statement */
+	int *run_refs;      /* one a transaction: Lua registry, run(c, ...) */
+	int statements_ref; /* Lua registry: table from name to lightuserdata struct session_statement */
 	size_t n_statements;
-	const struct session_statement **statements;   /* sorted by name; shared with v1 where not overridden */
+	const struct session_statement **statements; /* sorted by name; shared with v1 where not overridden */
 };
 
 /* A background session that a scenario or an option switches on. Either sql alone (run, then wait) or begin with hold. */
 struct workload_actor {
 	const char *name;
-	const char *sql;     /* NULL: see begin */
-	const char *begin;   /* executed after BEGIN; the transaction then idles for hold_ns and is rolled back */
+	const char *sql;   /* NULL: see begin */
+	const char *begin; /* executed after BEGIN; the transaction then idles for hold_ns and is rolled back */
 	int64_t hold_ns;
-	int64_t every_ns;    /* from one start to the next; at once when it took longer */
+	int64_t every_ns; /* from one start to the next; at once when it took longer */
 };
 
 struct workload {
@@ -47,11 +47,11 @@ struct workload {
 	struct workload_transaction *transactions;
 	size_t n_versions;
 	struct workload_version *versions;
-	size_t n_statements;                     /* all versions together; session_statement.index is below this */
-	struct session_statement **statements;   /* by index */
+	size_t n_statements;                   /* all versions together; session_statement.index is below this */
+	struct session_statement **statements; /* by index */
 	size_t n_actors;
 	struct workload_actor *actors;
-	int table_ref;                           /* Lua registry: the workload's table */
+	int table_ref; /* Lua registry: the workload's table */
 };
 
 /* Where a workload is: a path as it is, a name ("shop", "shop.lua") beside `beside` (a scenario's path, or NULL), then in
@@ -63,7 +63,7 @@ enum status workload_find(const char *name, const char *beside, char **out, stru
  * scenario_path: NULL when there is none. scale > 0: of the data that the traffic will find. seed: of the run.
  * Mistakes are ST_USAGE with the file in where and what would be accepted in hint. L must outlive *out. */
 enum status workload_load(lua_State *L, const char *workload_path, const char *scenario_path, double scale, uint64_t seed,
-			  struct workload **out, struct error *err) MUST_CHECK;
+	struct workload **out, struct error *err) MUST_CHECK;
 void workload_free(struct workload *w);
 
 /* The same file for its data alone: neither transactions nor setup are looked at. Leaves the workload's table on L's stack. */

@@ -23,10 +23,10 @@
  */
 struct hist {
 	uint64_t total;
-	uint64_t saturated;  /* of total: those above HIST_HIGHEST_NS, which are counted in the last slot */
-	int64_t min_ns;      /* exact */
-	int64_t max_ns;      /* exact, above HIST_HIGHEST_NS too */
-	double sum_ns;       /* exact up to 2^53 ns */
+	uint64_t saturated; /* of total: those above HIST_HIGHEST_NS, which are counted in the last slot */
+	int64_t min_ns;     /* exact */
+	int64_t max_ns;     /* exact, above HIST_HIGHEST_NS too */
+	double sum_ns;      /* exact up to 2^53 ns */
 	uint32_t first;
 	uint32_t last;
 	uint64_t counts[HIST_SLOTS];

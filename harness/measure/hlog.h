@@ -27,8 +27,8 @@ void hlog_format_header(struct buf *out, int64_t start_wall_ns);
  * Appends one line. tag: "" for none; commas, white space and control characters are refused (ST_USAGE). Times in nanoseconds since
  * the start, not negative, end_ns >= start_ns. ST_FAILED when memory ran out or out is full; nothing is appended on any error.
  */
-enum status hlog_format_line(struct buf *out, const char *tag, int64_t start_ns, int64_t end_ns, const struct hist *h,
-			     struct error *err) MUST_CHECK;
+enum status hlog_format_line(
+	struct buf *out, const char *tag, int64_t start_ns, int64_t end_ns, const struct hist *h, struct error *err) MUST_CHECK;
 
 /* The same two straight into a file; ST_FAILED when that fails. */
 enum status hlog_write_header(FILE *file, int64_t start_wall_ns, struct error *err) MUST_CHECK;
@@ -37,10 +37,10 @@ enum status hlog_write(FILE *file, const char *tag, int64_t start_ns, int64_t en
 struct hlog_reader;
 
 struct hlog_line {
-	const char *tag;          /* "" when it has none */
-	int64_t start_ns;         /* since the start of the log */
+	const char *tag;  /* "" when it has none */
+	int64_t start_ns; /* since the start of the log */
 	int64_t end_ns;
-	const struct hist *hist;  /* NULL: the end of the log */
+	const struct hist *hist; /* NULL: the end of the log */
 };
 
 /* Opens a log; ST_FAILED when it cannot be. An empty file is a log without lines. */

@@ -14,12 +14,12 @@ struct observer;
 struct record;
 
 struct observer_config {
-	const char *dsn;                     /* of the primary; a role with pg_monitor will do, CREATE on the database for the heartbeat */
-	const char *const *standby_dsns;     /* one each; an element may be NULL: no heartbeat is read there */
-	const char *const *standby_names;    /* as application_name in pg_stat_replication, and as `standby` in the record */
+	const char *dsn;                  /* of the primary; a role with pg_monitor will do, CREATE on the database for the heartbeat */
+	const char *const *standby_dsns;  /* one each; an element may be NULL: no heartbeat is read there */
+	const char *const *standby_names; /* as application_name in pg_stat_replication, and as `standby` in the record */
 	int standbys;
-	struct record *record;               /* gets waits and warnings; outlives the observer */
-	int64_t period_ns;                   /* of the lock samples; 0 = 10 ms */
+	struct record *record; /* gets waits and warnings; outlives the observer */
+	int64_t period_ns;     /* of the lock samples; 0 = 10 ms */
 };
 
 /* Connects, makes the table pgrehearse.heartbeat, starts the thread and returns when the first sample is in. Strings of
@@ -31,42 +31,42 @@ enum status observer_start(const struct observer_config *config, struct observer
  * succeeded; the three names are kept as pointers and must live as long as the observer. Notes that come faster than the observer
  * drains them (8,192 between two samples) are dropped and counted. */
 void observer_note_slow(struct observer *o, int pid, int64_t sent_ns, int64_t done_ns, const char *sqlstate, const char *version,
-			const char *transaction, const char *statement);
+	const char *transaction, const char *statement);
 
 /* One attempt of one migration statement: noted when it is about to be sent (end_ns 0), and again with the same id when it ended.
  * The latest one of a session is blamed for the locks that the session holds or asks for. */
 struct observer_statement {
-	int64_t id;              /* as in events.jsonl, from 1 */
-	int pid;                 /* of the session's backend */
-	const char *sql;         /* copied */
-	int64_t start_ns;        /* clock_now_ns() scale */
-	int64_t end_ns;          /* 0: it begins */
-	const char *sqlstate;    /* of the end; NULL while it lasts */
+	int64_t id;           /* as in events.jsonl, from 1 */
+	int pid;              /* of the session's backend */
+	const char *sql;      /* copied */
+	int64_t start_ns;     /* clock_now_ns() scale */
+	int64_t end_ns;       /* 0: it begins */
+	const char *sqlstate; /* of the end; NULL while it lasts */
 };
 void observer_note_statement(struct observer *o, const struct observer_statement *st);
 
 /* Replication of one standby. -1 = not known. */
 struct observer_lag {
 	char standby[64];
-	int64_t sent_bytes;      /* how far what was sent, written, flushed, replayed lies behind pg_current_wal_lsn() */
+	int64_t sent_bytes; /* how far what was sent, written, flushed, replayed lies behind pg_current_wal_lsn() */
 	int64_t write_bytes;
 	int64_t flush_bytes;
 	int64_t replay_bytes;
-	int64_t heartbeat_ns;    /* age of the oldest heartbeat that is committed on the primary and that the standby was not seen to show;
+	int64_t heartbeat_ns;  /* age of the oldest heartbeat that is committed on the primary and that the standby was not seen to show;
 	                          * 0 when it shows all. Heartbeats and looks are 100 ms and 50 ms apart, which is the resolution. A
 	                          * standby that stops answering keeps ageing; one that never answered is -1 */
-	int64_t replay_lag_ns;   /* the server's own: 0 when replay_bytes is 0, -1 when the server says NULL with bytes outstanding */
+	int64_t replay_lag_ns; /* the server's own: 0 when replay_bytes is 0, -1 when the server says NULL with bytes outstanding */
 };
 
 /* What happened since the last observer_collect (the first: since the start). Lags are the largest of the samples since then. */
 struct observation {
-	int64_t start_ns, end_ns;        /* clock_now_ns() scale */
+	int64_t start_ns, end_ns; /* clock_now_ns() scale */
 	int standbys;
-	struct observer_lag lag[OBSERVER_STANDBYS_MAX];   /* those configured in their order, then others that the primary names */
-	int64_t wal_bytes;               /* written; by the samples taken each 100 ms; -1 = not known */
-	int waiting;                     /* most sessions that waited for a lock in one sample */
-	int64_t longest_wait_ns;         /* longest that a wait had lasted when it was last seen or ended */
-	double cpu_share;                /* of one core, by the observer's thread */
+	struct observer_lag lag[OBSERVER_STANDBYS_MAX]; /* those configured in their order, then others that the primary names */
+	int64_t wal_bytes;                              /* written; by the samples taken each 100 ms; -1 = not known */
+	int waiting;                                    /* most sessions that waited for a lock in one sample */
+	int64_t longest_wait_ns;                        /* longest that a wait had lasted when it was last seen or ended */
+	double cpu_share;                               /* of one core, by the observer's thread */
 };
 
 /* Any thread, one caller. Does not wait for the server. */
@@ -85,12 +85,12 @@ int observer_waiting(struct observer *o);
 
 struct observer_totals {
 	int64_t period_ns;
-	int64_t samples;         /* taken */
-	int64_t missed;          /* ticks at which the sample before was not back yet */
-	int64_t statements;      /* sent to primary and standbys, all told */
-	int64_t cpu_ns;          /* of the observer's thread */
-	int64_t waits;           /* lines written to waits.jsonl */
-	int64_t notes_dropped;   /* see observer_note_slow */
+	int64_t samples;       /* taken */
+	int64_t missed;        /* ticks at which the sample before was not back yet */
+	int64_t statements;    /* sent to primary and standbys, all told */
+	int64_t cpu_ns;        /* of the observer's thread */
+	int64_t waits;         /* lines written to waits.jsonl */
+	int64_t notes_dropped; /* see observer_note_slow */
 };
 
 /* The field `observer` of run.json; a new reference. */

@@ -13,15 +13,15 @@
 struct fiber {
 	lua_State *co;
 	lua_State *main;
-	int anchor;              /* registry reference that keeps the coroutine alive */
+	int anchor; /* registry reference that keeps the coroutine alive */
 	struct loop *loop;
 	void *user;
 	fiber_done_fn *done;
 	void *arg;
-	bool running;            /* started and not ended */
-	bool waiting;            /* yielded by fiber_wait: fiber_resume is due */
-	bool inside;             /* lua_resume is on the C stack */
-	bool resume_asked;       /* fiber_resume was called from inside: an operation that ended at once */
+	bool running;      /* started and not ended */
+	bool waiting;      /* yielded by fiber_wait: fiber_resume is due */
+	bool inside;       /* lua_resume is on the C stack */
+	bool resume_asked; /* fiber_resume was called from inside: an operation that ended at once */
 	struct loop_timer sleep;
 };
 
@@ -129,7 +129,8 @@ int fiber_wait(lua_State *L, lua_KFunction k, lua_KContext ctx)
 {
 	struct fiber *f = fiber_of(L);
 	if (f == NULL)
-		return luaL_error(L, "this call waits for the server, so it cannot be made here (outside a transaction or step, or inside a coroutine of the script's own)");
+		return luaL_error(L,
+			"this call waits for the server, so it cannot be made here (outside a transaction or step, or inside a coroutine of the script's own)");
 	f->waiting = true;
 	return lua_yieldk(L, 0, ctx, k);
 }

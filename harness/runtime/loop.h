@@ -13,16 +13,16 @@ struct loop;
 
 /* Embed it in what it belongs to; container_of() leads back. Zero-initialised means not armed. */
 struct loop_timer {
-	int64_t due_ns;                     /* clock_now_ns() scale */
-	uint64_t order;                     /* ties fire in the order in which they were set */
-	size_t slot;                        /* place in the heap + 1; 0 = not armed */
-	void (*fn)(struct loop_timer *t);   /* may set or cancel any timer, this one too */
+	int64_t due_ns;                   /* clock_now_ns() scale */
+	uint64_t order;                   /* ties fire in the order in which they were set */
+	size_t slot;                      /* place in the heap + 1; 0 = not armed */
+	void (*fn)(struct loop_timer *t); /* may set or cancel any timer, this one too */
 };
 
 struct loop_io {
 	int fd;
-	uint32_t events;                                  /* EPOLLIN, EPOLLOUT; level-triggered */
-	void (*fn)(struct loop_io *io, uint32_t ready);   /* may remove any io, this one too */
+	uint32_t events;                                /* EPOLLIN, EPOLLOUT; level-triggered */
+	void (*fn)(struct loop_io *io, uint32_t ready); /* may remove any io, this one too */
 	bool watched;
 };
 
@@ -32,7 +32,7 @@ struct loop_message {
 	void (*fn)(struct loop_message *m);
 };
 
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 enum status loop_create(struct loop **out, struct error *err) MUST_CHECK;
 void loop_free(struct loop *loop);
@@ -68,7 +68,7 @@ void loop_post(struct loop *loop, struct loop_message *m);
 
 /* For the generator's health; reading it resets it. */
 struct loop_health {
-	int64_t lag_max_ns;    /* the latest that a timer fired behind its due time */
+	int64_t lag_max_ns; /* the latest that a timer fired behind its due time */
 	uint64_t passes;
 };
 struct loop_health loop_take_health(struct loop *loop);

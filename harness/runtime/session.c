@@ -30,7 +30,7 @@ struct session {
 	const struct session_statement *statement; /* to execute once its Parse is answered, or being executed */
 	const char *const *values;
 	bool preparing;
-	struct loop_timer timer;                   /* connect timeout, or the end of an operation that failed at its start */
+	struct loop_timer timer; /* connect timeout, or the end of an operation that failed at its start */
 
 	/* Under which generation each statement is prepared on this connection; 0 = not. A statement that failed with 0A000 is
 	 * prepared afresh under a new name: the old name lives on in the server until the connection ends. */
@@ -162,9 +162,15 @@ static void connect_failed(struct session *s, const char *message)
 		const char *text;
 		const char *sqlstate;
 	} KNOWN[] = {
-		{"too many", "53300"}, {"remaining connection slots", "53300"}, {"starting up", "57P03"}, {"shutting down", "57P03"},
-		{"recovery mode", "57P03"}, {"not yet accepting", "57P03"}, {"authentication failed", "28P01"},
-		{"pg_hba.conf", "28000"}, {"does not exist", "3D000"},
+		{"too many", "53300"},
+		{"remaining connection slots", "53300"},
+		{"starting up", "57P03"},
+		{"shutting down", "57P03"},
+		{"recovery mode", "57P03"},
+		{"not yet accepting", "57P03"},
+		{"authentication failed", "28P01"},
+		{"pg_hba.conf", "28000"},
+		{"does not exist", "3D000"},
 	};
 	const char *sqlstate = "08001";
 	for (size_t i = 0; i < sizeof KNOWN / sizeof KNOWN[0]; i++) {
@@ -371,7 +377,8 @@ static void operation_done(struct session *s)
 		send_execute(s);
 		return;
 	}
-	if (st != NULL && s->failed && (s->preparing || memcmp(s->out.sqlstate, "0A000", 6) == 0 || memcmp(s->out.sqlstate, "26000", 6) == 0)) {
+	if (st != NULL && s->failed &&
+		(s->preparing || memcmp(s->out.sqlstate, "0A000", 6) == 0 || memcmp(s->out.sqlstate, "26000", 6) == 0)) {
 		s->prepared[st->index] = 0;
 		s->generation++;
 	}

@@ -11,10 +11,10 @@
 #include <stdint.h>
 
 enum session_state {
-	SESSION_CLOSED,      /* no connection; session_connect may be called */
+	SESSION_CLOSED, /* no connection; session_connect may be called */
 	SESSION_CONNECTING,
-	SESSION_IDLE,        /* connected, nothing under way (perhaps inside a transaction) */
-	SESSION_BUSY,        /* an operation is under way */
+	SESSION_IDLE, /* connected, nothing under way (perhaps inside a transaction) */
+	SESSION_BUSY, /* an operation is under way */
 };
 
 #define SESSION_STATEMENTS_MAX 1024
@@ -22,29 +22,29 @@ enum session_state {
 
 /* A named statement, shared by all sessions; prepared once per connection, when a session first executes it. */
 struct session_statement {
-	const char *name;       /* what people call it */
+	const char *name; /* what people call it */
 	const char *sql;
-	unsigned index;         /* below SESSION_STATEMENTS_MAX, unique among the statements that a session executes */
-	int params;             /* number of $n */
-	const Oid *types;       /* params of them, or NULL: the server infers */
+	unsigned index;   /* below SESSION_STATEMENTS_MAX, unique among the statements that a session executes */
+	int params;       /* number of $n */
+	const Oid *types; /* params of them, or NULL: the server infers */
 };
 
 /* How an operation ended. Lives in the session until its next operation starts. */
 struct session_outcome {
 	bool ok;
-	char sqlstate[6];       /* "00000" when ok; "08006" connection lost, "08001" could not connect */
-	char message[512];      /* primary message of the server or of libpq; "" when ok */
-	PGresult *result;       /* last result of a successful operation (the first error's when not ok), or NULL; owned by the session */
-	int64_t sent_ns;        /* just before the first byte was handed to libpq */
-	int64_t done_ns;        /* when the last result had been read */
-	int64_t rows;           /* rows returned or affected by the last statement */
+	char sqlstate[6];  /* "00000" when ok; "08006" connection lost, "08001" could not connect */
+	char message[512]; /* primary message of the server or of libpq; "" when ok */
+	PGresult *result;  /* last result of a successful operation (the first error's when not ok), or NULL; owned by the session */
+	int64_t sent_ns;   /* just before the first byte was handed to libpq */
+	int64_t done_ns;   /* when the last result had been read */
+	int64_t rows;      /* rows returned or affected by the last statement */
 };
 
 struct session;
 typedef void session_done_fn(struct session *s, void *arg);
 
 struct session_hooks {
-	void (*lost)(struct session *s, void *arg);                         /* connection went away while idle; state is SESSION_CLOSED */
+	void (*lost)(struct session *s, void *arg); /* connection went away while idle; state is SESSION_CLOSED */
 	void (*notice)(struct session *s, const PGresult *notice, void *arg);
 	void *arg;
 };
@@ -76,11 +76,11 @@ void session_cancel(struct session *s);
 
 const struct session_outcome *session_outcome(const struct session *s);
 enum session_state session_state(const struct session *s);
-int session_pid(const struct session *s);               /* of the backend; 0 when closed */
+int session_pid(const struct session *s); /* of the backend; 0 when closed */
 PGTransactionStatusType session_transaction(const struct session *s);
-PGconn *session_conn(struct session *s);                /* for PQescape* and parameter status only */
+PGconn *session_conn(struct session *s); /* for PQescape* and parameter status only */
 struct loop *session_loop(const struct session *s);
-void session_set_user(struct session *s, void *user);   /* whatever the owner likes */
+void session_set_user(struct session *s, void *user); /* whatever the owner likes */
 void *session_user(const struct session *s);
 
 #endif

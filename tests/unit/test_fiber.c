@@ -168,7 +168,9 @@ static void a_cancelled_fiber_closes_what_is_to_be_closed_and_can_start_again(vo
 	lua_register(L, "sleep", fiber_lua_sleep);
 	struct fiber *f = fiber_create(L, loop, NULL);
 	struct ending e = {.loop = loop};
-	assert_int_equal(luaL_loadstring(fiber_state(f), "local guard <close> = setmetatable({}, {__close = function() closed = true end}) sleep(60)"), LUA_OK);
+	assert_int_equal(luaL_loadstring(fiber_state(f),
+				 "local guard <close> = setmetatable({}, {__close = function() closed = true end}) sleep(60)"),
+		LUA_OK);
 	fiber_start(f, 0, note_end, &e);
 	fiber_cancel(f);
 	assert_int_equal(e.calls, 0);

@@ -49,7 +49,8 @@ static void zipf_draws_fit_the_exact_probabilities_for_any_exponent(void **state
 		for (size_t j = 0; j < sizeof SIZES / sizeof SIZES[0]; j++) {
 			double deviation = zipf_deviation(SIZES[j], EXPONENTS[i], 200000);
 			if (fabs(deviation) > 4.5)
-				fail_msg("n %d s %g: chi-square is off by %.1f standard deviations", (int)SIZES[j], EXPONENTS[i], deviation);
+				fail_msg(
+					"n %d s %g: chi-square is off by %.1f standard deviations", (int)SIZES[j], EXPONENTS[i], deviation);
 		}
 }
 

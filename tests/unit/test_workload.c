@@ -159,7 +159,8 @@ static void each_mistake_is_one_message_with_what_would_be_accepted(void **state
 	struct error err;
 	for (size_t i = 0; i < sizeof MISTAKES / sizeof *MISTAKES; i++) {
 		const char *what = load_error(changed(MISTAKES[i].old, MISTAKES[i].new), NULL, &err);
-		if (strstr(what, MISTAKES[i].what) == NULL || strstr(err.hint, MISTAKES[i].hint) == NULL || strstr(err.where, "small.lua") == NULL)
+		if (strstr(what, MISTAKES[i].what) == NULL || strstr(err.hint, MISTAKES[i].hint) == NULL ||
+			strstr(err.where, "small.lua") == NULL)
 			fail_msg("mistake %zu: %s: %s (%s)", i, err.where, err.what, err.hint);
 	}
 	load_error("return 5", NULL, &err);
