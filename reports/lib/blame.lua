@@ -1,0 +1,140 @@
+-- The blame table: lock waits summed by the migration statement that they stood behind and by who stood there.
+-- Also keeps the longest waits one by one.
+local blame = {}
+
+blame.KEPT = 50
+
+local function new_sum() return { n = 0, total_ns = 0, max_ns = 0, lengths = {}, ended = {}, bound_ns = 0 } end
+
+local function add(sum, wait)
+	local length = wait.length_ns or 0
+	sum.n = sum.n + 1
+	sum.total_ns = sum.total_ns + length
+	sum.max_ns = math.max(sum.max_ns, length)
+	sum.lengths[sum.n] = length
+	sum.bound_ns = math.max(sum.bound_ns, wait.bound_ns or 0)
+	local ended = wait.ended or "unknown"
+	sum.ended[ended] = (sum.ended[ended] or 0) + 1
+end
+
+-- p99 by rank, as the histograms have it; how many did not get their lock.
+local function finish(sum)
+	table.sort(sum.lengths)
+	sum.p99_ns = sum.lengths[math.max(1, math.ceil(0.99 * sum.n))] or 0
+	sum.lengths = nil
+	sum.failed = sum.n - (sum.ended.granted or 0) - (sum.ended.unknown or 0)
+end
+
+-- Nanoseconds in which at least one of the spans {from, to} was going on.
+local function union_ns(spans)
+	table.sort(spans, function(a, b) return a[1] < b[1] end)
+	local total, from, to = 0, nil, nil
+	for _, s in ipairs(spans) do
+		if to and s[1] <= to then
+			to = math.max(to, s[2])
+		else
+			if to then total = total + to - from end
+			from, to = s[1], s[2]
+		end
+	end
+	return total + (to and to - from or 0)
+end
+
+-- Statements that are repeated (a backfill's batches, the attempts of a retry) are one culprit: same step, direction and SQL.
+function blame.key_of(statement)
+	return table.concat({ statement.step or "", statement.direction or "", statement.sql or "" }, "\0")
+end
+
+-- A heap would do with less work than sorting now and then, and this is done once per wait that is long enough.
+local function keep_longest(list, wait)
+	list[#list + 1] = wait
+	if #list >= 4 * blame.KEPT then
+		table.sort(list, function(a, b) return a.length_ns > b.length_ns end)
+		for i = #list, blame.KEPT + 1, -1 do list[i] = nil end
+	end
+end
+
+local function group_for(groups, wait, statements)
+	local key, group
+	if wait.blamed then
+		local s = statements[wait.blamed]
+		key = s and blame.key_of(s) or "#" .. wait.blamed
+		group = groups[key]
+		if not group then
+			local root = wait.root or {}
+			group = { migration = true, statement = s, step = s and s.step, direction = s and s.direction, id = wait.blamed,
+				sql = s and s.sql or root.role == "migration" and root.sql or nil }
+		end
+	else
+		local root = wait.root or {}
+		key = "role\0" .. (root.role or "unknown")
+		group = groups[key] or { migration = false, role = root.role or "unknown" }
+	end
+	if not groups[key] then
+		group.sum, group.victims, group.spans, group.relations, group.load = new_sum(), {}, {}, {}, new_sum()
+		groups[key] = group
+		groups[#groups + 1] = group
+	end
+	return group
+end
+
+-- next_wait: iterator over the lines of waits.jsonl; statements: migration statements by id.
+-- Returns { groups, all, longest, during }: groups with their victims, worst first, those of the migration before others;
+-- all: the sum over every line; load: over those in which the application waited; longest: at most KEPT lines, longest first;
+-- phase_of(ns) names the phase of a wait; phases: sums of the application's waits by the phase in which they began.
+function blame.gather(next_wait, statements, phase_of)
+	local groups, all, load, longest, phases = {}, new_sum(), new_sum(), {}, {}
+	for wait in next_wait do
+		local waiter = wait.waiter or {}
+		local group = group_for(groups, wait, statements)
+		local name = table.concat({ waiter.role or "", waiter.version or "", waiter.transaction or "" }, "\0")
+		local victim = group.victims[name]
+		if not victim then
+			victim = new_sum()
+			victim.role, victim.version, victim.transaction = waiter.role or "unknown", waiter.version, waiter.transaction
+			group.victims[name] = victim
+			group.victims[#group.victims + 1] = victim
+		end
+		add(victim, wait)
+		add(group.sum, wait)
+		add(all, wait)
+		if waiter.role == "load" then
+			local phase = phase_of(wait.start_ns or 0)
+			phases[phase] = phases[phase] or new_sum()
+			add(phases[phase], wait)
+			add(load, wait)
+			add(group.load, wait)
+			group.spans[#group.spans + 1] = { wait.start_ns or 0, (wait.start_ns or 0) + (wait.length_ns or 0) }
+		end
+		if wait.lock and wait.lock.relation then group.relations[wait.lock.relation] = true end
+		keep_longest(longest, wait)
+	end
+
+	local by_total = function(a, b)
+		return a.total_ns > b.total_ns or (a.total_ns == b.total_ns and a.max_ns > b.max_ns)
+	end
+	for _, group in ipairs(groups) do
+		finish(group.sum)
+		finish(group.load)
+		for _, victim in ipairs(group.victims) do finish(victim) end
+		table.sort(group.victims, by_total)
+		group.held_up_ns = union_ns(group.spans)
+		group.spans = nil
+		local names = {}
+		for relation in pairs(group.relations) do names[#names + 1] = relation end
+		table.sort(names)
+		group.relations = names
+	end
+	table.sort(groups, function(a, b)
+		if a.migration ~= b.migration then return a.migration end
+		return by_total(a.sum, b.sum)
+	end)
+	table.sort(longest, function(a, b) return a.length_ns > b.length_ns end)
+	for i = #longest, blame.KEPT + 1, -1 do longest[i] = nil end
+	finish(all)
+	finish(load)
+	for _, sum in pairs(phases) do finish(sum) end
+	return { groups = groups, all = all, load = load, longest = longest, phases = phases }
+end
+
+return blame

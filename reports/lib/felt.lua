@@ -1,0 +1,81 @@
+-- What the users of the database would have felt, in a few plain sentences. Each sentence is a list of parts {text} or {code = text}.
+local words = require "lib.words"
+
+local felt = {}
+
+local function latency(f, phase)
+	local now, before = phase.response, f.phases.baseline and f.phases.baseline.response
+	if not now then return nil end
+	local p99 = now.at[0.99]
+	local out = "During " .. phase.name .. " (" .. words.time(phase.end_ns - phase.start_ns) .. ") "
+	if p99 then
+		out = out .. "99 % of transactions were answered within " .. words.time(p99)
+		local was = before and phase.name ~= "baseline" and before.at[0.99]
+		if was then out = out .. ", against " .. words.time(was) .. " in the baseline" end
+		return { out .. "; the slowest took " .. words.time(now.max_ns) .. "." }
+	end
+	return { out .. "the slowest of " .. words.number_of(now.n, "transaction") .. " took " .. words.time(now.max_ns) .. "." }
+end
+
+local function culprit(f)
+	local worst
+	for _, g in ipairs(f.blame.groups) do
+		if g.migration and g.load.n > 0 and (not worst or g.load.total_ns > worst.load.total_ns) then worst = g end
+	end
+	if not worst then
+		return { f.drill == "load" and "No migration was running." or "No transaction was seen waiting for a lock of the migration." }
+	end
+	local where = #worst.relations > 0 and " on " .. words.relation(worst.relations[1]) .. (#worst.relations > 1 and " and others" or "") or ""
+	return { { code = words.sql(worst.sql or "a statement of the migration", 80) },
+		(worst.step and " (step “" .. worst.step .. "”)" or "") .. " held up " .. words.number_of(worst.load.n, "transaction") .. where ..
+		" for " .. words.time(worst.load.total_ns) .. " in sum, the longest for " .. words.time(worst.load.max_ns) .. "." }
+end
+
+local function failures(f)
+	local failed, planned, errors, abandoned = 0, 0, {}, 0
+	for _, p in ipairs(f.phases) do
+		if p.name ~= "baseline" or #f.phases == 1 then
+			failed, planned, abandoned = failed + p.failed, planned + p.planned, abandoned + p.abandoned
+			for code, n in pairs(p.errors) do errors[code] = (errors[code] or 0) + n end
+		end
+	end
+	if planned == 0 then return nil end
+	local when = #f.phases > 1 and f.phases.baseline and " since the baseline" or ""
+	if failed + abandoned == 0 then return { "None of " .. words.number_of(planned, "transaction") .. " failed" .. when .. "." } end
+	local out = ""
+	if failed > 0 then
+		out = words.count(failed) .. " of " .. words.number_of(planned, "transaction") .. " (" .. words.share(failed, planned) .. ") failed" .. when .. ": " .. words.errors(errors, 3) .. "."
+	end
+	if abandoned > 0 then
+		out = out .. (out ~= "" and " " or "") .. words.count(abandoned) .. " (" .. words.share(abandoned, planned) .. ") got no connection in time" .. (failed > 0 and "" or when) .. "."
+	end
+	return { out }
+end
+
+-- The sentences for one run, most telling first; empty when nothing was measured.
+function felt.sentences(f)
+	local out = {}
+	local named = false
+	for _, name in ipairs { "migration", "rollback" } do
+		local phase = f.phases[name]
+		if phase then
+			out[#out + 1] = latency(f, phase)
+			named = true
+		end
+	end
+	if not named and f.phases[1] then out[#out + 1] = latency(f, f.phases[#f.phases]) end
+	if f.blame.all.n > 0 or f.phases.migration then out[#out + 1] = culprit(f) end
+	out[#out + 1] = failures(f)
+	return out
+end
+
+-- A sentence as plain text; quote(code) wraps what is code.
+function felt.text(sentence, quote, escape)
+	local out = {}
+	for i, part in ipairs(sentence) do
+		out[i] = type(part) == "table" and quote(part.code) or escape and escape(part) or part
+	end
+	return table.concat(out)
+end
+
+return felt

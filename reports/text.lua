@@ -1,0 +1,93 @@
+-- Verdict tables for a terminal: what `pgrehearse run` ends with. Colour only where asked for, and never as the only sign.
+local words = require "lib.words"
+local felt = require "lib.felt"
+local facts = require "lib.facts"
+
+local paint = { PASS = "32", FAIL = "31", FAILED = "31", INVALID = "35", INCONCLUSIVE = "33", INTERRUPTED = "33", RUNNING = "36", ["NOT JUDGED"] = "33" }
+
+local function pad(text, width) return text .. string.rep(" ", width - words.width(text)) end
+
+-- Breaks text at blanks so that no line is wider than width, where a word allows it.
+local function wrap(text, width)
+	local lines, line = {}, ""
+	for word in words.clean(text):gmatch("%S+") do
+		if line ~= "" and words.width(line) + 1 + words.width(word) > width then
+			lines[#lines + 1] = line
+			line = word
+		else
+			line = line == "" and word or line .. " " .. word
+		end
+	end
+	if line ~= "" then lines[#lines + 1] = line end
+	return lines
+end
+
+return function(report)
+	local options = report.options
+	local width = math.max(60, math.min(options.width or 100, 160))
+	local out = {}
+	local function say(line) out[#out + 1] = (line:gsub("%s+$", "")) end
+	local function coloured(word, text)
+		local code = paint[word]
+		return options.colour and code and "\27[1;" .. code .. "m" .. text .. "\27[0m" or text
+	end
+	local function sentence(text, indent)
+		for _, line in ipairs(wrap(text, width - #indent)) do say(indent .. line) end
+	end
+
+	local function verdict_table(f)
+		local word_width, criterion_width, observed_width = 0, 9, 8
+		for _, c in ipairs(f.criteria) do
+			word_width = math.max(word_width, #c.verdict)
+			criterion_width = math.max(criterion_width, words.width(words.clean(c.criterion)))
+			observed_width = math.max(observed_width, words.width(words.clean(c.observed or words.none)))
+		end
+		criterion_width = math.min(criterion_width, 60)
+		say("  " .. pad("", word_width) .. "  " .. pad("criterion", criterion_width) .. "  " .. "observed")
+		for _, c in ipairs(f.criteria) do
+			local text = words.clean(c.criterion)
+			say("  " .. coloured(c.verdict, pad(c.verdict, word_width)) .. "  " .. pad(text, math.max(criterion_width, words.width(text))) .. "  " .. words.clean(c.observed or words.none))
+			if c.verdict ~= "PASS" and c.evidence then sentence(c.evidence, string.rep(" ", word_width + 6)) end
+		end
+	end
+
+	local function blame_table(f)
+		local rows, most = {}, 5
+		for _, g in ipairs(f.blame.groups) do
+			if g.migration and g.load.n > 0 and #rows < most then
+				rows[#rows + 1] = { words.count(g.load.n), words.time(g.load.total_ns), words.time(g.load.max_ns), words.sql(g.sql or "a statement whose end was not recorded", width - 36) }
+			end
+		end
+		if #rows == 0 then return end
+		say("")
+		say("  Who was held up by the migration:")
+		table.insert(rows, 1, { "waits", "in sum", "longest", "behind" })
+		for _, r in ipairs(rows) do
+			say("  " .. string.rep(" ", 7 - words.width(r[1])) .. r[1] .. string.rep(" ", 11 - words.width(r[2])) .. r[2] .. string.rep(" ", 11 - words.width(r[3])) .. r[3] .. "  " .. r[4])
+		end
+	end
+
+	for n, f in ipairs(report.runs) do
+		if n > 1 then say("") end
+		say(coloured(f.word, f.word) .. "  " .. words.clean(f.title) .. " · " .. f.drill .. " · " .. words.time(f.duration_ns) .. (f.word == "PASS" and "" or " (" .. facts.meaning[f.word] .. ")"))
+		if f.run.error then
+			sentence((f.run.error.where and f.run.error.where .. ": " or "") .. tostring(f.run.error.what) .. (f.run.error.hint and " (" .. f.run.error.hint .. ")" or ""), "  ")
+		end
+		for _, reason in ipairs(f.invalid) do sentence("unfit: " .. reason, "  ") end
+		if #f.criteria > 0 then
+			say("")
+			verdict_table(f)
+		end
+		say("")
+		for _, s in ipairs(felt.sentences(f)) do sentence(felt.text(s, function(code) return code end), "  ") end
+		blame_table(f)
+		if f.run.rollback and f.run.rollback.verdict then
+			say("")
+			local differences = f.run.rollback.differences or {}
+			say("  After the rollback: " .. f.run.rollback.verdict .. (#differences > 0 and ", " .. words.number_of(#differences, "difference") or "") .. ".")
+			for i = 1, math.min(5, #differences) do sentence(differences[i].class .. ": " .. differences[i].object .. ": " .. differences[i].detail, "    ") end
+			if #differences > 5 then say("    and " .. (#differences - 5) .. " more") end
+		end
+	end
+	return table.concat(out, "\n") .. "\n"
+end
