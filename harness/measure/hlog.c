@@ -15,10 +15,10 @@ void hlog_format_header(struct buf *out, int64_t start_wall_ns)
 {
 	char stamp[32];
 	buf_printf(out,
-		   "#[Histogram log format version 1.2]\n"
-		   "#[StartTime: %" PRId64 ".%03" PRId64 " (seconds since epoch), %s]\n"
-		   "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n",
-		   start_wall_ns / NS_PER_S, start_wall_ns % NS_PER_S / NS_PER_MS, clock_format_wall(start_wall_ns, stamp, sizeof stamp));
+		"#[Histogram log format version 1.2]\n"
+		"#[StartTime: %" PRId64 ".%03" PRId64 " (seconds since epoch), %s]\n"
+		"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n",
+		start_wall_ns / NS_PER_S, start_wall_ns % NS_PER_S / NS_PER_MS, clock_format_wall(start_wall_ns, stamp, sizeof stamp));
 }
 
 static bool tag_is_fit(const char *tag)
@@ -39,14 +39,15 @@ enum status hlog_format_line(struct buf *out, const char *tag, int64_t start_ns,
 		return ST_USAGE;
 	}
 	if (start_ns < 0 || end_ns < start_ns)
-		return error_set(err, ST_USAGE, "a histogram log cannot hold an interval from %" PRId64 " ns to %" PRId64 " ns", start_ns, end_ns);
+		return error_set(
+			err, ST_USAGE, "a histogram log cannot hold an interval from %" PRId64 " ns to %" PRId64 " ns", start_ns, end_ns);
 	size_t before = out->len;
 	if (tag[0] != '\0')
 		buf_printf(out, "Tag=%s,", tag);
 	int64_t length_ns = end_ns - start_ns;
 	int64_t max_ns = hist_max(h);
 	buf_printf(out, "%" PRId64 ".%09" PRId64 ",%" PRId64 ".%09" PRId64 ",%" PRId64 ".%06" PRId64 ",", start_ns / NS_PER_S,
-		   start_ns % NS_PER_S, length_ns / NS_PER_S, length_ns % NS_PER_S, max_ns / NS_PER_MS, max_ns % NS_PER_MS);
+		start_ns % NS_PER_S, length_ns / NS_PER_S, length_ns % NS_PER_S, max_ns / NS_PER_MS, max_ns % NS_PER_MS);
 	enum status st = payload_encode(h, out, err);
 	buf_char(out, '\n');
 	if (st == ST_OK && out->overflow)
@@ -86,7 +87,7 @@ enum status hlog_write(FILE *file, const char *tag, int64_t start_ns, int64_t en
 struct hlog_reader {
 	FILE *file;
 	char *name;
-	char *line;  /* HLOG_LINE_MAX + 1 bytes */
+	char *line; /* HLOG_LINE_MAX + 1 bytes */
 	int64_t line_number;
 	int64_t start_wall_ns;
 	bool at_end;
@@ -220,7 +221,7 @@ static enum status parse_line(struct hlog_reader *r, size_t len, struct hlog_lin
 	const char *at = p;
 	int64_t start_ns, length_ns, end_ns, max_ns = 0;
 	if (!read_fixed(&at, 9, &start_ns) || *at++ != ',' || !read_fixed(&at, 9, &length_ns) || *at++ != ',' ||
-	    __builtin_add_overflow(start_ns, length_ns, &end_ns)) {
+		__builtin_add_overflow(start_ns, length_ns, &end_ns)) {
 		error_set(err, ST_FAILED, "a line of the histogram log does not start with two times");
 		error_hint(err, "\"[Tag=T,]start,length,max,payload\" with times in seconds is what a line looks like");
 		return ST_FAILED;

@@ -218,7 +218,7 @@ static enum status check_header(const unsigned char *p, struct error *err)
 	}
 	if (get_u32(p + 12) != HIST_DIGITS || get_u64(p + 16) != 1) {
 		error_set(err, ST_FAILED, "the histogram has %" PRIu32 " significant digits from a lowest value of %" PRIu64,
-			  get_u32(p + 12), get_u64(p + 16));
+			get_u32(p + 12), get_u64(p + 16));
 		error_hint(err, "histograms of %d digits from a lowest value of 1 can be read", HIST_DIGITS);
 		return ST_FAILED;
 	}
@@ -272,7 +272,7 @@ enum status payload_decode(struct payload_scratch *s, const char *text, size_t l
 	uint32_t stream_len = get_u32(s->packed + 4);
 	if (stream_len > packed_len - PACKED_HEADER)
 		return error_set(err, ST_FAILED, "the histogram is cut short: %" PRIu32 " bytes announced, %zu there", stream_len,
-				 packed_len - PACKED_HEADER);
+			packed_len - PACKED_HEADER);
 	uLongf raw_len = RAW_MAX;
 	if (uncompress(s->raw, &raw_len, s->packed + PACKED_HEADER, stream_len) != Z_OK)
 		return error_set(err, ST_FAILED, "the histogram cannot be decompressed to at most %d bytes", RAW_MAX);

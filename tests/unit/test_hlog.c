@@ -246,7 +246,8 @@ static void payloads_of_other_makes_are_refused_by_name(void **state)
 {
 	(void)state;
 	/* Made by HdrHistogram's Python port: digits 2, then lowest 1000. */
-	static const char *const OTHER[] = {"HISTFAAAACN4nJNpmSzMwMDAxAABMJqRgYHZzWDHAgb7DxCBYCYAV6IEoQ==", "HISTFAAAACR4nJNpmSzMwMDAzAABUJr5BRC7GexYwGD/ASKymJEJAG++Bd4="};
+	static const char *const OTHER[] = {"HISTFAAAACN4nJNpmSzMwMDAxAABMJqRgYHZzWDHAgb7DxCBYCYAV6IEoQ==",
+		"HISTFAAAACR4nJNpmSzMwMDAzAABUJr5BRC7GexYwGD/ASKymJEJAG++Bd4="};
 	struct payload_scratch s;
 	struct hist *h = hist_create();
 	struct error err;
