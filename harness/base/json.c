@@ -46,6 +46,44 @@ enum status json_write_file(const char *path, const json_t *value, struct error 
 	return st;
 }
 
+/* Length of the well-formed UTF-8 sequence at s, or 0. jansson refuses surrogates and overlong forms, so they count as malformed. */
+static size_t utf8_length(const unsigned char *s)
+{
+	if (s[0] < 0x80)
+		return 1;
+	size_t n = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
+	if (s[0] < 0xC2 || s[0] > 0xF4)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((s[i] & 0xC0) != 0x80)
+			return 0;
+	if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
+		return 0;
+	return n;
+}
+
+json_t *json_text(const char *text)
+{
+	if (text == NULL)
+		return json_null();
+	json_t *whole = json_string(text);
+	if (whole != NULL)
+		return whole;
+	struct buf out;
+	buf_init(&out, 4 * strlen(text) + 1);
+	for (const unsigned char *at = (const unsigned char *)text; *at != 0;) {
+		size_t n = utf8_length(at);
+		if (n == 0)
+			buf_str(&out, "\xEF\xBF\xBD");
+		else
+			buf_add(&out, at, n);
+		at += n == 0 ? 1 : n;
+	}
+	whole = json_string(out.data);
+	buf_free(&out);
+	return whole;
+}
+
 const char *json_get_string(const json_t *object, const char *key, const char *fallback)
 {
 	const char *value = json_string_value(json_object_get(object, key));

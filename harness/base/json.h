@@ -16,6 +16,9 @@ enum status json_parse(const char *text, size_t len, const char *where, json_t *
 /* Replaces path atomically with value, indented. */
 enum status json_write_file(const char *path, const json_t *value, struct error *err) MUST_CHECK;
 
+/* A string value of text from outside (a server message, a file name): bytes that are not UTF-8 become U+FFFD. NULL gives null. */
+json_t *json_text(const char *text);
+
 /* A string field or fallback; an integer field or fallback; a real (or integer) field or fallback. */
 const char *json_get_string(const json_t *object, const char *key, const char *fallback);
 int64_t json_get_int(const json_t *object, const char *key, int64_t fallback);
