@@ -47,8 +47,10 @@ static enum status check_run(const char *path, const json_t *run, struct error *
 	int64_t format = json_get_int(run, "format", 0);
 	if (format <= RECORD_FORMAT && format >= 1)
 		return ST_OK;
-	error_set(err, ST_USAGE, "%s has record format %lld; this pgrehearse reads formats up to %d", path, (long long)format, RECORD_FORMAT);
-	error_hint(err, "read it with the pgrehearse that wrote it (%s) or a newer one", json_get_string(run, "pgrehearse", "version unknown"));
+	error_set(
+		err, ST_USAGE, "%s has record format %lld; this pgrehearse reads formats up to %d", path, (long long)format, RECORD_FORMAT);
+	error_hint(err, "read it with the pgrehearse that wrote it (%s) or a newer one",
+		json_get_string(run, "pgrehearse", "version unknown"));
 	return ST_USAGE;
 }
 
@@ -56,8 +58,10 @@ static void read_phases(struct record_reader *r)
 {
 	size_t i;
 	json_t *phase;
-	json_array_foreach (json_object_get(r->run, "phases"), i, phase) {
-		struct phase p = {json_get_string(phase, "name", ""), json_get_int(phase, "start_ns", 0), json_get_int(phase, "end_ns", INT64_MAX)};
+	json_array_foreach(json_object_get(r->run, "phases"), i, phase)
+	{
+		struct phase p = {
+			json_get_string(phase, "name", ""), json_get_int(phase, "start_ns", 0), json_get_int(phase, "end_ns", INT64_MAX)};
 		VEC_PUSH(&r->phases, p);
 	}
 }
@@ -208,7 +212,7 @@ static void look_at(const char *dir, const char *name, struct found *out)
 	snprintf(path, sizeof path, "%s/%s/run.json", dir, name);
 	if (!fs_exists(path))
 		return;
-	struct error ignored;   /* whoever opens this record gets the error */
+	struct error ignored; /* whoever opens this record gets the error */
 	if (json_read_file(path, &run, &ignored) == ST_OK)
 		snprintf(out->started_at, sizeof out->started_at, "%s", json_get_string(run, "started_at", ""));
 	json_decref(run);

@@ -21,7 +21,7 @@
  * It is not fsynced: an fsync every second would take the disk from the very server that is being measured. */
 struct series {
 	int fd;
-	off_t length;   /* of whole lines; what a full disk left behind them is cut off again */
+	off_t length; /* of whole lines; what a full disk left behind them is cut off again */
 };
 
 enum { EVENTS, INTERVALS, WAITS, LATENCY, SERIES_COUNT };
@@ -29,11 +29,11 @@ enum { EVENTS, INTERVALS, WAITS, LATENCY, SERIES_COUNT };
 static const char *const FILES[SERIES_COUNT] = {"events.jsonl", "intervals.jsonl", "waits.jsonl", "latency.hlog"};
 
 struct record {
-	pthread_mutex_t lock;       /* of everything below: a few hundred lines a second, so one lock is enough */
+	pthread_mutex_t lock; /* of everything below: a few hundred lines a second, so one lock is enough */
 	struct series series[SERIES_COUNT];
 	json_t *run;
-	bool run_dirty;             /* record_set changed run since it was last written */
-	struct error failure;       /* the first one; status ST_OK while there is none */
+	bool run_dirty;       /* record_set changed run since it was last written */
+	struct error failure; /* the first one; status ST_OK while there is none */
 	int64_t start_ns;
 	char dir[512];
 };
@@ -66,7 +66,7 @@ static void append(struct record *r, int which, const char *data, size_t len)
 		if (n < 0) {
 			fail_series(r, which);
 			if (ftruncate(s->fd, s->length) != 0)
-				return;   /* the reader passes over a line that was cut short */
+				return; /* the reader passes over a line that was cut short */
 			return;
 		}
 		done += (size_t)n;
@@ -81,7 +81,7 @@ static void append_json(struct record *r, int which, json_t *line)
 	if (text == NULL)
 		return;
 	size_t len = strlen(text);
-	text[len] = '\n';   /* in place of the terminator: append takes a length */
+	text[len] = '\n'; /* in place of the terminator: append takes a length */
 	pthread_mutex_lock(&r->lock);
 	append(r, which, text, len + 1);
 	pthread_mutex_unlock(&r->lock);
@@ -270,8 +270,8 @@ void record_phase_start(struct record *r, const char *name, int64_t t_ns)
 {
 	phase_event(r, name, "start", t_ns);
 	pthread_mutex_lock(&r->lock);
-	json_array_append_new(json_object_get(r->run, "phases"),
-		json_pack("{s:s, s:I, s:n}", "name", name, "start_ns", (json_int_t)t_ns, "end_ns"));
+	json_array_append_new(
+		json_object_get(r->run, "phases"), json_pack("{s:s, s:I, s:n}", "name", name, "start_ns", (json_int_t)t_ns, "end_ns"));
 	write_run(r);
 	pthread_mutex_unlock(&r->lock);
 }
@@ -321,7 +321,8 @@ enum status record_finish(struct record *r, const char *status, const struct err
 	json_object_set_new(r->run, "duration_ns", json_integer(now_ns));
 	if (cause != NULL)
 		json_object_set_new(r->run, "error",
-			json_pack("{s:o, s:o, s:o}", "what", json_text(cause->what), "where", json_text(cause->where), "hint", json_text(cause->hint)));
+			json_pack("{s:o, s:o, s:o}", "what", json_text(cause->what), "where", json_text(cause->where), "hint",
+				json_text(cause->hint)));
 	write_run(r);
 	pthread_mutex_unlock(&r->lock);
 	return record_error(r, err);

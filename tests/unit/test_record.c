@@ -94,6 +94,7 @@ static void what_is_written_comes_back(void **state)
 	hist_record(h, 2000000);
 	record_histogram(r, "view_user/v1/response/ok", NS_PER_S, 2 * NS_PER_S, h);
 	hist_free(h);
+	record_phase_end(r, 3 * NS_PER_S);
 	record_set(r, "totals", json_pack("{s:i}", "planned", 3));
 	struct error err;
 	assert_int_equal(record_finish(r, "finished", NULL, &err), ST_OK);
@@ -104,7 +105,7 @@ static void what_is_written_comes_back(void **state)
 	assert_int_equal(json_get_int(run, "format", 0), 1);
 	assert_string_equal(json_get_string(run, "status", ""), "finished");
 	assert_int_equal(json_get_int(json_object_get(run, "totals"), "planned", 0), 3);
-	assert_int_equal(lines(reader, "events"), 5);   /* the warning, two phases from start to end */
+	assert_int_equal(lines(reader, "events"), 5); /* the warning, two phases from start to end */
 	assert_int_equal(lines(reader, "intervals"), 1);
 	assert_int_equal(lines(reader, "waits"), 1);
 	int histograms = 0;
@@ -220,7 +221,7 @@ static void a_rehearsal_lists_its_records(void **state)
 	record_close(record_create(path("forward"), json_object(), &err));
 	assert_int_equal(reader_list(root, &list, &err), ST_OK);
 	assert_int_equal(list.n, 2);
-	assert_string_equal(strrchr(list.dirs[0], '/'), "/rollback");   /* it started first */
+	assert_string_equal(strrchr(list.dirs[0], '/'), "/rollback"); /* it started first */
 	reader_list_free(&list);
 	assert_int_equal(reader_list(path("forward"), &list, &err), ST_OK);
 	assert_int_equal(list.n, 1);

@@ -1,0 +1,86 @@
+/* What facts.c reads and figures.c computes from; private to the judge. */
+#ifndef PGR_JUDGE_FACTS_PRIVATE_H
+#define PGR_JUDGE_FACTS_PRIVATE_H
+
+#include "base/vec.h"
+#include "judge/facts.h"
+#include "measure/hist.h"
+#include "record/reader.h"
+
+#define NAME_SIZE 128
+#define MAX_PHASES 64 /* a record with more has its later ones left out of every figure */
+#define MAX_HISTOGRAMS 4096
+#define MAX_ERRORS 4096
+
+/* `phase` below is an index into phases, or -1 between phases. */
+struct phase_facts {
+	char name[64];
+	int64_t start_ns;
+	int64_t end_ns; /* INT64_MAX while it lasts */
+	bool ended;
+};
+
+struct hist_facts {
+	char transaction[NAME_SIZE]; /* "": all */
+	bool service;
+	int phase;
+	struct hist *hist; /* ok and failed, all app versions */
+};
+
+struct interval_facts {
+	int phase;
+	int64_t start_ns, end_ns;
+	int64_t planned, abandoned, ok, failed;
+	int64_t backlog, wal_bytes; /* -1: not known */
+	double worker_cpu;          /* -1: not known */
+};
+
+struct error_facts {
+	int phase;
+	char sqlstate[24];
+	int64_t count;
+};
+
+struct lag_facts {
+	int phase;
+	char standby[64];
+	int64_t heartbeat_ns, replay_bytes; /* -1: not known */
+};
+
+/* Lock waits of the application; those of the migration and of ourselves are left out. */
+struct wait_facts {
+	int phase;
+	int64_t start_ns, length_ns;
+	int64_t blamed; /* statement id, 0: none */
+	int64_t root_pid;
+	char relation[NAME_SIZE], waiter[64], root_role[24];
+};
+
+struct statement_facts {
+	int phase;
+	int64_t id, start_ns, end_ns, attempt;
+	char step[NAME_SIZE], sql[80], sqlstate[8];
+};
+
+struct step_facts {
+	int phase;
+	bool down, ok;
+	int64_t start_ns, duration_ns; /* -1: it did not end */
+	char name[NAME_SIZE], error[256];
+};
+
+struct facts {
+	struct record_reader *reader;
+	const json_t *run;
+	struct phase_facts phases[MAX_PHASES];
+	int phase_count;
+	VEC(struct hist_facts) hists;
+	VEC(struct interval_facts) intervals;
+	VEC(struct error_facts) errors;
+	VEC(struct lag_facts) lags;
+	VEC(struct wait_facts) waits;
+	VEC(struct statement_facts) statements;
+	VEC(struct step_facts) steps;
+};
+
+#endif

@@ -1,0 +1,577 @@
+/* Each metric's figure out of the facts, with the sentence that says where it came from. */
+#define _GNU_SOURCE
+#include "base/clock.h"
+#include "base/units.h"
+#include "judge/facts_private.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A percentile is told only when at least this many samples lie above it: the p99 of 1,000 transactions is the tenth longest. */
+#define SAMPLES_ABOVE 10
+
+/* What the figure covers. */
+struct scope {
+	uint64_t phases; /* bit i: phases[i] */
+	char text[96];   /* "during migration" */
+	int64_t length_ns;
+};
+
+static void sentence(struct figure *out, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static void sentence(struct figure *out, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(out->evidence, sizeof out->evidence, fmt, ap);
+	va_end(ap);
+}
+
+#define MISSING(out, ...) (sentence(out, __VA_ARGS__), (out)->state = FIGURE_MISSING)
+
+static bool in_scope(const struct scope *s, int phase)
+{
+	return phase >= 0 && (s->phases >> phase & 1) != 0;
+}
+
+static void add_phase(const struct facts *f, struct scope *s, int i)
+{
+	s->phases |= UINT64_C(1) << i;
+	if (f->phases[i].ended)
+		s->length_ns += f->phases[i].end_ns - f->phases[i].start_ns;
+}
+
+/* False, with out filled, when the record has no such phase. */
+static bool find_scope(const struct facts *f, const char *phase, struct scope *s, struct figure *out)
+{
+	*s = (struct scope){0};
+	const char *drill = json_get_string(f->run, "drill", "");
+	for (int i = 0; i < f->phase_count; i++)
+		if (phase[0] != '\0' ? strcmp(f->phases[i].name, phase) == 0 : strcmp(f->phases[i].name, "baseline") != 0)
+			add_phase(f, s, i);
+	if (phase[0] == '\0' && s->phases == 0)
+		for (int i = 0; i < f->phase_count; i++)
+			add_phase(f, s, i);
+	if (s->phases != 0) {
+		if (phase[0] != '\0')
+			snprintf(s->text, sizeof s->text, "during %s", phase);
+		else if (f->phase_count > 1)
+			snprintf(s->text, sizeof s->text, "after the baseline");
+		else
+			snprintf(s->text, sizeof s->text, "during the run");
+		return true;
+	}
+	bool elsewhere = strcmp(phase, "rollback") == 0 && strcmp(drill, "rollback") != 0;
+	if (elsewhere) {
+		sentence(out, "the drill %s has no phase rollback", drill);
+		out->state = FIGURE_OTHER_DRILL;
+		return false;
+	}
+	char names[256] = "";
+	for (int i = 0; i < f->phase_count; i++) {
+		size_t n = strlen(names);
+		snprintf(names + n, sizeof names - n, "%s%s", i > 0 ? ", " : "", f->phases[i].name);
+	}
+	MISSING(out, "the record has no phase %s; it has %s", phase, names[0] != '\0' ? names : "none");
+	return false;
+}
+
+static const char *time_text(int64_t ns, char buf[32])
+{
+	return units_format_time(ns, buf, 32);
+}
+
+static double seconds(int64_t ns)
+{
+	return (double)ns / (double)NS_PER_S;
+}
+
+/* ---- latency, service ---- */
+
+static void name_longest(const struct facts *f, const struct scope *s, bool service, char *out, size_t size)
+{
+	const struct hist_facts *worst = NULL;
+	for (size_t i = 0; i < f->hists.n; i++) {
+		const struct hist_facts *h = &f->hists.at[i];
+		if (h->service == service && h->transaction[0] != '\0' && in_scope(s, h->phase) &&
+			(worst == NULL || hist_max(h->hist) > hist_max(worst->hist)))
+			worst = h;
+	}
+	snprintf(out, size, "%s%s", worst != NULL ? " in " : "", worst != NULL ? worst->transaction : "");
+}
+
+static void measure_latency(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
+{
+	bool service = c->metric == METRIC_SERVICE;
+	const char *name = service ? "service time" : "response time";
+	struct hist *all = hist_create();
+	for (size_t i = 0; all != NULL && i < f->hists.n; i++) {
+		const struct hist_facts *h = &f->hists.at[i];
+		if (h->service == service && in_scope(s, h->phase) && strcmp(h->transaction, c->label) == 0)
+			hist_merge(all, h->hist);
+	}
+	uint64_t n = all != NULL ? hist_count(all) : 0;
+	if (n == 0 && c->stat != STAT_COUNT) {
+		MISSING(out, "no transaction%s%s ended %s", c->label[0] ? " " : "", c->label, s->text);
+		hist_free(all);
+		return;
+	}
+	char p[32], max[32], who[NAME_SIZE + 8] = "";
+	if (c->label[0] == '\0')
+		name_longest(f, s, service, who, sizeof who);
+	int64_t max_ns = all != NULL ? hist_max(all) : 0;
+	out->upper = seconds(max_ns);
+	switch (c->stat) {
+	case STAT_QUANTILE: {
+		int64_t ns = hist_quantile(all, c->quantile);
+		out->value = seconds(ns);
+		sentence(out, "%s p%g of %llu transactions %s: %s; the longest took %s%s", name, c->quantile * 100, (unsigned long long)n,
+			s->text, time_text(ns, p), time_text(max_ns, max), who);
+		double above = (double)n * (1 - c->quantile);
+		if (above + 1e-9 < SAMPLES_ABOVE) {
+			size_t len = strlen(out->evidence);
+			snprintf(out->evidence + len, sizeof out->evidence - len, "; p%g needs at least %.0f transactions",
+				c->quantile * 100, SAMPLES_ABOVE / (1 - c->quantile));
+			out->state = FIGURE_TOO_FEW;
+		}
+		break;
+	}
+	case STAT_MAX:
+		out->value = seconds(max_ns);
+		sentence(out, "the longest %s of %llu transactions %s: %s%s", name, (unsigned long long)n, s->text, time_text(max_ns, max),
+			who);
+		break;
+	case STAT_MIN:
+		out->value = seconds(hist_min(all));
+		sentence(out, "the shortest %s of %llu transactions %s", name, (unsigned long long)n, s->text);
+		break;
+	case STAT_MEAN:
+		out->value = hist_mean(all) / (double)NS_PER_S;
+		sentence(out, "the mean %s of %llu transactions %s", name, (unsigned long long)n, s->text);
+		break;
+	default:
+		out->value = (double)n;
+		sentence(out, "%llu transactions ended %s", (unsigned long long)n, s->text);
+	}
+	hist_free(all);
+}
+
+/* ---- errors, throughput, backlog, wal: sums over the intervals ---- */
+
+struct sums {
+	int64_t ok, failed, abandoned, wal_bytes, length_ns;
+	double lowest; /* successful transactions per second in the worst whole second */
+	int64_t lowest_at_ns, backlog, backlog_at_ns;
+	int intervals, wal_known;
+};
+
+static struct sums sum_intervals(const struct facts *f, const struct scope *s)
+{
+	struct sums sum = {.lowest = INFINITY, .backlog = -1};
+	for (size_t i = 0; i < f->intervals.n; i++) {
+		const struct interval_facts *at = &f->intervals.at[i];
+		if (!in_scope(s, at->phase))
+			continue;
+		int64_t length_ns = at->end_ns - at->start_ns;
+		sum.intervals++;
+		sum.ok += at->ok;
+		sum.failed += at->failed;
+		sum.abandoned += at->abandoned;
+		sum.length_ns += length_ns;
+		if (at->wal_bytes >= 0) {
+			sum.wal_bytes += at->wal_bytes;
+			sum.wal_known++;
+		}
+		if (at->backlog > sum.backlog) {
+			sum.backlog = at->backlog;
+			sum.backlog_at_ns = at->end_ns;
+		}
+		double rate = length_ns > 0 ? (double)at->ok / seconds(length_ns) : INFINITY;
+		if (length_ns >= NS_PER_S / 2 && rate < sum.lowest) { /* pieces at the edges of phases are too short to be a rate */
+			sum.lowest = rate;
+			sum.lowest_at_ns = at->start_ns;
+		}
+	}
+	return sum;
+}
+
+static int64_t count_errors(const struct facts *f, const struct scope *s, const char *label, char *list, size_t size)
+{
+	int64_t n = 0;
+	list[0] = '\0';
+	for (size_t i = 0; i < f->errors.n; i++) {
+		const struct error_facts *e = &f->errors.at[i];
+		if (!in_scope(s, e->phase) || (label[0] != '\0' && strcmp(label, e->sqlstate) != 0))
+			continue;
+		n += e->count;
+		size_t len = strlen(list);
+		snprintf(list + len, size - len, "%s%lld × %s", len > 0 ? ", " : "", (long long)e->count, e->sqlstate);
+	}
+	return n;
+}
+
+static void measure_errors(
+	const struct facts *f, const struct criterion *c, const struct scope *s, const struct sums *sum, struct figure *out)
+{
+	char list[200];
+	int64_t failed = count_errors(f, s, c->label, list, sizeof list);
+	int64_t abandoned = c->label[0] == '\0' || strcmp(c->label, "abandoned") == 0 ? sum->abandoned : 0;
+	int64_t all = sum->ok + sum->failed + sum->abandoned;
+	if (all == 0) {
+		MISSING(out, "no transaction ended %s", s->text);
+		return;
+	}
+	out->value = c->stat == STAT_COUNT ? (double)(failed + abandoned) : (double)(failed + abandoned) / (double)all;
+	if (failed + abandoned == 0)
+		sentence(out, "no error%s%s in %lld transactions %s", c->label[0] ? " " : "", c->label, (long long)all, s->text);
+	else
+		sentence(out, "%lld of %lld transactions failed and %lld were abandoned %s%s%s", (long long)failed, (long long)all,
+			(long long)abandoned, s->text, list[0] ? ": " : "", list);
+}
+
+static void measure_sums(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
+{
+	struct sums sum = sum_intervals(f, s);
+	if (sum.intervals == 0) {
+		MISSING(out, "no second of the run %s is in the record", s->text);
+		return;
+	}
+	if (c->metric == METRIC_ERRORS) {
+		measure_errors(f, c, s, &sum, out);
+	} else if (c->metric == METRIC_THROUGHPUT && c->stat == STAT_MIN) {
+		if (isinf(sum.lowest)) {
+			MISSING(out, "no whole second was recorded %s", s->text);
+			return;
+		}
+		out->value = sum.lowest;
+		sentence(out, "fewest transactions in one second %s: %.0f, at %.1f s", s->text, sum.lowest, seconds(sum.lowest_at_ns));
+	} else if (c->metric == METRIC_THROUGHPUT) {
+		out->value = (double)sum.ok / seconds(sum.length_ns);
+		sentence(out, "%lld transactions succeeded in %.1f s %s", (long long)sum.ok, seconds(sum.length_ns), s->text);
+	} else if (c->metric == METRIC_BACKLOG) {
+		if (sum.backlog < 0) {
+			MISSING(out, "the backlog was not recorded %s: a closed loop has none", s->text);
+			return;
+		}
+		out->value = (double)sum.backlog;
+		sentence(out, "most arrivals waiting at the end of a second %s: %lld, at %.1f s", s->text, (long long)sum.backlog,
+			seconds(sum.backlog_at_ns));
+	} else {
+		if (sum.wal_known == 0) {
+			MISSING(out, "the WAL volume was not observed %s", s->text);
+			return;
+		}
+		out->value = (double)sum.wal_bytes;
+		sentence(out, "WAL written in %.1f s %s", seconds(sum.length_ns), s->text);
+	}
+}
+
+/* ---- lock waits ---- */
+
+static int by_length(const void *a, const void *b)
+{
+	int64_t x = ((const struct wait_facts *)a)->length_ns, y = ((const struct wait_facts *)b)->length_ns;
+	return (x > y) - (x < y);
+}
+
+static void describe_longest(const struct facts *f, const struct wait_facts *w, size_t n, const struct scope *s, struct figure *out)
+{
+	char len[32], behind[200];
+	const struct statement_facts *blamed = NULL;
+	for (size_t i = 0; w->blamed != 0 && i < f->statements.n; i++)
+		if (f->statements.at[i].id == w->blamed)
+			blamed = &f->statements.at[i];
+	if (blamed != NULL)
+		snprintf(behind, sizeof behind, "statement %lld of step \"%s\"", (long long)blamed->id, blamed->step);
+	else
+		snprintf(behind, sizeof behind, "pid %lld (%s)", (long long)w->root_pid, w->root_role[0] ? w->root_role : "unknown");
+	sentence(out, "%zu lock waits %s; the longest, %s, was %s%s%s behind %s at %.1f s", n, s->text, time_text(w->length_ns, len),
+		w->waiter, w->relation[0] ? " on " : "", w->relation, behind, seconds(w->start_ns));
+}
+
+static void measure_lock_wait(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
+{
+	int64_t samples = json_get_int(json_object_get(f->run, "observer"), "samples", 0);
+	struct wait_facts *waits = calloc(f->waits.n + 1, sizeof *waits);
+	size_t n = 0;
+	int64_t total_ns = 0;
+	for (size_t i = 0; waits != NULL && i < f->waits.n; i++) {
+		const struct wait_facts *w = &f->waits.at[i];
+		if (!in_scope(s, w->phase) || (c->label[0] != '\0' && strcmp(c->label, w->relation) != 0))
+			continue;
+		waits[n++] = *w;
+		total_ns += w->length_ns;
+	}
+	if (n == 0 && samples == 0) {
+		MISSING(out, "lock waits were not observed: the observer took no sample");
+		free(waits);
+		return;
+	}
+	if (n == 0) {
+		sentence(out, "no lock wait%s%s in %lld samples", c->label[0] ? " on " : "", c->label, (long long)samples);
+		free(waits);
+		return;
+	}
+	qsort(waits, n, sizeof *waits, by_length);
+	describe_longest(f, &waits[n - 1], n, s, out);
+	out->upper = seconds(waits[n - 1].length_ns);
+	switch (c->stat) {
+	case STAT_QUANTILE: {
+		size_t rank = (size_t)ceil(c->quantile * (double)n);
+		out->value = seconds(waits[rank > 0 ? rank - 1 : 0].length_ns);
+		break;
+	}
+	case STAT_MAX:
+		out->value = out->upper;
+		break;
+	case STAT_MEAN:
+		out->value = seconds(total_ns) / (double)n;
+		break;
+	case STAT_TOTAL:
+		out->value = seconds(total_ns);
+		break;
+	default:
+		out->value = (double)n;
+	}
+	free(waits);
+}
+
+/* ---- the migration: statements, steps, the phase ---- */
+
+static void measure_statement(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
+{
+	const struct statement_facts *longest = NULL;
+	int64_t total_ns = 0, n = 0;
+	char len[32];
+	for (size_t i = 0; i < f->statements.n; i++) {
+		const struct statement_facts *at = &f->statements.at[i];
+		if (!in_scope(s, at->phase) || (c->label[0] != '\0' && strcmp(c->label, at->step) != 0))
+			continue;
+		n++;
+		total_ns += at->end_ns - at->start_ns;
+		if (longest == NULL || at->end_ns - at->start_ns > longest->end_ns - longest->start_ns)
+			longest = at;
+	}
+	if (longest == NULL) {
+		MISSING(out, "no statement of the migration%s%s%s ran %s", c->label[0] ? " in step \"" : "", c->label,
+			c->label[0] ? "\"" : "", s->text);
+		return;
+	}
+	int64_t max_ns = longest->end_ns - longest->start_ns;
+	out->value = c->stat == STAT_MAX ? seconds(max_ns)
+		: c->stat == STAT_MEAN   ? seconds(total_ns) / (double)n
+		: c->stat == STAT_TOTAL  ? seconds(total_ns)
+					 : (double)n;
+	sentence(out, "%lld statements %s; the longest, %s, was attempt %lld of \"%s\" in step \"%s\"%s%s", (long long)n, s->text,
+		time_text(max_ns, len), (long long)longest->attempt, longest->sql, longest->step,
+		strcmp(longest->sqlstate, "00000") != 0 ? ", which failed with " : "",
+		strcmp(longest->sqlstate, "00000") != 0 ? longest->sqlstate : "");
+}
+
+static void measure_step(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
+{
+	const struct step_facts *longest = NULL;
+	bool down = strcmp(c->phase, "rollback") == 0;
+	for (size_t i = 0; i < f->steps.n; i++) {
+		const struct step_facts *at = &f->steps.at[i];
+		if (strcmp(at->name, c->label) == 0 && at->down == down && (longest == NULL || at->duration_ns > longest->duration_ns))
+			longest = at;
+	}
+	if (longest == NULL || longest->duration_ns < 0) {
+		MISSING(out, "step \"%s\" %s", c->label,
+			longest == NULL ? "is not in the record: it did not begin, or no step has that name" : "did not end");
+		return;
+	}
+	if (c->stat == STAT_DURATION) {
+		out->value = seconds(longest->duration_ns);
+		sentence(out, "step \"%s\" %s%s%s", c->label, longest->ok ? "completed" : "failed", longest->error[0] ? ": " : "",
+			longest->error);
+		return;
+	}
+	int64_t attempts = 0;
+	for (size_t i = 0; i < f->statements.n; i++)
+		if (in_scope(s, f->statements.at[i].phase) && strcmp(f->statements.at[i].step, c->label) == 0 &&
+			f->statements.at[i].attempt > attempts)
+			attempts = f->statements.at[i].attempt;
+	out->value = (double)attempts;
+	sentence(out, "most attempts that a statement of step \"%s\" took", c->label);
+}
+
+static void measure_migration(const struct facts *f, const struct criterion *c, struct figure *out)
+{
+	const char *name = c->phase[0] != '\0' ? c->phase : "migration";
+	const struct phase_facts *p = NULL;
+	for (int i = 0; i < f->phase_count; i++)
+		if (strcmp(f->phases[i].name, name) == 0)
+			p = &f->phases[i];
+	if (c->stat == STAT_DURATION) {
+		if (p == NULL || !p->ended) {
+			MISSING(out, "the phase %s %s", name, p == NULL ? "did not begin" : "did not end");
+			return;
+		}
+		out->value = seconds(p->end_ns - p->start_ns);
+		sentence(out, "the phase %s from %.1f s to %.1f s", name, seconds(p->start_ns), seconds(p->end_ns));
+		return;
+	}
+	if (p == NULL) {
+		MISSING(out, "the migration did not begin");
+		return;
+	}
+	int done = 0;
+	out->value = 1;
+	for (size_t i = 0; i < f->steps.n; i++) {
+		const struct step_facts *at = &f->steps.at[i];
+		done += at->ok;
+		if (at->ok)
+			continue;
+		out->value = 0;
+		sentence(out, "step \"%s\" (%s) %s%s", at->name, at->down ? "down" : "up",
+			at->duration_ns < 0 ? "did not end" : "failed: ", at->duration_ns < 0 ? "" : at->error);
+		return;
+	}
+	sentence(out, "%d step%s completed", done, done == 1 ? "" : "s");
+	if (!p->ended) {
+		out->value = 0;
+		sentence(out, "the phase %s did not end", name);
+	}
+}
+
+/* ---- replication ---- */
+
+static void measure_lag(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
+{
+	double max = -1, total = 0;
+	int64_t n = 0, unknown = 0;
+	const char *standby = "";
+	for (size_t i = 0; i < f->lags.n; i++) {
+		const struct lag_facts *l = &f->lags.at[i];
+		if (!in_scope(s, l->phase) || (c->label[0] != '\0' && strcmp(c->label, l->standby) != 0))
+			continue;
+		int64_t raw = c->metric == METRIC_REPLAY_LAG ? l->heartbeat_ns : l->replay_bytes;
+		if (raw < 0) {
+			unknown++;
+			continue;
+		}
+		double v = c->metric == METRIC_REPLAY_LAG ? seconds(raw) : (double)raw;
+		n++;
+		total += v;
+		if (v > max) {
+			max = v;
+			standby = l->standby;
+		}
+	}
+	if (n == 0) {
+		MISSING(out, "replication was not observed%s%s: %s", c->label[0] ? " of standby " : "", c->label,
+			unknown > 0 ? "its lag was never known" : "no standby in the record");
+		return;
+	}
+	out->value = c->stat == STAT_MAX ? max : total / (double)n;
+	sentence(out, "%lld readings %s; the largest on %s%s", (long long)n, s->text, standby,
+		unknown > 0 ? "; some readings are missing" : "");
+}
+
+/* ---- checks and rollback ---- */
+
+static void measure_check(const struct facts *f, const struct criterion *c, struct figure *out)
+{
+	size_t i, seen = 0;
+	json_t *check;
+	double rows = 0;
+	char bad[200] = "";
+	json_array_foreach(json_object_get(f->run, "checks"), i, check)
+	{
+		const char *name = json_get_string(check, "name", "");
+		if (c->label[0] != '\0' && strcmp(c->label, name) != 0)
+			continue;
+		seen++;
+		rows += json_get_number(check, "rows", 0);
+		if (!json_is_true(json_object_get(check, "ok"))) {
+			size_t n = strlen(bad);
+			snprintf(bad + n, sizeof bad - n, "%s%s %s", n > 0 ? ", " : "", name, json_get_string(check, "when", ""));
+		}
+	}
+	if (seen == 0) {
+		if (c->label[0] != '\0')
+			MISSING(out, "check %s did not run", c->label);
+		else
+			MISSING(out, "no check ran");
+		return;
+	}
+	out->value = c->stat == STAT_CLEAN ? bad[0] == '\0' : rows;
+	if (bad[0] != '\0')
+		sentence(out, "violated: %s", bad);
+	else
+		sentence(out, "%zu check%s held", seen, seen == 1 ? "" : "s");
+}
+
+static void measure_rollback(const struct facts *f, const struct criterion *c, struct figure *out)
+{
+	const char *drill = json_get_string(f->run, "drill", "");
+	const json_t *rollback = json_object_get(f->run, "rollback");
+	const char *word = json_get_string(rollback, "verdict", "");
+	if (strcmp(drill, "rollback") != 0) {
+		out->state = FIGURE_OTHER_DRILL;
+		sentence(out, "the drill %s does not roll back", drill);
+		return;
+	}
+	if (word[0] == '\0') {
+		MISSING(out, "schema and data were not compared: the rollback did not get that far");
+		return;
+	}
+	out->value = strcmp(word, "identical") == 0 || (c->stat == STAT_CLEAN && strcmp(word, "equivalent") == 0);
+	const json_t *differences = json_object_get(rollback, "differences");
+	const json_t *first = json_array_get(differences, 0);
+	size_t n = json_array_size(differences), i;
+	json_t *d;
+	json_array_foreach(differences, i, d) if (strcmp(json_get_string(d, "class", ""), word) == 0 &&
+		strcmp(json_get_string(first, "class", ""), word) != 0) first = d;
+	if (first == NULL)
+		sentence(out, "schema and data are %s", word);
+	else
+		sentence(out, "schema and data are %s: %zu difference%s, %s: %s", word, n, n == 1 ? "" : "s",
+			json_get_string(first, "object", ""), json_get_string(first, "detail", ""));
+}
+
+void facts_measure(const struct facts *f, const struct criterion *c, const char *phase, struct figure *out)
+{
+	struct scope s;
+	*out = (struct figure){.state = FIGURE_KNOWN};
+	if (c->metric == METRIC_ROLLBACK) {
+		measure_rollback(f, c, out);
+		return;
+	}
+	if (c->metric == METRIC_CHECK) {
+		measure_check(f, c, out);
+		return;
+	}
+	if (!find_scope(f, phase != NULL ? phase : c->phase, &s, out))
+		return;
+	switch (c->metric) {
+	case METRIC_LATENCY:
+	case METRIC_SERVICE:
+		measure_latency(f, c, &s, out);
+		break;
+	case METRIC_ERRORS:
+	case METRIC_THROUGHPUT:
+	case METRIC_BACKLOG:
+	case METRIC_WAL:
+		measure_sums(f, c, &s, out);
+		break;
+	case METRIC_LOCK_WAIT:
+		measure_lock_wait(f, c, &s, out);
+		break;
+	case METRIC_STATEMENT:
+		measure_statement(f, c, &s, out);
+		break;
+	case METRIC_STEP:
+		measure_step(f, c, &s, out);
+		break;
+	case METRIC_MIGRATION:
+		measure_migration(f, c, out);
+		break;
+	default:
+		measure_lag(f, c, &s, out);
+	}
+}

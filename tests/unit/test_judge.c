@@ -1,0 +1,309 @@
+/* judge/: each verdict follows from the record alone, from known numbers to a known word. */
+#define _GNU_SOURCE
+#include "unit.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "judge/judge.h"
+#include "measure/hist.h"
+#include "record/reader.h"
+#include "record/record.h"
+
+#include <unistd.h>
+
+#define SECOND NS_PER_S
+
+static char root[64];
+
+static int make_root(void **state)
+{
+	(void)state;
+	snprintf(root, sizeof root, "/tmp/pgr-judge-XXXXXX");
+	return mkdtemp(root) == NULL;
+}
+
+static int remove_root(void **state)
+{
+	(void)state;
+	return fs_remove_tree(root, NULL) != ST_OK;
+}
+
+static const char *dir(void)
+{
+	static char out[80];
+	snprintf(out, sizeof out, "%s/r", root);
+	return out;
+}
+
+/* n transactions of `ns` each, one second from start_s on. */
+static void traffic(struct record *r, const char *phase, int start_s, int n, int64_t ns, int failed, double worker_cpu)
+{
+	struct hist *h = hist_create();
+	for (int i = 0; i < n; i++)
+		hist_record(h, ns);
+	record_histogram(r, "total/response/ok", start_s * SECOND, (start_s + 1) * SECOND, h);
+	record_histogram(r, "view_user/v1/response/ok", start_s * SECOND, (start_s + 1) * SECOND, h);
+	hist_free(h);
+	record_interval(r,
+		json_pack("{s:I, s:I, s:s, s:i, s:i, s:i, s:{s:{s:i, s:i, s:{s:i}}}, s:[{s:s, s:I, s:i}], s:i, s:{s:f}}", "start_ns",
+			(json_int_t)(start_s * SECOND), "end_ns", (json_int_t)((start_s + 1) * SECOND), "phase", phase, "planned",
+			n + failed, "abandoned", 0, "backlog", start_s, "versions", "v1", "started", n + failed, "ok", n, "failed", "40001",
+			failed, "lag", "standby", "standby1", "heartbeat_ns", (json_int_t)(start_s * NS_PER_MS), "replay_bytes",
+			100 * start_s, "wal_bytes", 1000, "cpu", "worker", worker_cpu));
+}
+
+static struct record *begin(const char *drill)
+{
+	struct error err;
+	struct record *r = record_create(dir(), json_pack("{s:s}", "drill", drill), &err);
+	assert_non_null(r);
+	return r;
+}
+
+static void step(struct record *r, const char *name, int start_s, int end_s, bool ok)
+{
+	record_event(r,
+		json_pack("{s:I, s:s, s:s, s:s, s:s, s:s}", "t_ns", (json_int_t)(start_s * SECOND), "type", "step", "name", name, "kind",
+			"sql", "direction", "up", "edge", "start"));
+	record_event(r,
+		json_pack("{s:I, s:s, s:s, s:s, s:s, s:b, s:I, s:s}", "t_ns", (json_int_t)(end_s * SECOND), "type", "step", "name", name,
+			"direction", "up", "edge", "end", "ok", (int)ok, "duration_ns", (json_int_t)((end_s - start_s) * SECOND), "error",
+			ok ? "" : "lock timeout"));
+}
+
+/* Baseline 0–2 s at 10 ms, migration 2–4 s at 30 ms with one failed transaction in each second; one step, one statement, two waits. */
+static struct record *usual(const char *drill)
+{
+	struct record *r = begin(drill);
+	record_phase_start(r, "baseline", 0);
+	traffic(r, "baseline", 0, 1000, 10 * NS_PER_MS, 0, 0.2);
+	traffic(r, "baseline", 1, 1000, 10 * NS_PER_MS, 0, 0.2);
+	record_phase_end(r, 2 * SECOND);
+	record_phase_start(r, "migration", 2 * SECOND);
+	traffic(r, "migration", 2, 999, 30 * NS_PER_MS, 1, 0.2);
+	traffic(r, "migration", 3, 999, 30 * NS_PER_MS, 1, 0.2);
+	step(r, "add status", 2, 3, true);
+	record_event(r,
+		json_pack("{s:I, s:s, s:i, s:s, s:s, s:i, s:s, s:I, s:I, s:s}", "t_ns", (json_int_t)(3 * SECOND), "type", "statement", "id",
+			1, "step", "add status", "direction", "up", "attempt", 1, "sql", "ALTER TABLE users", "start_ns",
+			(json_int_t)(2 * SECOND), "end_ns", (json_int_t)(2 * SECOND + 400 * NS_PER_MS), "sqlstate", "00000"));
+	for (int i = 1; i <= 2; i++)
+		record_wait(r,
+			json_pack("{s:I, s:I, s:{s:s, s:s}, s:{s:s}, s:{s:i, s:s}, s:i}", "start_ns", (json_int_t)(2 * SECOND), "length_ns",
+				(json_int_t)(i * 100 * NS_PER_MS), "waiter", "role", "load", "transaction", "view_user", "lock", "relation",
+				"users", "root", "pid", 42, "role", "migration", "blamed", 1));
+	record_wait(r,
+		json_pack("{s:I, s:I, s:{s:s}, s:{s:s}}", "start_ns", (json_int_t)(2 * SECOND), "length_ns", (json_int_t)(9 * SECOND),
+			"waiter", "role", "migration", "lock", "relation", "users"));
+	record_phase_end(r, 4 * SECOND);
+	record_set(r, "observer", json_pack("{s:i}", "samples", 400));
+	record_set(r, "totals", json_pack("{s:b}", "holds", 1));
+	return r;
+}
+
+static enum verdict judged(struct record *r, const char *const *criteria, int n)
+{
+	struct error err;
+	enum verdict verdict;
+	assert_int_equal(record_finish(r, "finished", NULL, &err), ST_OK);
+	record_close(r);
+	if (judge_record(dir(), criteria, n, &verdict, &err) != ST_OK)
+		fail_msg("%s", err.what);
+	return verdict;
+}
+
+/* The opinion on the criterion with that text. */
+static void assert_opinion(const char *criterion, const char *verdict, const char *observed, const char *evidence)
+{
+	struct record_reader *reader;
+	assert_int_equal(record_open(dir(), &reader, NULL), ST_OK);
+	size_t i;
+	json_t *o, *found = NULL;
+	json_array_foreach(json_object_get(json_object_get(reader_run(reader), "verdict"), "criteria"), i,
+		o) if (strcmp(json_get_string(o, "criterion", ""), criterion) == 0) found = o;
+	if (found == NULL)
+		fail_msg("no opinion on %s", criterion);
+	if (strcmp(json_get_string(found, "verdict", ""), verdict) != 0 || strcmp(json_get_string(found, "observed", ""), observed) != 0 ||
+		strstr(json_get_string(found, "evidence", ""), evidence) == NULL)
+		fail_msg("%s: %s", criterion, json_dumps(found, 0));
+	record_reader_free(reader);
+}
+
+static void figures_are_those_of_the_record(void **state)
+{
+	(void)state;
+	static const char *const all[] = {
+		"latency.p50 during migration < 2 x baseline",
+		"latency.p99 < 40ms",
+		"latency[view_user].max during baseline < 11ms",
+		"latency[view_user].count == 1998",
+		"errors.rate < 0.2%",
+		"errors.count == 2",
+		"errors[40P01].count == 0",
+		"throughput.mean > 0.9 x baseline",
+		"lock_wait.max < 150ms",
+		"lock_wait[users].total == 300ms",
+		"lock_wait[orders].max < 1s",
+		"migration.statement.max < 1s",
+		"step[add status].duration <= 1s",
+		"migration.duration < 3s",
+		"replication.replay_lag.max < 10ms",
+		"replication.replay_bytes[standby1].mean == 250B",
+		"wal.bytes == 2000B",
+		"backlog.max < 4",
+	};
+	assert_int_equal(judged(usual("forward"), all, sizeof all / sizeof all[0]), VERDICT_FAIL);
+	assert_opinion("migration.completed", "PASS", "yes", "1 step completed");
+	assert_opinion(all[0], "FAIL", "30.0 ms", "baseline 10.0 ms");
+	assert_opinion(all[1], "PASS", "30.0 ms", "1998 transactions after the baseline");
+	assert_opinion(all[2], "PASS", "10.0 ms", "2000 transactions during baseline");
+	assert_opinion(all[3], "PASS", "1998", "");
+	assert_opinion(all[4], "PASS", "0.10 %", "2 of 2000 transactions failed and 0 were abandoned after the baseline: 2 × 40001");
+	assert_opinion(all[5], "PASS", "2", "");
+	assert_opinion(all[6], "PASS", "0", "no error 40P01 in 2000 transactions");
+	assert_opinion(all[7], "PASS", "999/s", "baseline 1000/s");
+	assert_opinion(all[8], "FAIL", "200 ms", "view_user on users behind statement 1 of step \"add status\" at 2.0 s");
+	assert_opinion(all[9], "PASS", "300 ms", "2 lock waits");
+	assert_opinion(all[10], "PASS", "0 ns", "no lock wait on orders in 400 samples");
+	assert_opinion(all[11], "PASS", "400 ms", "attempt 1 of \"ALTER TABLE users\"");
+	assert_opinion(all[12], "PASS", "1.00 s", "completed");
+	assert_opinion(all[13], "PASS", "2.00 s", "from 2.0 s to 4.0 s");
+	assert_opinion(all[14], "PASS", "3.00 ms", "standby1");
+	assert_opinion(all[15], "PASS", "250 B", "2 readings");
+	assert_opinion(all[16], "PASS", "1.95 kB", "");
+	assert_opinion(all[17], "PASS", "3", "at 4.0 s");
+}
+
+static void without_data_a_criterion_fails(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"latency[nobody].max < 1s", "step[other].duration < 1s", "latency.p50 during migratoin < 1s",
+		"checks.clean", "replication.replay_lag[standby9].max < 1s"};
+	assert_int_equal(judged(usual("forward"), all, 5), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "no data: no transaction nobody ended");
+	assert_opinion(all[1], "FAIL", "", "no data: step \"other\"");
+	assert_opinion(all[2], "FAIL", "", "no phase migratoin; it has baseline, migration");
+	assert_opinion(all[3], "FAIL", "", "no check ran");
+	assert_opinion(all[4], "FAIL", "", "replication was not observed");
+}
+
+static void lock_waits_without_an_observer_are_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"lock_wait.max < 1s"};
+	struct record *r = begin("load");
+	record_phase_start(r, "load", 0);
+	traffic(r, "load", 0, 10, NS_PER_MS, 0, 0.1);
+	record_phase_end(r, SECOND);
+	assert_int_equal(judged(r, all, 1), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "not observed");
+}
+
+static void a_percentile_needs_samples_above_it(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"latency.p99.9 < 20ms", "latency.p99.9 < 40ms", "latency.p99.9 > 40ms"};
+	assert_int_equal(judged(usual("forward"), all, 3), VERDICT_INCONCLUSIVE);
+	assert_opinion(all[0], "INCONCLUSIVE", "30.0 ms", "p99.9 needs at least 10000 transactions");
+	assert_opinion(all[1], "PASS", "30.0 ms", "p99.9 needs"); /* even the longest satisfies it */
+	assert_opinion(all[2], "INCONCLUSIVE", "30.0 ms", "");
+}
+
+static void the_rollback_is_judged_only_where_it_happened(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"rollback.clean", "rollback.identical", "latency.p50 during rollback < 1s"};
+	assert_int_equal(judged(usual("forward"), all, 3), VERDICT_PASS);
+	assert_opinion(all[0], "SKIPPED", "", "the drill forward does not roll back");
+	assert_opinion(all[2], "SKIPPED", "", "no phase rollback");
+}
+
+static void an_equivalent_rollback_is_clean_but_not_identical(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"rollback.clean", "rollback.identical"};
+	struct record *r = usual("rollback");
+	record_set(r, "rollback",
+		json_pack("{s:s, s:[{s:s, s:s, s:s}]}", "verdict", "equivalent", "differences", "class", "equivalent", "object",
+			"table users", "detail", "a dropped column left a hole"));
+	assert_int_equal(judged(r, all, 2), VERDICT_FAIL);
+	assert_opinion(all[0], "PASS", "yes", "equivalent: 1 difference, table users: a dropped column left a hole");
+	assert_opinion(all[1], "FAIL", "no", "");
+}
+
+static void a_failed_step_fails_the_migration(void **state)
+{
+	(void)state;
+	struct record *r = begin("forward");
+	record_phase_start(r, "migration", 0);
+	step(r, "add status", 0, 1, false);
+	record_phase_end(r, SECOND);
+	assert_int_equal(judged(r, NULL, 0), VERDICT_FAIL);
+	assert_opinion("migration.completed", "FAIL", "no", "step \"add status\" (up) failed: lock timeout");
+}
+
+static void a_busy_generator_makes_the_run_invalid(void **state)
+{
+	(void)state;
+	struct record *r = begin("load");
+	record_phase_start(r, "load", 0);
+	for (int s = 0; s < 10; s++)
+		traffic(r, "load", s, 10, NS_PER_MS, 0, s < 3 ? 0.95 : 0.3);
+	record_phase_end(r, 10 * SECOND);
+	assert_int_equal(judged(r, NULL, 0), VERDICT_INVALID);
+	struct record_reader *reader;
+	assert_int_equal(record_open(dir(), &reader, NULL), ST_OK);
+	assert_non_null(strstr(json_string_value(json_array_get(json_object_get(reader_run(reader), "invalid"), 0)), "in 3 of 10 seconds"));
+	record_reader_free(reader);
+}
+
+static void judging_again_gives_the_same_answer(void **state)
+{
+	(void)state;
+	struct record *r = usual("forward");
+	record_set(r, "totals", json_pack("{s:b}", "holds", 0));
+	enum verdict verdict;
+	assert_int_equal(judged(r, NULL, 0), VERDICT_INVALID);
+	assert_int_equal(judge_record(dir(), NULL, 0, &verdict, NULL), ST_OK);
+	assert_int_equal(verdict, VERDICT_INVALID);
+	struct record_reader *reader;
+	assert_int_equal(record_open(dir(), &reader, NULL), ST_OK);
+	assert_int_equal(json_array_size(json_object_get(reader_run(reader), "invalid")), 1);
+	record_reader_free(reader);
+}
+
+static void a_criterion_that_is_not_understood_changes_nothing(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"latency.p99 < fast"};
+	struct record *r = usual("forward");
+	struct error err;
+	enum verdict verdict;
+	assert_int_equal(record_finish(r, "finished", NULL, &err), ST_OK);
+	record_close(r);
+	assert_int_equal(judge_record(dir(), all, 1, &verdict, &err), ST_USAGE);
+	assert_string_equal(err.where, "--require");
+	struct record_reader *reader;
+	assert_int_equal(record_open(dir(), &reader, NULL), ST_OK);
+	assert_null(json_object_get(reader_run(reader), "verdict"));
+	record_reader_free(reader);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(figures_are_those_of_the_record),
+		TEST(without_data_a_criterion_fails),
+		TEST(lock_waits_without_an_observer_are_no_data),
+		TEST(a_percentile_needs_samples_above_it),
+		TEST(the_rollback_is_judged_only_where_it_happened),
+		TEST(an_equivalent_rollback_is_clean_but_not_identical),
+		TEST(a_failed_step_fails_the_migration),
+		TEST(a_busy_generator_makes_the_run_invalid),
+		TEST(judging_again_gives_the_same_answer),
+		TEST(a_criterion_that_is_not_understood_changes_nothing),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
