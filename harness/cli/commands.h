@@ -1,0 +1,15 @@
+/* The subcommands: one function a command, in cmd_<name>.c. Each takes its own words (argv[0] is its name) and returns the exit code. */
+#ifndef PGR_CLI_COMMANDS_H
+#define PGR_CLI_COMMANDS_H
+
+#include "base/error.h"
+
+int cmd_judge(int argc, char **argv);
+
+/* Prints "pgrehearse: where: what" and the hint on a line of its own to stderr; returns the exit code of err. */
+int command_fail(const struct error *err);
+
+/* An option that getopt_long(3) did not accept: says which, and what the command accepts. Returns the exit code. word: argv[optind - 1]. */
+int command_bad_option(const char *command, int result, int optopt_value, const char *word);
+
+#endif
