@@ -577,12 +577,18 @@ static enum status load_table(lua_State *L, const char *path, const char *what, 
 	return ST_USAGE;
 }
 
-enum status workload_load_table(lua_State *L, const char *workload_path, const char *beside, struct error *err)
+enum status workload_load_data(lua_State *L, const char *workload_path, double scale, struct error *err)
 {
 	char *path;
-	enum status st = workload_find(workload_path, beside, &path, err);
-	if (st == ST_OK)
-		st = load_table(L, path, "workload", err);
+	enum status st = workload_find(workload_path, NULL, &path, err);
+	if (st != ST_OK)
+		return st;
+	if ((st = load_table(L, path, "workload", err)) == ST_OK) {
+		lua_pushnumber(L, scale);
+		st = call_library(L, "data", 2, err);
+	}
+	if (st != ST_OK)
+		error_where(err, "%s", path);
 	free(path);
 	return st;
 }

@@ -66,8 +66,9 @@ enum status workload_load(lua_State *L, const char *workload_path, const char *s
 	struct workload **out, struct error *err) MUST_CHECK;
 void workload_free(struct workload *w);
 
-/* The same file for its data alone: neither transactions nor setup are looked at. Leaves the workload's table on L's stack. */
-enum status workload_load_table(lua_State *L, const char *workload_path, const char *beside, struct error *err) MUST_CHECK;
+/* The same file for its data alone: transactions and setup are not looked at. Leaves a table on L's stack: name, schema and finish
+ * (lists of groups of SQL), generate (list of { table, columns, rows, row }, rows being a number now), rows (by table). */
+enum status workload_load_data(lua_State *L, const char *workload_path, double scale, struct error *err) MUST_CHECK;
 
 /* A state that workload and scenario files find their modules in: workloads/lib and scenarios/lib of the program's folder,
  * and lib/ and the folder itself beside each file (either may be NULL). */
