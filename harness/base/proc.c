@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -148,4 +149,62 @@ enum status proc_check(const struct proc_spec *spec, struct buf *output, struct 
 	}
 	buf_free(&own);
 	return st;
+}
+
+/* Holds nothing of the parent's but the pipe: neither its terminal nor another watcher's pipe, which would keep that one waiting. */
+static void become_watcher(int fd, void (*act)(void *arg), void *arg)
+{
+	setsid();
+	prctl(PR_SET_NAME, "pgrehearse-wtch");
+	static const int IGNORED[] = {SIGINT, SIGHUP, SIGPIPE, SIGQUIT};
+	for (size_t i = 0; i < sizeof IGNORED / sizeof IGNORED[0]; i++)
+		signal(IGNORED[i], SIG_IGN);
+	signal(SIGTERM, SIG_DFL);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	int null_fd = open("/dev/null", O_RDWR);
+	for (int i = 0; null_fd >= 0 && i < 3; i++)
+		dup2(null_fd, i);
+	dup2(fd, 3);
+	closefrom(4);
+	if (chdir("/") != 0)
+		errno = 0; /* not worth giving up for: the folder that we stand in stays busy, no more */
+	char byte;
+	ssize_t n;
+	do
+		n = read(3, &byte, 1);
+	while (n > 0 || (n < 0 && errno == EINTR));
+	if (act != NULL)
+		act(arg);
+	_exit(0);
+}
+
+enum status proc_watch(void (*act)(void *arg), void *arg, struct proc_watcher *out, struct error *err)
+{
+	*out = PROC_WATCHER_NONE;
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) != 0)
+		return error_errno(err, ST_FAILED, "cannot start a watcher process");
+	pid_t pid = fork();
+	if (pid == 0)
+		become_watcher(fds[0], act, arg);
+	close(fds[0]);
+	if (pid < 0) {
+		close(fds[1]);
+		return error_errno(err, ST_FAILED, "cannot start a watcher process");
+	}
+	*out = (struct proc_watcher){.pid = pid, .fd = fds[1]};
+	return ST_OK;
+}
+
+void proc_unwatch(struct proc_watcher *w)
+{
+	if (w->fd < 0)
+		return;
+	kill(w->pid, SIGKILL);
+	while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	close(w->fd);
+	*w = PROC_WATCHER_NONE;
 }

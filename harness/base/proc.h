@@ -32,4 +32,17 @@ enum status proc_run(const struct proc_spec *spec, struct buf *output, struct pr
 /* The same, and a non-zero exit or a timeout is an error that quotes the last lines of the output. */
 enum status proc_check(const struct proc_spec *spec, struct buf *output, struct error *err) MUST_CHECK;
 
+struct proc_watcher {
+	pid_t pid;
+	int fd; /* our end of the pipe; -1: not watching */
+};
+
+/* Forks a watcher, in a session of its own, that waits until this process has ended, however it did (kill -9 too), then calls
+ * act(arg) and ends. It sees our memory as it is now and must be started before other threads are. */
+enum status proc_watch(void (*act)(void *arg), void *arg, struct proc_watcher *out, struct error *err) MUST_CHECK;
+
+/* Calls the watcher off. Repeats are fine; a zeroed watcher is not: start from PROC_WATCHER_NONE. */
+void proc_unwatch(struct proc_watcher *w);
+#define PROC_WATCHER_NONE ((struct proc_watcher){.pid = 0, .fd = -1})
+
 #endif

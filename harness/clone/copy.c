@@ -1,0 +1,183 @@
+/* Copies a folder whole: reflinks where the file system can, the kernel's own copying elsewhere. */
+#define _GNU_SOURCE
+#include "clone/copy.h"
+
+#include "base/fs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct copy {
+	uid_t uid;
+	gid_t gid;
+	bool (*skip)(const char *path);
+	struct copy_totals totals;
+	bool no_reflink;     /* the file system has refused one */
+	char path[PATH_MAX]; /* below the root: where we are */
+	struct error *err;
+};
+
+static enum status fail(struct copy *c, const char *name)
+{
+	int reason = errno;
+	enum status st = error_errno(c->err, ST_FAILED, "cannot copy %s/%s", c->path, name);
+	if (reason == ENOSPC || reason == EDQUOT)
+		error_hint(c->err, "the disk is full: free some space, or choose a folder on a larger disk");
+	return st;
+}
+
+/* Copies what is left of in to out by reading and writing: the last resort, for file systems without copy_file_range. */
+static bool copy_by_hand(int in, int out, int64_t *bytes)
+{
+	static char chunk[1 << 17];
+	for (;;) {
+		ssize_t n = read(in, chunk, sizeof chunk);
+		if (n == 0)
+			return true;
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return false;
+		}
+		for (ssize_t done = 0; done < n;) {
+			ssize_t put = write(out, chunk + done, (size_t)(n - done));
+			if (put < 0 && errno != EINTR)
+				return false;
+			done += put > 0 ? put : 0;
+		}
+		*bytes += n;
+	}
+}
+
+static bool copy_bytes(struct copy *c, int in, int out)
+{
+	if (!c->no_reflink) {
+		if (ioctl(out, FICLONE, in) == 0) {
+			struct stat st;
+			c->totals.reflinked++;
+			c->totals.bytes += fstat(in, &st) == 0 ? (int64_t)st.st_size : 0;
+			return true;
+		}
+		c->no_reflink = true;
+	}
+	for (;;) {
+		ssize_t n = copy_file_range(in, NULL, out, NULL, (size_t)1 << 30, 0);
+		if (n == 0)
+			return true;
+		if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
+			return copy_by_hand(in, out, &c->totals.bytes);
+		if (n < 0 && errno != EINTR)
+			return false;
+		c->totals.bytes += n > 0 ? n : 0;
+	}
+}
+
+static enum status copy_file(struct copy *c, int from, int to, const char *name, mode_t mode)
+{
+	int in = openat(from, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int out = in < 0 ? -1 : openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 0777);
+	bool ok = out >= 0 && copy_bytes(c, in, out) && fchmod(out, mode & 0777) == 0 && (c->uid == 0 || fchown(out, c->uid, c->gid) == 0);
+	enum status st = ok ? ST_OK : fail(c, name);
+	if (in >= 0)
+		close(in);
+	if (out >= 0 && close(out) != 0 && st == ST_OK)
+		st = fail(c, name);
+	c->totals.files++;
+	return st;
+}
+
+static enum status copy_folder(struct copy *c, int from, int to);
+
+static enum status copy_entry(struct copy *c, int from, int to, const char *name)
+{
+	struct stat st;
+	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT ? ST_OK : fail(c, name);
+	if (S_ISREG(st.st_mode))
+		return copy_file(c, from, to, name, st.st_mode);
+	if (S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode))
+		return ST_OK;
+	if (!S_ISDIR(st.st_mode)) {
+		error_set(c->err, ST_FAILED, "cannot copy %s/%s: it is a link to somewhere else, which both copies would write to", c->path,
+			name);
+		error_hint(c->err, "tablespaces outside of the data folder cannot be in a snapshot");
+		return ST_FAILED;
+	}
+	size_t here = strlen(c->path);
+	if ((size_t)snprintf(c->path + here, sizeof c->path - here, "%s%s", here > 0 ? "/" : "", name) >= sizeof c->path - here)
+		return error_set(c->err, ST_FAILED, "cannot copy %s: its path is too long", name);
+	int in = openat(from, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int out = in < 0 || mkdirat(to, name, 0700) != 0 ? -1 : openat(to, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	bool ok = out >= 0 && fchmod(out, st.st_mode & 0777) == 0 && (c->uid == 0 || fchown(out, c->uid, c->gid) == 0);
+	enum status result = ok ? copy_folder(c, in, out) : fail(c, "");
+	if (in >= 0)
+		close(in);
+	if (out >= 0)
+		close(out);
+	c->path[here] = '\0';
+	return result;
+}
+
+static enum status copy_folder(struct copy *c, int from, int to)
+{
+	int fd = dup(from);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	if (d == NULL) {
+		enum status st = fail(c, "");
+		if (fd >= 0)
+			close(fd);
+		return st;
+	}
+	enum status st = ST_OK;
+	for (struct dirent *e; st == ST_OK && (e = readdir(d)) != NULL;) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		char path[PATH_MAX + 256];
+		snprintf(path, sizeof path, "%s%s%s", c->path, c->path[0] != '\0' ? "/" : "", e->d_name);
+		if (c->skip == NULL || !c->skip(path))
+			st = copy_entry(c, from, to, e->d_name);
+	}
+	closedir(d);
+	return st;
+}
+
+enum status copy_tree(const char *from, const char *to, uid_t uid, gid_t gid, bool (*skip)(const char *path), struct copy_totals *totals,
+	struct error *err)
+{
+	struct copy *c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return error_set(err, ST_FAILED, "cannot copy %s: out of memory", from);
+	*c = (struct copy){.uid = uid, .gid = gid, .skip = skip, .err = err};
+	enum status st = ST_OK;
+	int in = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int out = -1;
+	if (in < 0)
+		st = error_errno(err, ST_FAILED, "cannot read %s", from);
+	else if (mkdir(to, 0700) != 0 || (out = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 ||
+		(uid != 0 && fchown(out, uid, gid) != 0))
+		st = error_errno(err, ST_FAILED, "cannot make the folder %s", to);
+	if (st == ST_OK)
+		st = copy_folder(c, in, out);
+	/* On disk before anyone measures: left to the kernel, the copy would be written back in the middle of a rehearsal. */
+	if (st == ST_OK && !c->totals.reflinked && syncfs(out) != 0)
+		st = error_errno(err, ST_FAILED, "cannot write %s to disk", to);
+	if (in >= 0)
+		close(in);
+	if (out >= 0)
+		close(out);
+	if (totals != NULL)
+		*totals = c->totals;
+	if (st != ST_OK)
+		error_where(err, "%s", from);
+	free(c);
+	return st;
+}
