@@ -7,6 +7,7 @@
 #include "measure/hist.h"
 #include "measure/hlog.h"
 #include "record/record.h"
+#include "record/series.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,8 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define LINE_MAX_BYTES (1 << 20)
 
 struct phase {
 	const char *name;
@@ -119,47 +118,22 @@ int64_t reader_bad_lines(const struct record_reader *r)
 	return r->bad_lines;
 }
 
-/* Reads one line into text. Returns its length without the newline; -1 at the end of the file or where the last line was cut
- * short; -2 for a line that is too long, which has then been read past. */
-static long read_line(FILE *f, char *text)
-{
-	long n = 0;
-	bool too_long = false;
-	for (int c; (c = getc_unlocked(f)) != EOF;) {
-		if (c == '\n')
-			return too_long ? -2 : n;
-		if (n < LINE_MAX_BYTES)
-			text[n++] = (char)c;
-		else
-			too_long = true;
-	}
-	return -1;
-}
-
 enum status reader_each(struct record_reader *r, const char *series, reader_line *fn, void *arg, struct error *err)
 {
 	char path[4096];
 	snprintf(path, sizeof path, "%s/%s.jsonl", r->dir, series);
-	FILE *f = fopen(path, "re");
-	if (f == NULL)
-		return errno == ENOENT ? ST_OK : error_errno(err, ST_FAILED, "cannot read %s", path);
-	char *text = malloc(LINE_MAX_BYTES);
-	if (text == NULL) {
-		fclose(f);
-		return error_errno(err, ST_FAILED, "cannot read %s", path);
-	}
-	bool more = true;
-	for (long n; more && (n = read_line(f, text)) != -1;) {
-		json_t *line = n > 0 ? json_loadb(text, (size_t)n, 0, NULL) : NULL;
-		if (json_is_object(line))
-			more = fn(line, arg);
-		else
-			r->bad_lines++;
+	struct series *s;
+	enum status st = series_open(path, &s, err);
+	if (st != ST_OK)
+		return st;
+	json_t *line = NULL;
+	for (bool more = true; more && (st = series_next(s, &line, err)) == ST_OK && line != NULL;) {
+		more = fn(line, arg);
 		json_decref(line);
 	}
-	free(text);
-	fclose(f);
-	return ST_OK;
+	r->bad_lines += series_bad_lines(s);
+	series_close(s);
+	return st;
 }
 
 enum status reader_histograms(struct record_reader *r, reader_hist *fn, void *arg, struct error *err)
