@@ -1,0 +1,100 @@
+-- The report as one HTML file: no script, nothing fetched, pictures inside. Sections are in lib/section_*.lua.
+local facts = require "lib.facts"
+local page = require "lib.page"
+local plot = require "lib.plot"
+local sections = require "lib.sections"
+local words = require "lib.words"
+
+local E = words.escape
+
+local function style(home)
+	local file = assert(io.open(home .. "/style.css", "rb"))
+	local text = file:read("a")
+	file:close()
+	return text
+end
+
+local function load_text(load)
+	if not load then return nil end
+	if load.mode == "closed" then return string.format("closed loop, %s of %s", words.number_of(load.pods or 1, "pod"), words.number_of(load.pool or 1, "session")) end
+	return string.format("%s transactions per second, open loop, %s arrivals, %s with a pool of %s", words.number(load.rate), load.arrivals or "poisson",
+		words.number_of(load.pods or 1, "pod"), words.number_of(load.pool or 1, "connection"))
+end
+
+local function opening(report)
+	local f = report.runs[1]
+	local run = f.run
+	local server, host, workload = run.server or {}, run.host or {}, run.workload
+	return "<header>" .. '<p class="over">pgrehearse · rehearsal of a schema change</p>' .. "<h1>" .. E(report.title) .. "</h1>" .. page.facts {
+		{ "Scenario", run.scenario and page.join(page.code(run.scenario.path or run.scenario.name), run.scenario.sha256 and ", " .. run.scenario.sha256:sub(1, 12) or "") },
+		{ "Workload", workload and page.join(page.code(workload.path or workload.name), string.format(", scale %s", words.number(workload.scale or 1))) },
+		{ "Load", load_text(run.load) },
+		{ "Server", (server.version and not server.version:find("PostgreSQL") and "PostgreSQL " or "") .. (server.version or words.none) .. (server.kind == "sandbox" and ", a sandbox of its own" or "") ..
+			(server.standbys and ", " .. words.number_of(server.standbys, "standby", "standbys") or "") },
+		{ "Machine", host.cores and words.number_of(host.cores, "core") .. (host.memory_bytes and ", " .. words.bytes(host.memory_bytes) or "") .. (host.kernel and ", " .. host.kernel or "") },
+		{ "Seed", run.seed and tostring(run.seed) },
+		{ "Started", run.started_at and run.started_at:gsub("T", " "):gsub("%.%d+", ""):gsub("Z$", " UTC") },
+	}
+end
+
+-- The big word, what it means, and what made it so.
+local function band(f, word, extra)
+	local out = { '<div class="band ' .. page.kind(word) .. '"><p class="word">' .. E(word) .. "</p><p>" .. E(facts.meaning[word]:gsub("^%l", string.upper)) .. "." .. (extra or "") .. "</p>" }
+	local problem = f and f.run.error
+	if problem then
+		out[#out + 1] = "<p><strong>" .. E(problem.what) .. "</strong>" .. (problem.where and problem.where ~= "" and "<br>at " .. E(problem.where) or "") ..
+			(problem.hint and problem.hint ~= "" and '<br><span class="soft">' .. E(problem.hint) .. "</span>" or "") .. "</p>"
+	end
+	if f and (f.word == "INTERRUPTED" or f.word == "RUNNING") then
+		out[#out + 1] = "<p>The record holds the first " .. E(words.at(f.last_ns)) .. "; what follows is about those.</p>"
+	end
+	for _, reason in ipairs(f and f.invalid or {}) do out[#out + 1] = "<p>Unfit: " .. E(reason) .. "</p>" end
+	out[#out + 1] = "</div>\n"
+	return table.concat(out)
+end
+
+local function overview(report)
+	local rows = {}
+	for i, f in ipairs(report.runs) do
+		local held, broken = 0, {}
+		for _, c in ipairs(f.criteria) do
+			if c.verdict == "PASS" then held = held + 1 else broken[#broken + 1] = c.criterion end
+		end
+		rows[i] = { { html = '<a href="#run' .. i .. '">' .. E(f.drill) .. "</a>" }, page.tag(f.word), words.time(f.duration_ns), string.format("%d of %d", held, #f.criteria),
+			#broken > 0 and page.code(table.concat(broken, "   ")) or "", words.time(f.blame.load.n > 0 and f.blame.load.max_ns or nil) }
+	end
+	return page.table({ { "Drill", "tight" }, { "Verdict", "tight" }, { "Took", "num" }, { "Criteria held", "num" }, { "Not held", "wide" }, { "Longest lock wait", "num" } }, rows)
+end
+
+local function run_section(report, i, f)
+	local out = {}
+	local several = #report.runs > 1
+	if several then out[#out + 1] = '<h2 id="run' .. i .. '">Drill: ' .. E(f.drill) .. "</h2>\n" end
+	out[#out + 1] = band(f, f.word)
+	local board = plot.board(report.options.dir, report.options.home, f)
+	for _, section in ipairs(sections) do
+		local body = section.write(f, board)
+		if body and body ~= "" then
+			if section.title then out[#out + 1] = '<h3 id="' .. section.id .. i .. '">' .. E(section.title) .. "</h3>\n" end
+			out[#out + 1] = body
+		end
+	end
+	return table.concat(out)
+end
+
+return function(report)
+	local out = { "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
+		E(report.word .. ": " .. report.title), "</title>\n<style>\n", style(report.options.home), "</style>\n</head>\n<body>\n", opening(report) }
+	if #report.runs > 1 then
+		out[#out + 1] = "</header><main>\n" .. band(nil, report.word, " " .. E(words.number_of(#report.runs, "drill") .. ", each from a fresh start.")) .. overview(report)
+	else
+		out[#out + 1] = "</header><main>\n"
+	end
+	for i, f in ipairs(report.runs) do out[#out + 1] = run_section(report, i, f) end
+	out[#out + 1] = "</main>\n<footer>"
+	local ids = {}
+	for i, f in ipairs(report.runs) do ids[i] = "<code>" .. E(f.run.id or f.name) .. "</code>" end
+	out[#out + 1] = "Record " .. table.concat(ids, ", ") .. ", written by pgrehearse " .. E(report.runs[1].run.pgrehearse or "?") .. "; report by pgrehearse " .. E(report.options.version) ..
+		". Scripts and data of the pictures are in <code>plots/</code>.</footer>\n</body>\n</html>\n"
+	return table.concat(out)
+end

@@ -1,0 +1,298 @@
+-- The sections of a run's part of the HTML report, in order. write(f, board) returns markup, or nil where there is nothing to say.
+local felt = require "lib.felt"
+local page = require "lib.page"
+local timelines = require "lib.timelines"
+local words = require "lib.words"
+
+local E = words.escape
+
+-- "5 timed out, 1 deadlock": how waits ended that did not end with the lock.
+local ends = { timeout = "timed out", deadlock = "deadlock", cancelled = "cancelled", lost = "lost", unfinished = "still waiting" }
+local function not_granted(sum)
+	local out = {}
+	for _, how in ipairs { "timeout", "deadlock", "cancelled", "lost", "unfinished" } do
+		if sum.ended[how] then out[#out + 1] = words.count(sum.ended[how]) .. " " .. ends[how] end
+	end
+	return table.concat(out, ", ")
+end
+
+local function direction_of(direction) return direction == "down" and " (down)" or "" end
+
+local function criteria(f)
+	if #f.criteria == 0 then
+		local wanted = f.run.criteria or {}
+		if #wanted == 0 then return nil end
+		local rows = {}
+		for i, c in ipairs(wanted) do rows[i] = { page.code(c), "not judged" } end
+		return page.table({ { "Criterion", "wide" }, { "Verdict" } }, rows)
+	end
+	local rows = {}
+	for i, c in ipairs(f.criteria) do rows[i] = { page.tag(c.verdict), page.code(c.criterion), c.observed or words.none, c.evidence or "" } end
+	return page.table({ { "Verdict", "tight" }, { "Criterion", "wide" }, { "Observed", "num" }, { "Evidence", "wide" } }, rows)
+end
+
+local function what_users_felt(f)
+	local out = { '<ul class="felt">' }
+	for _, s in ipairs(felt.sentences(f)) do
+		out[#out + 1] = "<li>" .. felt.text(s, function(code) return page.code(code).html end, E) .. "</li>"
+	end
+	if #out == 1 then return '<p class="note">Nothing was measured.</p>' end
+	out[#out + 1] = "</ul>\n"
+	local rows = {}
+	for _, p in ipairs(f.phases) do
+		local r, waits = p.response, f.blame.phases[p.name]
+		rows[#rows + 1] = { p.name, words.time(p.end_ns - p.start_ns), words.count(p.planned), words.count(p.failed), words.share(p.failed, p.planned), words.count(p.abandoned),
+			words.time(r and r.at[0.5]), words.time(r and r.at[0.99]), words.time(r and r.at[0.999]), words.time(r and r.max_ns), words.count(waits and waits.n or 0), words.time(waits and waits.max_ns) }
+	end
+	out[#out + 1] = page.table({ { "Phase", "tight" }, { "Took", "num" }, { "Planned", "num" }, { "Failed", "num" }, { "Share", "num" }, { "Abandoned", "num" }, { "p50", "num" }, { "p99", "num" },
+		{ "p99.9", "num" }, { "Slowest", "num" }, { "Lock waits", "num" }, { "Longest", "num" } }, rows,
+		"Response times count from when a transaction was due, failed ones too. A quantile is shown when at least one transaction lies beyond it.")
+	return table.concat(out)
+end
+
+local function blame_table(f)
+	if f.blame.all.n == 0 then
+		return (#f.points > 0 or #f.steps > 0) and '<p>No lock wait was seen.</p>\n' or nil
+	end
+	local rows = {}
+	local function numbers(sum) return words.count(sum.n), words.time(sum.total_ns), words.time(sum.max_ns), words.time(sum.p99_ns), not_granted(sum) end
+	for _, g in ipairs(f.blame.groups) do
+		local who
+		if g.migration then
+			who = page.join(page.code(words.sql(g.sql or "statement " .. tostring(g.id) .. ", whose end is not in the record", 220)), { html = "<br>" },
+				{ html = '<span class="soft">' }, (g.step and "step “" .. g.step .. "”" .. direction_of(g.direction) or "the migration") ..
+				(#g.relations > 0 and " · on " .. words.cut(words.relation(table.concat(g.relations, ", ")), 80) or "") ..
+				(g.held_up_ns > 0 and " · somebody waited during " .. words.time(g.held_up_ns) or ""), { html = "</span>" })
+		else
+			local names = { load = "The application itself", actor = "Background actors", foreign = "Foreign sessions", observer = "The observer", migration = "The migration, statement not known" }
+			who = page.join(names[g.role] or "Others, blocker not known", { html = ' <span class="soft">(not the migration\'s doing)</span>' })
+			if g.role == "migration" then who = names.migration end
+		end
+		local n, total, longest, p99, ended = numbers(g.sum)
+		rows[#rows + 1] = { who, n, total, longest, p99, ended, class = "group" }
+		for i, v in ipairs(g.victims) do
+			if i > 12 then
+				rows[#rows + 1] = { "and " .. (#g.victims - 12) .. " more", class = "member" }
+				break
+			end
+			local name = v.role == "load" and (v.transaction or "?") .. (v.version and ", " .. v.version or "") or v.role == "actor" and "actor " .. (v.transaction or "") or v.role
+			n, total, longest, p99, ended = numbers(v)
+			rows[#rows + 1] = { name, n, total, longest, p99, ended, class = "member" }
+		end
+	end
+	local n, total, longest, p99, ended = numbers(f.blame.all)
+	rows[#rows + 1] = { "All lock waits", n, total, longest, p99, ended, class = "total" }
+	return page.table({ { "Behind what, and who stood there", "wide" }, { "Waits", "num" }, { "In sum", "num" }, { "Longest", "num" }, { "p99", "num" }, { "Without the lock in the end" } }, rows)
+end
+
+local function who_behind_whom(f)
+	local list = f.blame.longest
+	if #list == 0 then return nil end
+	local rows = {}
+	for i, w in ipairs(list) do
+		local waiter, lock, root = w.waiter or {}, w.lock or {}, w.root or {}
+		local blocker = (w.blockers or {})[1] or root
+		local who = (waiter.role == "load" and ((waiter.transaction or "?") .. (waiter.version and ", " .. waiter.version or "")) or waiter.role or "?")
+		local behind = (root.role or "?") .. " " .. (root.pid and tostring(root.pid) or "")
+		local through = w.chain and #w.chain > 1 and ", through " .. words.number_of(#w.chain - 1, "other") or ""
+		rows[i] = { words.at(w.start_ns), (w.quality == "bounded" and "≈ " or "") .. words.time(w.length_ns), w.ended or "",
+			page.join(who, { html = "<br>" }, page.code(words.sql(waiter.sql, 90))),
+			page.join(words.relation(lock.relation) or lock.type or words.none, { html = "<br>" }, { html = '<span class="soft">' .. E(words.mode(lock.mode)) .. "</span>" }),
+			page.join(behind .. (blocker.queued and " (queued itself)" or "") .. through, { html = "<br>" }, page.code(words.sql(root.sql, 90)),
+				root.mode and { html = ' <span class="soft">' .. E(words.mode(root.mode)) .. (root.state and ", " .. E(root.state) or "") .. "</span>" } or "") }
+	end
+	local table_text = page.table({ { "At", "num" }, { "Waited", "num" }, { "Ended" }, { "Who", "wide" }, { "For", "tight" }, { "Behind", "wide" } }, rows)
+	local rest = f.blame.all.n - #list
+	local bounded = "A length with ≈ is bounded by the sampling period (up to " .. words.time(f.blame.all.bound_ns) .. " off); the others are exact to " .. "the client's own clock."
+	local text = '<p class="note">' .. E((rest > 0 and "The " .. #list .. " longest; " .. words.count(rest) .. " shorter ones are in waits.jsonl. " or "Longest first. ") .. bounded) .. "</p>\n"
+	if #list <= 10 then return text .. table_text end
+	local head = {}
+	for i = 1, 10 do head[i] = rows[i] end
+	local tail = table.move(rows, 11, #rows, 1, {})
+	local columns = { { "At", "num" }, { "Waited", "num" }, { "Ended" }, { "Who", "wide" }, { "For", "tight" }, { "Behind", "wide" } }
+	return text .. page.table(columns, head) .. page.details("The next " .. #tail, page.table(columns, tail))
+end
+
+local function steps(f)
+	if #f.steps == 0 then return nil end
+	local rows = {}
+	for i, s in ipairs(f.steps) do
+		local state = s.cut and "did not end" or s.ok == false and "failed" or "done"
+		local trouble = s.error
+		if type(trouble) == "table" then trouble = trouble.what or trouble.message end
+		rows[i] = { tostring(s.number), s.name, s.kind or "", s.direction or "", words.at(s.start_ns), words.time(s.duration_ns), s.statements > 0 and words.count(s.statements) or "",
+			s.retries > 0 and words.count(s.retries) or "", trouble and page.join(state .. ": ", trouble) or state }
+	end
+	return page.table({ { "#", "num" }, { "Step", "wide" }, { "Kind" }, { "Way" }, { "From", "num" }, { "Took", "num" }, { "Statements", "num" }, { "Retries", "num" }, { "Outcome" } }, rows)
+end
+
+local strength = { "AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock", "ShareUpdateExclusiveLock", "RowExclusiveLock", "RowShareLock", "AccessShareLock" }
+local rank = {}
+for i, mode in ipairs(strength) do rank[mode] = i end
+-- What a lock keeps out, in the words of a user of the table.
+local keeps_out = { AccessExclusiveLock = "reads and writes", ExclusiveLock = "writes", ShareRowExclusiveLock = "writes", ShareLock = "writes" }
+
+local function locks(f)
+	if #f.statement_sums == 0 then return nil end
+	local rows = {}
+	for _, s in ipairs(f.statement_sums) do
+		local head = page.join(page.code(words.sql(s.sql, 200)), { html = '<br><span class="soft">' }, "step “" .. (s.step or "?") .. "”" .. direction_of(s.direction), { html = "</span>" })
+		table.sort(s.locks, function(a, b)
+			local x, y = rank[a.mode] or 9, rank[b.mode] or 9
+			return x < y or (x == y and (a.relation or "") < (b.relation or ""))
+		end)
+		local errors = s.failed > 0 and words.errors(s.errors) or ""
+		local first = s.locks[1]
+		local function lock_cells(l)
+			if not l then return "", "", "" end
+			return page.join(words.relation(l.relation) or words.none), page.join(words.mode(l.mode), l.granted == false and { html = ' <span class="soft">asked for</span>' } or ""),
+				words.time(l.max_ns)
+		end
+		local relation, mode, held = lock_cells(first)
+		local out = first and first.granted ~= false and keeps_out[first.mode] or ""
+		rows[#rows + 1] = { head, words.count(s.n), words.time(s.max_ns), words.bytes(s.wal_bytes), errors, relation, mode, held, out }
+		for i = 2, math.min(#s.locks, 6) do
+			relation, mode, held = lock_cells(s.locks[i])
+			rows[#rows + 1] = { "", "", "", "", "", relation, mode, held, s.locks[i].granted ~= false and keeps_out[s.locks[i].mode] or "" }
+		end
+		if #s.locks > 6 then rows[#rows + 1] = { "", "", "", "", "", "and " .. (#s.locks - 6) .. " more", "", "", "" } end
+	end
+	return page.table({ { "Statement", "wide" }, { "Runs", "num" }, { "Longest", "num" }, { "WAL", "num" }, { "Errors" }, { "Relation" }, { "Lock" }, { "Held, at most", "num" }, { "Keeps out" } }, rows,
+		"A lock is held from the statement's start to the end of its transaction. The strongest ones come first.")
+end
+
+local function transactions(f)
+	if #f.transactions == 0 then return nil end
+	local columns, rows = { { "Transaction", "tight" } }, {}
+	for _, p in ipairs(f.phases) do
+		for _, c in ipairs { "n", "p50", "p99", "slowest" } do columns[#columns + 1] = { p.name .. " " .. c, "num" } end
+	end
+	for i, t in ipairs(f.transactions) do
+		rows[i] = { t.name }
+		for _, p in ipairs(f.phases) do
+			local q = t.phases[p.name]
+			local r = rows[i]
+			r[#r + 1], r[#r + 2], r[#r + 3], r[#r + 4] = words.count(q and q.n or 0), words.time(q and q.at[0.5]), words.time(q and q.at[0.99]), words.time(q and q.max_ns)
+		end
+	end
+	return page.table(columns, rows)
+end
+
+local function rollback(f)
+	local r = f.run.rollback
+	if not r then return nil end
+	local meaning = { identical = "schema and data are as they were at the start", equivalent = "the differences are of a kind that no application sees", dirty = "the way back does not lead back" }
+	local out = { "<p>" .. page.tag(r.verdict or "not compared").html .. " " .. E(meaning[r.verdict] or "") .. ".</p>\n" }
+	local rows = {}
+	for i, d in ipairs(r.differences or {}) do
+		if i > 200 then
+			rows[i] = { "", "and " .. (#r.differences - 200) .. " more in run.json", "" }
+			break
+		end
+		rows[i] = { page.tag(d.class), page.code(d.object or ""), d.detail or "" }
+	end
+	if #rows > 0 then out[#out + 1] = page.table({ { "Class", "tight" }, { "Object", "wide" }, { "Difference", "wide" } }, rows) end
+	rows = {}
+	for i, t in ipairs(r.tables or {}) do
+		local same = t.same
+		rows[i] = { page.code(t.table or ""), t.method or "", words.count(t.rows), same == true and "same" or same == false and page.tag("dirty") or "not compared", t.reason or "" }
+	end
+	if #rows > 0 then out[#out + 1] = page.table({ { "Table" }, { "Compared" }, { "Rows", "num" }, { "Content" }, { "Reason", "wide" } }, rows) end
+	return table.concat(out)
+end
+
+-- A sample row as text, columns in order of name.
+local function sample_text(sample)
+	if type(sample) ~= "table" then return sample and tostring(sample) or "" end
+	local keys, out = {}, {}
+	for k in pairs(sample) do keys[#keys + 1] = k end
+	table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+	for i, k in ipairs(keys) do out[i] = (type(k) == "string" and k .. " = " or "") .. sample_text(sample[k]) end
+	return table.concat(out, ", ")
+end
+
+local function checks(f)
+	if #(f.checks or {}) == 0 then return nil end
+	local rows = {}
+	for i, c in ipairs(f.checks) do
+		local trouble = c.error
+		if type(trouble) == "table" then trouble = trouble.what or trouble.message end
+		rows[i] = { c.name, c.when or "", page.tag(c.ok and "PASS" or "FAIL"), words.count(c.rows), trouble and tostring(trouble) or c.sample and page.code(words.cut(sample_text(c.sample), 200)) or "" }
+	end
+	return page.table({ { "Check", "tight" }, { "When" }, { "Outcome" }, { "Rows against it", "num" }, { "First of them", "wide" } }, rows)
+end
+
+local function totals(f)
+	local t = f.run.totals
+	if not t then return nil end
+	local law = t.holds == false and page.tag("FAIL").html .. " The conservation law does not hold: the numbers of this run cannot be trusted." or "The conservation law holds: every planned transaction is accounted for."
+	local out = { "<p>" .. law .. "</p>", '<div class="columns"><div>', page.table({ { "Planned" }, { "", "num" } }, {
+		{ "started", words.count(t.started) }, { "abandoned, no connection in time", words.count(t.abandoned) }, { "never started", words.count(t.never_started) },
+		{ "planned", words.count(t.planned), class = "total" } }), "</div><div>", page.table({ { "Started" }, { "", "num" } }, {
+		{ "ok", words.count(t.ok) }, { "failed", words.count(t.failed) }, { "unfinished" .. ((t.unfinished or 0) > 0 and t.unfinished_oldest_ns and ", the oldest for " .. words.time(t.unfinished_oldest_ns) or ""), words.count(t.unfinished) },
+		{ "started", words.count(t.started), class = "total" } }), "</div></div>\n" }
+	local rows, names = {}, {}
+	for name in pairs(t.versions or {}) do names[#names + 1] = name end
+	table.sort(names)
+	for i, name in ipairs(names) do local v = t.versions[name]; rows[i] = { name, words.count(v.started), words.count(v.ok), words.count(v.failed) } end
+	if #rows > 0 then out[#out + 1] = page.table({ { "App version" }, { "Started", "num" }, { "Ok", "num" }, { "Failed", "num" } }, rows) end
+	if next(t.errors or {}) then out[#out + 1] = "<p>Errors: " .. E(words.errors(t.errors, 20)) .. ".</p>\n" end
+	return table.concat(out)
+end
+
+local function health(f)
+	local g, o = f.run.generator, f.run.observer
+	if not g and not o then return nil end
+	local schedule = g and g.schedule_error or {}
+	local list = g and {
+		{ "Schedule error", schedule.count and string.format("p50 %s, p99 %s, largest %s, over %s", words.time(schedule.p50_ns), words.time(schedule.p99_ns), words.time(schedule.max_ns), words.number_of(schedule.count, "arrival")) },
+		{ "Late arrivals", g.late_share and words.share(g.late_share, 1) },
+		{ "Busiest worker", g.cpu_share_max and words.share(g.cpu_share_max, 1) .. " of a core over a second" },
+		{ "Longest loop pass", g.loop_lag_max_ns and words.time(g.loop_lag_max_ns) },
+	} or {}
+	if o then
+		list[#list + 1] = { "Observer", string.format("%s at every %s, %s missed, %s", words.number_of(o.samples or 0, "sample"), words.time(o.period_ns), words.count(o.missed), words.number_of(o.statements or 0, "statement")) }
+		list[#list + 1] = { "Observer's CPU", o.cpu_ns and words.time(o.cpu_ns) .. (f.duration_ns > 0 and ", " .. words.share(o.cpu_ns, f.duration_ns) .. " of a core" or "") }
+	end
+	return page.facts(list)
+end
+
+local function settings(f)
+	local s = f.run.server and f.run.server.settings
+	if not s or not next(s) then return nil end
+	local names, rows = {}, {}
+	for name in pairs(s) do names[#names + 1] = name end
+	table.sort(names)
+	for i, name in ipairs(names) do rows[i] = { page.code(name), page.code(tostring(s[name])) } end
+	return page.details(words.number_of(#names, "setting") .. " of the server that differ from their defaults", page.table({ { "Setting" }, { "Value", "wide" } }, rows))
+end
+
+local function warnings(f)
+	if #f.warnings == 0 then return nil end
+	local rows = {}
+	for i, w in ipairs(f.warnings) do
+		if i > 100 then rows[i] = { "", "and " .. (#f.warnings - 100) .. " more in events.jsonl" } break end
+		rows[i] = { words.at(w.t_ns), w.text or "" }
+	end
+	return page.table({ { "At", "num" }, { "Warning", "wide" } }, rows)
+end
+
+return {
+	{ write = criteria },
+	{ id = "felt", title = "What the users felt", write = what_users_felt },
+	{ id = "blame", title = "Who was held up by what", write = blame_table },
+	{ id = "time", title = "Over time", write = timelines.load },
+	{ id = "curve", title = "How many were answered how fast", write = timelines.curve },
+	{ id = "waits", title = "The longest lock waits", write = who_behind_whom },
+	{ id = "steps", title = "Steps", write = steps },
+	{ id = "locks", title = "Locks of the migration's statements", write = locks },
+	{ id = "backfill", title = "Backfill", write = timelines.backfill },
+	{ id = "lag", title = "Replication and write-ahead log", write = timelines.replication },
+	{ id = "rollback", title = "After the rollback", write = rollback },
+	{ id = "checks", title = "Checks", write = checks },
+	{ id = "transactions", title = "By transaction", write = transactions },
+	{ id = "totals", title = "Every transaction accounted for", write = totals },
+	{ id = "health", title = "Was the harness itself fit", write = health },
+	{ id = "warnings", title = "Warnings", write = warnings },
+	{ id = "settings", title = "Settings", write = settings },
+}

@@ -1,0 +1,144 @@
+-- Sections of the HTML report that are pictures over time or over percentiles, each with its numbers in a table.
+local facts = require "lib.facts"
+local page = require "lib.page"
+local words = require "lib.words"
+
+local E = words.escape
+local timelines = {}
+
+-- Tables beside the pictures hold at most this many rows; the worst of each fold is kept.
+local MOST_ROWS = 120
+
+-- columns: { {title, function(point) -> text, number to fold by or nil}, ... }.
+local function numbers(f, file, columns, has)
+	local fold = math.max(1, math.ceil(#f.points / MOST_ROWS))
+	local heads, rows = { { "From", "num" }, { "Phase", "tight" } }, {}
+	for _, c in ipairs(columns) do heads[#heads + 1] = { c[1], "num" } end
+	for i = 1, #f.points, fold do
+		local row = { words.at(f.points[i].start_ns), f.points[i].phase }
+		for _, c in ipairs(columns) do
+			local worst
+			for k = i, math.min(#f.points, i + fold - 1) do
+				local v = c[2](f.points[k])
+				if v and (not worst or v > worst) then worst = v end
+			end
+			row[#row + 1] = c[3](worst)
+		end
+		rows[#rows + 1] = row
+	end
+	local note = fold > 1 and "The largest of every " .. fold .. " points; all of them are in " or "As data: "
+	return page.details("Its numbers", page.table(heads, rows) .. '<p class="note">' .. E(note) .. "<code>plots/" .. E(file) .. "</code></p>")
+end
+
+local function per_second(key) return function(p) return p[key] / (math.max(p.end_ns - p.start_ns, 1) / 1e9) end end
+local function field(key) return function(p) return p[key] end end
+local time, count, rate = words.time, words.count, words.number
+
+local function any(f, key)
+	for _, p in ipairs(f.points) do if (p[key] or 0) > 0 then return true end end
+	return false
+end
+
+-- The numbers above the pictures are the steps' numbers; here they get their names.
+local function legend(f)
+	if #f.steps == 0 then return "" end
+	local out = {}
+	for i, s in ipairs(f.steps) do
+		if i > 40 then
+			out[i] = "<li>…</li>"
+			break
+		end
+		out[i] = "<li>" .. s.number .. " " .. E(s.name) .. (s.direction == "down" and " (down)" or "") .. "</li>"
+	end
+	return '<ol class="steps">' .. table.concat(out) .. "</ol>\n"
+end
+
+function timelines.load(f, board)
+	if #f.points == 0 then return '<p class="note">The record holds no intervals.</p>\n' end
+	local out = { legend(f) }
+	local function add(svg, reason, ...) out[#out + 1] = page.figure(svg, reason, numbers(f, board.timeline_file, ...)) end
+	local svg, reason = board:response()
+	add(svg, reason, { { "p50", field "p50_ns", time }, { "p99", field "p99_ns", time }, { "slowest", field "max_ns", time } })
+	local silent = 0
+	for _, p in ipairs(f.points) do if not p.p50_ns then silent = silent + p.end_ns - p.start_ns end end
+	if silent > 0 and svg then out[#out + 1] = '<p class="note">Where the lines break (' .. E(words.time(silent)) .. " in all) no transaction ended.</p>\n" end
+	if f.folded > 1 then out[#out + 1] = '<p class="note">Each point is the largest of ' .. f.folded .. " seconds.</p>\n" end
+	svg, reason = board:rates()
+	add(svg, reason, { { "planned/s", per_second "planned", rate }, { "done/s", per_second "ok", rate } })
+	if any(f, "failed") then
+		svg, reason = board:failed()
+		add(svg, reason, { { "failed/s", per_second "failed", rate } })
+	end
+	if any(f, "backlog") then
+		svg, reason = board:backlog()
+		add(svg, reason, { { "due, not started", field "backlog", count }, { "age of the oldest", field "backlog_age_ns", time } })
+	end
+	if any(f, "waiting") then
+		svg, reason = board:waiting()
+		add(svg, reason, { { "sessions waiting", field "waiting", count }, { "longest wait so far", field "longest_wait_ns", time } })
+	end
+	return table.concat(out)
+end
+
+function timelines.curve(f, board)
+	local svg, reason = board:curve()
+	local heads, rows = { { "Phase", "tight" }, { "n", "num" }, { "mean", "num" } }, {}
+	for _, q in ipairs(facts.QUANTILES) do heads[#heads + 1] = { string.format("p%g", q * 100), "num" } end
+	heads[#heads + 1] = { "slowest", "num" }
+	for _, p in ipairs(f.phases) do
+		if p.response then
+			local row = { p.name, count(p.response.n), time(p.response.mean_ns) }
+			for _, q in ipairs(facts.QUANTILES) do row[#row + 1] = time(p.response.at[q]) end
+			row[#row + 1] = time(p.response.max_ns)
+			rows[#rows + 1] = row
+		end
+	end
+	if #rows == 0 then return nil end
+	return page.figure(svg, reason) .. page.table(heads, rows)
+end
+
+function timelines.replication(f, board)
+	local out = {}
+	if #f.standbys > 0 and #f.points > 0 then
+		local rows = {}
+		for i, s in ipairs(f.standbys) do
+			rows[i] = { s.name, words.bytes(s.bytes), words.at(s.bytes_at_ns), time(s.heartbeat_ns), words.at(s.heartbeat_at_ns) }
+		end
+		out[1] = page.table({ { "Standby" }, { "Most not replayed", "num" }, { "at", "num" }, { "Furthest behind", "num" }, { "at", "num" } }, rows)
+		local by_bytes, by_time = {}, {}
+		for i, s in ipairs(f.standbys) do
+			by_bytes[i] = { s.name, function(p) return p.lag[s.name] and p.lag[s.name].bytes end, words.bytes }
+			by_time[i] = { s.name, function(p) return p.lag[s.name] and p.lag[s.name].heartbeat_ns end, time }
+		end
+		local svg, reason = board:lag_time()
+		out[#out + 1] = page.figure(svg, reason, numbers(f, board.timeline_file, by_time))
+		svg, reason = board:lag_bytes()
+		out[#out + 1] = page.figure(svg, reason, numbers(f, board.timeline_file, by_bytes))
+	end
+	if any(f, "wal_bytes") then
+		local svg, reason = board:wal()
+		out[#out + 1] = page.figure(svg, reason, numbers(f, board.timeline_file, { { "WAL/s", per_second "wal_bytes", words.bytes } }))
+	end
+	return #out > 0 and table.concat(out) or nil
+end
+
+function timelines.backfill(f, board)
+	if #f.backfills == 0 then return nil end
+	local svg, reason = board:backfill()
+	local rows = {}
+	for i, b in ipairs(f.backfills) do
+		local last = b.last
+		local reasons, seen = {}, {}
+		for _, p in ipairs(b.points) do
+			if p.reason and not seen[p.reason] then
+				seen[p.reason] = true
+				reasons[#reasons + 1] = p.reason
+			end
+		end
+		rows[i] = { b.step, count(last.rows), count(last.total), count(last.batches), time(last.t_ns - b.points[1].t_ns), time(last.paused_ns), table.concat(reasons, ", "),
+			last.done and "done" or "not done" .. (last.eta_ns and ", " .. time(last.eta_ns) .. " to go" or "") }
+	end
+	return page.table({ { "Backfill" }, { "Rows", "num" }, { "of about", "num" }, { "Batches", "num" }, { "Took", "num" }, { "Paused", "num" }, { "Because of" }, { "Outcome" } }, rows) .. page.figure(svg, reason)
+end
+
+return timelines

@@ -1,0 +1,3 @@
+set yrange [0:@YMAX@]
+set ytics @YSTEP@
+plot @CURVES@
