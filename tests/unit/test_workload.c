@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
+#include "base/fs.h"
+#include "load/random.h"
 #include "load/workload.h"
 
 #include <unistd.h>
@@ -224,6 +226,92 @@ static void parameters_are_counted_outside_of_quotes_and_comments(void **state)
 			fail_msg("%s: %d", CASES[i].sql, workload_count_params(CASES[i].sql));
 }
 
+static void the_shop_loads_and_its_weights_are_percentages(void **state)
+{
+	(void)state;
+	struct error err;
+	lua_State *L;
+	struct workload *w;
+	assert_int_equal(workload_create_state("shop", NULL, &L, &err), ST_OK);
+	if (workload_load(L, "shop", NULL, 1, 42, &w, &err) != ST_OK)
+		fail_msg("%s: %s (%s)", err.where, err.what, err.hint);
+	assert_true(w->weight_sum == 100);
+	assert_true(workload_find_actor(w, "report") >= 0 && workload_find_actor(w, "idle_in_transaction") >= 0);
+	workload_free(w);
+	script_free(L);
+}
+
+/* Row i of generate[t], as text, made by a fresh state after `before` other rows. */
+static void make_row(int t, int i, int before, char *out, size_t size)
+{
+	struct error err;
+	lua_State *L;
+	assert_int_equal(workload_create_state("shop", NULL, &L, &err), ST_OK);
+	assert_int_equal(workload_load_data(L, "shop", 0.1, &err), ST_OK);
+	struct random *r = random_push(L);
+	lua_getfield(L, 1, "generate");
+	lua_geti(L, -1, t);
+	for (int k = 0; k <= before; k++) {
+		int number = k == before ? i : k + 1;
+		random_seed(r, (uint64_t)number);
+		lua_settop(L, 4);
+		lua_getfield(L, 4, "row");
+		lua_pushinteger(L, number);
+		lua_pushvalue(L, 2);
+		lua_pushnumber(L, 0.1);
+		assert_int_equal(script_call(L, 3, LUA_MULTRET, ST_USAGE, &err), ST_OK);
+	}
+	out[0] = '\0';
+	for (int at = 5; at <= lua_gettop(L); at++) {
+		size_t used = strlen(out);
+		snprintf(out + used, size - used, "%s|", luaL_tolstring(L, at, NULL));
+		lua_pop(L, 1);
+	}
+	script_free(L);
+}
+
+static void a_row_depends_on_its_seed_and_number_alone(void **state)
+{
+	(void)state;
+	char one[4096], two[4096];
+	for (int t = 1; t <= 6; t++) {
+		make_row(t, 77, 0, one, sizeof one);
+		make_row(t, 77, 100, two, sizeof two);
+		assert_string_equal(one, two);
+		assert_true(strlen(one) > 10);
+	}
+}
+
+static void the_example_of_the_readme_loads(void **state)
+{
+	(void)state;
+	char path[512];
+	snprintf(path, sizeof path, "%s/workloads/README.md", script_home());
+	struct error err;
+	struct buf text;
+	buf_init(&text, 1 << 20);
+	assert_int_equal(fs_read_file(path, &text, &err), ST_OK);
+	char *begin = strstr(text.data, "```lua\n");
+	assert_non_null(begin);
+	char *end = strstr(begin + 7, "```");
+	assert_non_null(end);
+	*end = '\0';
+	lua_State *L;
+	struct workload *w;
+	write_file(workload_path, begin + 7);
+	assert_int_equal(workload_create_state(workload_path, NULL, &L, &err), ST_OK);
+	if (workload_load(L, workload_path, NULL, 1, 1, &w, &err) != ST_OK)
+		fail_msg("%s: %s (%s)", err.where, err.what, err.hint);
+	assert_int_equal(w->n_transactions, 2);
+	workload_free(w);
+	assert_int_equal(workload_load_data(L, workload_path, 2, &err), ST_OK);
+	lua_getfield(L, -1, "rows");
+	lua_getfield(L, -1, "notes");
+	assert_int_equal(lua_tointeger(L, -1), 100000);
+	script_free(L);
+	buf_free(&text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,6 +319,9 @@ int main(void)
 		cmocka_unit_test(each_mistake_is_one_message_with_what_would_be_accepted),
 		cmocka_unit_test(a_version_overrides_only_what_the_workload_has),
 		cmocka_unit_test(parameters_are_counted_outside_of_quotes_and_comments),
+		cmocka_unit_test(the_shop_loads_and_its_weights_are_percentages),
+		cmocka_unit_test(a_row_depends_on_its_seed_and_number_alone),
+		cmocka_unit_test(the_example_of_the_readme_loads),
 	};
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
