@@ -155,7 +155,7 @@ enum status proc_check(const struct proc_spec *spec, struct buf *output, struct 
 static void become_watcher(int fd, void (*act)(void *arg), void *arg)
 {
 	setsid();
-	prctl(PR_SET_NAME, "pgrehearse-wtch");
+	prctl(PR_SET_NAME, "pgr-watcher");
 	static const int IGNORED[] = {SIGINT, SIGHUP, SIGPIPE, SIGQUIT};
 	for (size_t i = 0; i < sizeof IGNORED / sizeof IGNORED[0]; i++)
 		signal(IGNORED[i], SIG_IGN);

@@ -10,28 +10,31 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char HELP[] = "Usage: pgrehearse sandbox up [NAME] [--standbys N] [--server DIR] [--setting NAME=VALUE]...\n"
-			   "       pgrehearse sandbox list\n"
-			   "       pgrehearse sandbox psql [NAME] [-- PSQL-ARGUMENT...]\n"
-			   "       pgrehearse sandbox down NAME...|--all\n"
-			   "\n"
-			   "A sandbox is a PostgreSQL primary with its streaming standbys in a temporary folder, reached\n"
-			   "by unix sockets only. `up` makes one that stays until `down`; a rehearsal makes and removes its own.\n"
-			   "\n"
-			   "  --standbys N          0 to 8 standbys (default 1)\n"
-			   "  --server DIR          the folder of initdb, pg_ctl, postgres (default: the newest installed)\n"
-			   "  --setting NAME=VALUE  a server setting, for example work_mem=64MB\n"
-			   "  --all                 with down: every sandbox that no running process uses\n"
-			   "\n"
-			   "The data lies below $TMPDIR, or /tmp; set TMPDIR to choose another disk.\n"
-			   "\n"
-			   "Example: pgrehearse sandbox up trial && pgrehearse sandbox psql trial -- -c 'SELECT version()'\n";
+static int print_help(void)
+{
+	fputs("usage: pgrehearse sandbox up [NAME] [--standbys N] [--server DIR] [--setting NAME=VALUE]... [--foreground]\n"
+	      "       pgrehearse sandbox list\n"
+	      "       pgrehearse sandbox psql [NAME] [-- PSQL-ARGUMENT...]\n"
+	      "       pgrehearse sandbox down NAME...|--all\n\n"
+	      "A sandbox is a PostgreSQL primary with its streaming standbys in a temporary folder, reached by unix\n"
+	      "sockets only. `up` makes one that stays until `down`; a rehearsal makes and removes its own.\n\n"
+	      "  --standbys N          0 to 8 standbys (default 1)\n"
+	      "  --server DIR          the folder of initdb, pg_ctl, postgres (default: the newest installed)\n"
+	      "  --setting NAME=VALUE  a server setting, for example work_mem=64MB\n"
+	      "  --foreground          stay here; the sandbox goes when this command ends, however it ends\n"
+	      "  --all                 with down: every sandbox that no running process uses\n\n"
+	      "The data lies below $TMPDIR, or /tmp; set TMPDIR to choose another disk.\n\n"
+	      "Example: pgrehearse sandbox up trial && pgrehearse sandbox psql trial -- -c 'SELECT version()'\n",
+		stdout);
+	return ST_OK;
+}
 
 static int bad_usage(const char *what, const char *word, const char *hint)
 {
@@ -49,7 +52,7 @@ static void note_signal(int sig)
 	interrupted = 1;
 }
 
-static void print_made(const struct sandbox *sb, int64_t took_ns)
+static void print_made(const struct sandbox *sb, bool keep, int64_t took_ns)
 {
 	char took[32];
 	int version = sandbox_server_version(sb);
@@ -60,15 +63,20 @@ static void print_made(const struct sandbox *sb, int64_t took_ns)
 	for (int i = 0; i < standbys; i++)
 		printf("  %-8s  %s\n", sandbox_standby_name(sb, i), sandbox_standby_dsn(sb, i));
 	printf("  folder    %s\n\n", sandbox_dir(sb));
-	printf("Reach it:  pgrehearse sandbox psql %s\nRemove it: pgrehearse sandbox down %s\n", sandbox_name(sb), sandbox_name(sb));
+	if (!keep)
+		printf("Reach it:  pgrehearse sandbox psql %s\nRemove it: Ctrl-C\n", sandbox_name(sb));
+	else
+		printf("Reach it:  pgrehearse sandbox psql %s\nRemove it: pgrehearse sandbox down %s\n", sandbox_name(sb),
+			sandbox_name(sb));
+	fflush(stdout);
 }
 
 static int sandbox_cmd_up(int argc, char **argv)
 {
-	enum { STANDBYS = 1, SERVER, SETTING, HELP_OPTION };
+	enum { STANDBYS = 1, SERVER, SETTING, FOREGROUND, HELP_OPTION };
 	static const struct option OPTIONS[] = {{"standbys", required_argument, NULL, STANDBYS},
 		{"server", required_argument, NULL, SERVER}, {"setting", required_argument, NULL, SETTING},
-		{"help", no_argument, NULL, HELP_OPTION}, {0}};
+		{"foreground", no_argument, NULL, FOREGROUND}, {"help", no_argument, NULL, HELP_OPTION}, {0}};
 	struct sandbox_config config = {.standbys = 1, .keep = true, .stop = &interrupted};
 	VEC(const char *) settings = {0};
 	struct error err;
@@ -87,11 +95,13 @@ static int sandbox_cmd_up(int argc, char **argv)
 		case SETTING:
 			VEC_PUSH(&settings, optarg);
 			break;
+		case FOREGROUND:
+			config.keep = false;
+			break;
 		case 'h':
 		case HELP_OPTION:
 			VEC_FREE(&settings);
-			fputs(HELP, stdout);
-			return ST_OK;
+			return print_help();
 		default:
 			VEC_FREE(&settings);
 			return command_bad_option("sandbox", o, optopt, argv[optind - 1]);
@@ -112,7 +122,11 @@ static int sandbox_cmd_up(int argc, char **argv)
 		int64_t start = clock_now_ns();
 		st = sandbox_up(&config, &sb, &err);
 		if (st == ST_OK)
-			print_made(sb, clock_now_ns() - start);
+			print_made(sb, config.keep, clock_now_ns() - start);
+		while (st == ST_OK && !config.keep && !interrupted)
+			poll(NULL, 0, 100);
+		if (st == ST_OK && !config.keep)
+			st = sandbox_down(sb, &err);
 		sandbox_free(sb);
 	}
 	VEC_FREE(&settings);
@@ -175,10 +189,8 @@ static int sandbox_cmd_psql(int argc, char **argv)
 {
 	int at = 1;
 	const char *name = at < argc && argv[at][0] != '-' ? argv[at++] : NULL;
-	if (at < argc && (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)) {
-		fputs(HELP, stdout);
-		return ST_OK;
-	}
+	if (at < argc && (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0))
+		return print_help();
 	if (at < argc && strcmp(argv[at], "--") == 0)
 		at++;
 	struct sandbox_info info;
@@ -249,10 +261,8 @@ int cmd_sandbox(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "";
 	for (int i = 1; i < argc && strcmp(verb, "psql") != 0; i++)
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-			fputs(HELP, stdout);
-			return ST_OK;
-		}
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return print_help();
 	if (strcmp(verb, "up") == 0)
 		return sandbox_cmd_up(argc - 1, argv + 1);
 	if (strcmp(verb, "list") == 0)

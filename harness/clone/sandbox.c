@@ -198,7 +198,8 @@ static bool is_left_out_of_copies(const char *path)
 	return strcmp(path, "postmaster.pid") == 0 || strcmp(path, "postmaster.opts") == 0;
 }
 
-static enum status check_snapshot(const struct sandbox *sb, const char *dir, int64_t *bytes, struct error *err)
+/* needed: what restoring it will take, at most. */
+static enum status check_snapshot(const struct sandbox *sb, const char *dir, int64_t *needed, struct error *err)
 {
 	char path[PATH_MAX];
 	json_t *json = NULL;
@@ -210,7 +211,9 @@ static enum status check_snapshot(const struct sandbox *sb, const char *dir, int
 	}
 	enum status st = ST_OK;
 	int version = (int)json_get_int(json, "server_version", 0);
-	*bytes = json_get_int(json, "bytes", 0);
+	/* A base backup is always a copy; the primary's data may share the snapshot's blocks, which is known when it did before. */
+	int copies = sb->info.standbys + (json_get_int(json, "reflinked", 0) == 0);
+	*needed = SPACE_NEEDED + json_get_int(json, "bytes", 0) * copies;
 	if (json_get_int(json, "format", 0) != SNAPSHOT_FORMAT)
 		st = error_set(err, ST_USAGE, "%s was made by another version of pgrehearse", dir);
 	else if (version / 10000 != sb->tools.version / 10000)
@@ -222,16 +225,15 @@ static enum status check_snapshot(const struct sandbox *sb, const char *dir, int
 
 static enum status restore_primary(struct sandbox *sb, const char *snapshot, struct error *err)
 {
-	int64_t bytes = 0;
-	enum status st = check_snapshot(sb, snapshot, &bytes, err);
+	int64_t needed = 0;
+	enum status st = check_snapshot(sb, snapshot, &needed, err);
 	if (st == ST_OK)
-		st = check_space(sb->info.dir, SPACE_NEEDED + bytes * sb->info.standbys, err);
+		st = check_space(sb->info.dir, needed, err);
 	if (st != ST_OK)
 		return st;
 	char data[PATH_MAX];
 	snprintf(data, sizeof data, "%.4000s/data", snapshot);
-	st = copy_tree(data, sb->member[0].data_dir, sb->tools.uid, sb->tools.gid, is_left_out_of_copies, NULL, err);
-	return st;
+	return copy_tree(data, sb->member[0].data_dir, sb->tools.uid, sb->tools.gid, is_left_out_of_copies, NULL, err);
 }
 
 static enum status make_primary(struct sandbox *sb, const char *snapshot, struct error *err)
@@ -513,8 +515,8 @@ enum status sandbox_snapshot(struct sandbox *sb, const char *dir, struct error *
 
 enum status sandbox_reset(struct sandbox *sb, const char *snapshot, struct error *err)
 {
-	int64_t bytes;
-	enum status st = check_snapshot(sb, snapshot, &bytes, err);
+	int64_t needed;
+	enum status st = check_snapshot(sb, snapshot, &needed, err);
 	for (int i = sb->info.standbys; i >= 0 && st == ST_OK; i--)
 		st = remove_member(sb, i, err);
 	return st == ST_OK ? make_servers(sb, snapshot, err) : st;

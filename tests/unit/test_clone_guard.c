@@ -1,0 +1,105 @@
+/* clone/guard: what is not known to be a clone is refused, mostly before anything is sent to it. */
+#define _GNU_SOURCE
+#include "unit.h"
+
+#include "clone/guard.h"
+
+static struct error err;
+
+static enum status check(const char *dsn)
+{
+	memset(&err, 0, sizeof err);
+	return guard_check_target(dsn, &err);
+}
+
+static void a_host_that_is_not_this_machine_is_refused_unasked(void **state)
+{
+	(void)state;
+	/* 192.0.2.0/24 and .invalid are reserved: a connection attempt would take its time limit, or fail with another status. */
+	static const char *const FAR[] = {
+		"host=192.0.2.1 dbname=shop",
+		"host=db.production.invalid dbname=shop",
+		"hostaddr=192.0.2.1 host=localhost dbname=shop",
+		"postgresql://app@192.0.2.1/shop",
+		"postgresql://app@[2001:db8::1]:5432/shop",
+		"host=::ffff:192.0.2.1",
+		"host=128.0.0.1",
+		"host=0.0.0.0",
+	};
+	for (size_t i = 0; i < sizeof FAR / sizeof FAR[0]; i++) {
+		assert_int_equal(check(FAR[i]), ST_REFUSED);
+		assert_non_null(strstr(err.what, "is not this machine"));
+		assert_non_null(strstr(err.hint, "restore a clone on this machine"));
+	}
+}
+
+static void every_one_of_several_hosts_must_be_local(void **state)
+{
+	(void)state;
+	assert_int_equal(check("host=/tmp,192.0.2.1 dbname=shop"), ST_REFUSED);
+	assert_int_equal(check("host=127.0.0.1,192.0.2.1,/tmp"), ST_REFUSED);
+	assert_int_equal(check("hostaddr=127.0.0.1,192.0.2.1"), ST_REFUSED);
+	assert_int_equal(check("hostaddr=127.0.0.1, host=localhost,192.0.2.1"), ST_REFUSED);
+	assert_int_equal(check("postgresql://127.0.0.1,192.0.2.1/shop"), ST_REFUSED);
+}
+
+static void the_environment_cannot_lead_elsewhere(void **state)
+{
+	(void)state;
+	setenv("PGHOSTADDR", "192.0.2.1", 1);
+	assert_int_equal(check("host=/tmp dbname=shop"), ST_REFUSED);
+	assert_int_equal(check("shop"), ST_REFUSED);
+	unsetenv("PGHOSTADDR");
+	setenv("PGHOST", "192.0.2.1", 1);
+	assert_int_equal(check("dbname=shop"), ST_REFUSED);
+	unsetenv("PGHOST");
+	assert_int_equal(check("service=production"), ST_REFUSED);
+	assert_non_null(strstr(err.what, "service"));
+}
+
+static void no_message_shows_a_password(void **state)
+{
+	(void)state;
+	static const char *const SECRETS[] = {
+		"host=192.0.2.1 password=hunter2",
+		"postgresql://app:hunter2@192.0.2.1/shop",
+		"postgresql://app:hunter2@[192.0.2.1/shop",
+		"password=a hunter2",
+		"password='hunter2",
+		"host=/nonexistent password=hunter2",
+		"postgresql://app:hunter2@127.0.0.1:1/shop",
+	};
+	for (size_t i = 0; i < sizeof SECRETS / sizeof SECRETS[0]; i++) {
+		assert_int_not_equal(check(SECRETS[i]), ST_OK);
+		assert_null(strstr(err.what, "hunter2"));
+		assert_null(strstr(err.hint, "hunter2"));
+	}
+}
+
+static void what_is_no_connection_string_is_a_usage_error(void **state)
+{
+	(void)state;
+	assert_int_equal(check("hots=/tmp"), ST_USAGE);
+	assert_int_equal(check("postgresql://[::1/shop"), ST_USAGE);
+}
+
+static void a_local_server_that_is_not_there_is_a_failure(void **state)
+{
+	(void)state;
+	assert_int_equal(check("host=/nonexistent dbname=shop"), ST_FAILED);
+	assert_non_null(strstr(err.what, "cannot connect to the target"));
+	assert_int_equal(check("host=127.0.0.1 port=1 dbname=shop"), ST_FAILED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_host_that_is_not_this_machine_is_refused_unasked),
+		cmocka_unit_test(every_one_of_several_hosts_must_be_local),
+		cmocka_unit_test(the_environment_cannot_lead_elsewhere),
+		cmocka_unit_test(no_message_shows_a_password),
+		cmocka_unit_test(what_is_no_connection_string_is_a_usage_error),
+		cmocka_unit_test(a_local_server_that_is_not_there_is_a_failure),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

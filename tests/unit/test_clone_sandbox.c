@@ -1,0 +1,195 @@
+/* clone/sandbox on real servers: up, snapshot, reset, down, the guard's mark, and what a dead owner leaves. */
+#define _GNU_SOURCE
+#include "unit.h"
+
+#include "base/fs.h"
+#include "clone/guard.h"
+#include "clone/registry.h"
+#include "clone/sandbox.h"
+
+#include <libpq-fe.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static char home[] = "/tmp/pgr-unit-XXXXXX";
+
+static void assert_ok(enum status st, const struct error *err)
+{
+	if (st != ST_OK)
+		print_error("%s (%s)\n", err->what, err->hint);
+	assert_int_equal(st, ST_OK);
+}
+
+static const char *ask(const char *dsn, const char *sql)
+{
+	static char value[256];
+	PGconn *conn = PQconnectdb(dsn);
+	PGresult *res = PQexec(conn, sql);
+	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0)
+		snprintf(value, sizeof value, "%s", PQgetvalue(res, 0, 0));
+	else
+		snprintf(value, sizeof value, "%s%s", PQerrorMessage(conn), PQcmdStatus(res));
+	PQclear(res);
+	PQfinish(conn);
+	return value;
+}
+
+static int group_setup(void **state)
+{
+	(void)state;
+	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0)
+		return -1;
+	return setenv("TMPDIR", home, 1);
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	return fs_remove_tree(home, NULL) == ST_OK ? 0 : -1;
+}
+
+static void a_sandbox_streams_is_reset_from_its_snapshot_and_goes(void **state)
+{
+	(void)state;
+	struct error err;
+	struct sandbox *sb;
+	static const char *const SETTINGS[] = {"work_mem=7MB", "pgrehearse.note=it's", NULL};
+	assert_ok(sandbox_up(&(struct sandbox_config){.name = "one", .standbys = 1, .settings = SETTINGS}, &sb, &err), &err);
+	const char *dsn = sandbox_dsn(sb);
+	assert_string_equal(ask(dsn, "SHOW work_mem"), "7MB");
+	assert_string_equal(ask(dsn, "SHOW pgrehearse.note"), "it's");
+	assert_string_equal(ask(dsn, "SHOW fsync"), "on");
+	assert_string_equal(ask(dsn, "SHOW listen_addresses"), "");
+	assert_string_equal(ask(dsn, "SELECT application_name || ' ' || state FROM pg_stat_replication"), "standby1 streaming");
+	assert_string_equal(ask(sandbox_standby_dsn(sb, 0), "SELECT pg_is_in_recovery()"), "t");
+	assert_string_equal(sandbox_standby_name(sb, 0), "standby1");
+	assert_true(sandbox_server_version(sb) >= 120000);
+	assert_string_equal(ask(dsn, "CREATE TABLE kept AS SELECT 42 AS n"), "SELECT 1");
+
+	char snapshot[128];
+	snprintf(snapshot, sizeof snapshot, "%s/snapshot", home);
+	assert_ok(sandbox_snapshot(sb, snapshot, &err), &err);
+	assert_int_equal(sandbox_snapshot(sb, snapshot, &err), ST_USAGE);
+	assert_ok(sandbox_reset(sb, snapshot, &err), &err);
+	assert_string_equal(ask(dsn, "DROP TABLE kept"), "DROP TABLE");
+	assert_ok(sandbox_reset(sb, snapshot, &err), &err);
+	assert_string_equal(ask(dsn, "SELECT n FROM kept"), "42");
+	assert_string_equal(ask(sandbox_standby_dsn(sb, 0), "SELECT n FROM kept"), "42");
+	assert_string_equal(ask(dsn, "SELECT count(*) FROM pg_replication_slots WHERE active"), "1");
+
+	assert_ok(sandbox_stop_server(sb, 1, true, &err), &err);
+	assert_ok(sandbox_start_server(sb, 1, &err), &err);
+	assert_string_equal(ask(sandbox_standby_dsn(sb, 0), "SELECT n FROM kept"), "42");
+
+	char dir[4096];
+	snprintf(dir, sizeof dir, "%s", sandbox_dir(sb));
+	assert_true(fs_exists(dir));
+	assert_ok(sandbox_down(sb, &err), &err);
+	assert_ok(sandbox_down(sb, &err), &err);
+	assert_false(fs_exists(dir));
+	sandbox_free(sb);
+
+	/* A snapshot outlives its sandbox. */
+	assert_ok(sandbox_up(&(struct sandbox_config){.from_snapshot = snapshot}, &sb, &err), &err);
+	assert_string_equal(ask(sandbox_dsn(sb), "SELECT n FROM kept"), "42");
+	sandbox_free(sb);
+	assert_ok(sandbox_remove_snapshot(snapshot, &err), &err);
+	assert_int_equal(sandbox_remove_snapshot(home, &err), ST_USAGE);
+	struct sandbox_list list;
+	assert_ok(sandbox_list(&list, &err), &err);
+	assert_int_equal(list.n, 0);
+	sandbox_list_free(&list);
+}
+
+static void the_guard_knows_sandboxes_and_otherwise_asks_for_the_mark(void **state)
+{
+	(void)state;
+	struct error err;
+	struct sandbox *sb;
+	assert_ok(sandbox_up(&(struct sandbox_config){.name = "guarded"}, &sb, &err), &err);
+	char unmarked[4096];
+	snprintf(unmarked, sizeof unmarked, "%s", sandbox_dsn(sb));
+	char *name = strstr(unmarked, "dbname=");
+	assert_non_null(name);
+	snprintf(name, sizeof unmarked - (size_t)(name - unmarked), "dbname=postgres password=hunter2");
+	assert_ok(guard_check_target(sandbox_dsn(sb), &err), &err);
+	assert_ok(guard_check_target(unmarked, &err), &err);
+
+	/* With another TMPDIR, the same server is a stranger's. */
+	setenv("TMPDIR", "/var/tmp", 1);
+	assert_ok(guard_check_target(sandbox_dsn(sb), &err), &err);
+	assert_int_equal(guard_check_target(unmarked, &err), ST_REFUSED);
+	assert_non_null(strstr(err.what, "\"postgres\" is not marked as a clone"));
+	assert_non_null(strstr(err.hint, "COMMENT ON DATABASE \"postgres\" IS 'pgrehearse clone'"));
+	assert_null(strstr(err.what, "hunter2"));
+	ask(unmarked, "COMMENT ON DATABASE postgres IS 'monday''s pgrehearse clone of shop'");
+	assert_ok(guard_check_target(unmarked, &err), &err);
+	setenv("TMPDIR", home, 1);
+	sandbox_free(sb);
+}
+
+static void what_cannot_be_made_is_said_and_nothing_is_left(void **state)
+{
+	(void)state;
+	struct error err;
+	struct sandbox *sb;
+	assert_int_equal(sandbox_up(&(struct sandbox_config){.name = "No spaces"}, &sb, &err), ST_USAGE);
+	assert_non_null(strstr(err.hint, "a-z"));
+	assert_int_equal(sandbox_up(&(struct sandbox_config){.standbys = 9}, &sb, &err), ST_USAGE);
+	assert_int_equal(sandbox_up(&(struct sandbox_config){.server_dir = "/nonexistent"}, &sb, &err), ST_USAGE);
+	assert_non_null(strstr(err.hint, "install-deps"));
+	assert_int_equal(sandbox_up(&(struct sandbox_config){.from_snapshot = "/nonexistent"}, &sb, &err), ST_USAGE);
+	static const char *const RESERVED[] = {"listen_addresses=*", NULL};
+	assert_int_equal(sandbox_up(&(struct sandbox_config){.settings = RESERVED}, &sb, &err), ST_USAGE);
+	static const char *const NONSENSE[] = {"work_mem=lots", NULL};
+	assert_int_equal(sandbox_up(&(struct sandbox_config){.settings = NONSENSE}, &sb, &err), ST_FAILED);
+	assert_non_null(strstr(err.what, "work_mem"));
+	static volatile sig_atomic_t stop = 1;
+	assert_int_equal(sandbox_up(&(struct sandbox_config){.stop = &stop}, &sb, &err), ST_INTERRUPTED);
+	assert_null(sb);
+	struct sandbox_list list;
+	assert_ok(sandbox_list(&list, &err), &err);
+	assert_int_equal(list.n, 0);
+	sandbox_list_free(&list);
+}
+
+/* The watcher's work is done when the folder is gone; the limit only ends a test that has failed. */
+static bool goes_within_20_s(const char *dir)
+{
+	for (int i = 0; i < 400 && fs_exists(dir); i++)
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	return !fs_exists(dir);
+}
+
+static void a_killed_owner_leaves_nothing(void **state)
+{
+	(void)state;
+	char dir[128];
+	snprintf(dir, sizeof dir, "%s/pgrehearse-%u/orphan", home, (unsigned)geteuid());
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct sandbox *sb;
+		struct error err;
+		if (sandbox_up(&(struct sandbox_config){.name = "orphan"}, &sb, &err) == ST_OK)
+			raise(SIGKILL);
+		abort();
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_true(goes_within_20_s(dir));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_sandbox_streams_is_reset_from_its_snapshot_and_goes),
+		cmocka_unit_test(the_guard_knows_sandboxes_and_otherwise_asks_for_the_mark),
+		cmocka_unit_test(what_cannot_be_made_is_said_and_nothing_is_left),
+		cmocka_unit_test(a_killed_owner_leaves_nothing),
+	};
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
