@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <libpq-fe.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,7 +50,9 @@ struct worker {
 	struct random *random;
 	struct buf rows; /* in COPY's text format, not yet sent */
 	const struct chunk *chunk;
-	bool send_failed; /* the server refused what was sent: its own message is to be reported */
+	bool stopped;        /* the chunk ended early: refused says so, or else the server has a message */
+	enum status refused; /* a row makes no sense: problem says why */
+	struct error problem;
 };
 
 struct generator {
@@ -164,8 +167,8 @@ static void add_integer(struct buf *b, lua_Integer value)
 	buf_add(b, p, (size_t)(digits + sizeof digits - p));
 }
 
-/* Appends the value at a stack index as one field. Raises a Lua error for what is no value. */
-static void add_field(lua_State *L, int index, struct buf *b)
+/* Appends the value at a stack index as one field; false when it is no value. */
+static bool add_field(lua_State *L, int index, struct buf *b)
 {
 	size_t len;
 	const char *text;
@@ -187,8 +190,9 @@ static void add_field(lua_State *L, int index, struct buf *b)
 		add_escaped(b, text, len);
 		break;
 	default:
-		luaL_error(L, "a row holds a %s: a string, a number, a boolean or nil for NULL is expected", luaL_typename(L, index));
+		return false;
 	}
+	return true;
 }
 
 static uint64_t stream_of(uint64_t seed, const char *table)
@@ -206,36 +210,59 @@ static bool send_rows(struct worker *w)
 	return sent;
 }
 
+static void refuse_row(struct worker *w, int64_t i, const char *hint, const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+static void refuse_row(struct worker *w, int64_t i, const char *hint, const char *fmt, ...)
+{
+	char what[256];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	w->refused = error_set(&w->problem, ST_USAGE, "row %" PRId64 " of table %s %s", i, w->chunk->table->name, what);
+	error_hint(&w->problem, "%s", hint);
+}
+
+/* The row's values are behind the three arguments of make_rows. */
+static void add_row(struct worker *w, int64_t i)
+{
+	lua_State *L = w->L;
+	int columns = lua_gettop(L) - 3;
+	if (columns != w->chunk->table->columns) {
+		refuse_row(w, i, "row() returns one value a column, nil for NULL", "has %d values for %d columns", columns,
+			w->chunk->table->columns);
+		return;
+	}
+	for (int column = 0; column < columns; column++) {
+		if (column > 0)
+			buf_char(&w->rows, '\t');
+		if (!add_field(L, 4 + column, &w->rows)) {
+			refuse_row(w, i, "a string, a number, a boolean, or nil for NULL", "holds a %s as value %d",
+				luaL_typename(L, 4 + column), column + 1);
+			return;
+		}
+	}
+	buf_char(&w->rows, '\n');
+	if (w->rows.overflow)
+		refuse_row(w, i, "at most 64 MB", "is too large");
+}
+
 /* Lua: (row function, random source, scale) for the worker's chunk. One protected call a chunk, not a row. */
 static int make_rows(lua_State *L)
 {
 	struct worker *w = lua_touserdata(L, lua_upvalueindex(1));
 	const struct chunk *c = w->chunk;
 	uint64_t stream = stream_of(w->g->seed, c->table->name);
-	for (int64_t i = c->first; i <= c->last; i++) {
+	for (int64_t i = c->first; i <= c->last && !w->stopped; i++) {
 		random_seed(w->random, rng_at(stream, (uint64_t)i));
 		lua_pushvalue(L, 1);
 		lua_pushinteger(L, i);
 		lua_pushvalue(L, 2);
 		lua_pushvalue(L, 3);
 		lua_call(L, 3, LUA_MULTRET);
-		int columns = lua_gettop(L) - 3;
-		if (columns != c->table->columns)
-			return luaL_error(L, "row %I of table %s has %d values for %d columns", (LUAI_UACINT)i, c->table->name, columns,
-				c->table->columns);
-		for (int column = 0; column < columns; column++) {
-			if (column > 0)
-				buf_char(&w->rows, '\t');
-			add_field(L, 4 + column, &w->rows);
-		}
-		buf_char(&w->rows, '\n');
+		add_row(w, i);
 		lua_settop(L, 3);
-		if (w->rows.overflow)
-			return luaL_error(L, "row %I of table %s is too large", (LUAI_UACINT)i, c->table->name);
-		if (w->rows.len >= FLUSH_BYTES && !send_rows(w)) {
-			w->send_failed = true;
-			return 0;
-		}
+		w->stopped = w->refused != ST_OK || (w->rows.len >= FLUSH_BYTES && !send_rows(w));
 	}
 	return 0;
 }
@@ -269,7 +296,8 @@ static enum status copy_chunk(struct worker *w, size_t task, struct error *err)
 	}
 	PQclear(res);
 	buf_clear(&w->rows);
-	w->send_failed = false;
+	w->stopped = false;
+	w->refused = ST_OK;
 
 	lua_State *L = w->L;
 	lua_pushlightuserdata(L, w);
@@ -282,12 +310,16 @@ static enum status copy_chunk(struct worker *w, size_t task, struct error *err)
 	lua_pushvalue(L, 2);
 	lua_getfield(L, 1, "scale");
 	enum status st = script_call(L, 3, 0, ST_USAGE, err);
+	if (st == ST_OK && w->refused != ST_OK) {
+		st = w->refused;
+		*err = w->problem;
+	}
 	if (st != ST_OK) {
 		struct error ignored;
 		(void)!end_copy(w, "the row function failed", &ignored);
 		return st;
 	}
-	if (!w->send_failed && w->rows.len > 0)
+	if (!w->stopped && w->rows.len > 0)
 		send_rows(w);
 	st = end_copy(w, NULL, err);
 	if (st == ST_OK)
@@ -499,6 +531,8 @@ enum status generate_data(
 	}
 	if (st == ST_OK)
 		st = run_steps(&g, "finish", "keys and indexes", err);
+	if (st == ST_USAGE)
+		error_where(err, "%s", workload_path);
 	free_generator(&g);
 	return st;
 }
