@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 int cmd_judge(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_sandbox(int argc, char **argv);
 
 /* Prints "pgrehearse: where: what" and the hint on a line of its own to stderr; returns the exit code of err. */

@@ -17,6 +17,7 @@ static const struct command {
 	const char *summary;
 } COMMANDS[] = {
 	{"judge", cmd_judge, "judge a record again, with further criteria if need be"},
+	{"report", cmd_report, "a record as a page, Markdown, JUnit XML or text"},
 	{"sandbox", cmd_sandbox, "servers to try things on: up, down, list, psql"},
 	{"help", cmd_help, "this text, or that of a subcommand"},
 	{"version", cmd_version, "the version of this program"},
