@@ -121,7 +121,8 @@ void load_start(struct load *load, int64_t start_ns);
 enum status load_change_rate(struct load *load, double rate, struct error *err) MUST_CHECK;
 
 /* Replaces a pod (from 0): each of its sessions finishes its transaction, closes, and opens as the other version. done, which may be
- * NULL, is called once, on a worker's thread, when all of them serve again, or when the load stops before. ST_USAGE for
+ * NULL, is called once, on a worker's thread, when all of them serve again, or when the load
+ * stops before. ST_USAGE for
  * unknown pods and versions; done is not called then. */
 enum status load_replace_pod(
 	struct load *load, int pod, const char *version, void (*done)(void *arg), void *arg, struct error *err) MUST_CHECK;

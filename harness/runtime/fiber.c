@@ -104,6 +104,11 @@ static void go_on(struct fiber *f, int args)
 	done(f, ok, ok ? results : 1, f->arg);
 }
 
+lua_State *fiber_result(struct fiber *f)
+{
+	return f->co;
+}
+
 lua_State *fiber_state(struct fiber *f)
 {
 	if (!f->running && lua_status(f->co) != LUA_OK)

@@ -11,13 +11,16 @@
 
 struct fiber;
 
-/* Called when the fiber's function has returned (ok: its nresults results are on top of the fiber's stack) or raised (not ok:
+/* Called when the fiber's function has returned (ok: its nresults results are on top of fiber_result's stack) or raised (not ok:
  * the error value is on top). fiber_traceback may be called from here. The fiber may be started again from here. */
 typedef void fiber_done_fn(struct fiber *f, bool ok, int nresults, void *arg);
 
 /* main: the state that it belongs to. user: the owner's pointer, found again by Lua's C functions with fiber_user. */
 struct fiber *fiber_create(lua_State *main, struct loop *loop, void *user);
 void fiber_free(struct fiber *f);
+
+/* Inside of a done function: the coroutine with what it left. fiber_state would clear it after an error, for the next start. */
+lua_State *fiber_result(struct fiber *f);
 
 /* The coroutine: push a function and its arguments on it, then fiber_start. */
 lua_State *fiber_state(struct fiber *f);

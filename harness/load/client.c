@@ -1,0 +1,396 @@
+/* What a workload's transactions see: c:exec and its fellows. Documented for people in workloads/README.md. A statement is handed to
+ * the session, the fiber waits, and its outcome becomes values or an error. */
+#define _GNU_SOURCE
+#include "load/worker.h"
+
+#include "base/clock.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ERROR_TYPE "pgrehearse statement error"
+#define METHODS "pgrehearse client methods"
+#define SLOW_NS NS_PER_MS
+
+static struct client *client_of(lua_State *L)
+{
+	struct fiber *f = fiber_of(L);
+	if (f == NULL)
+		luaL_error(L, "statements can only be executed by the transaction itself, not inside a coroutine of its own");
+	return fiber_user(f);
+}
+
+/* ---- errors ---- */
+
+static int error_text_of(lua_State *L)
+{
+	lua_getfield(L, 1, "message");
+	lua_getfield(L, 1, "sqlstate");
+	lua_pushfstring(L, "%s (%s)", lua_tostring(L, -2), lua_tostring(L, -1));
+	return 1;
+}
+
+static int raise(lua_State *L, const char *sqlstate, const char *message)
+{
+	lua_createtable(L, 0, 2);
+	lua_pushstring(L, sqlstate);
+	lua_setfield(L, -2, "sqlstate");
+	lua_pushstring(L, message);
+	lua_setfield(L, -2, "message");
+	luaL_setmetatable(L, ERROR_TYPE);
+	return lua_error(L);
+}
+
+bool client_error_sqlstate(lua_State *L, char out[6])
+{
+	memcpy(out, "LUA", sizeof "LUA");
+	if (!lua_istable(L, -1) || !lua_getmetatable(L, -1))
+		return false;
+	luaL_getmetatable(L, ERROR_TYPE);
+	bool ours = lua_rawequal(L, -1, -2);
+	lua_pop(L, 2);
+	if (!ours)
+		return false;
+	lua_pushliteral(L, "sqlstate");
+	lua_rawget(L, -2);
+	const char *sqlstate = lua_tostring(L, -1);
+	if (sqlstate != NULL && strlen(sqlstate) == 5)
+		memcpy(out, sqlstate, 6);
+	lua_pop(L, 1);
+	return true;
+}
+
+/* ---- parameters ---- */
+
+/* Faster than snprintf, which a short transaction would notice. */
+static const char *format_integer(char out[32], lua_Integer n)
+{
+	char *p = out + 31;
+	uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+	*p = '\0';
+	do
+		*--p = (char)('0' + left % 10);
+	while ((left /= 10) > 0);
+	if (n < 0)
+		*--p = '-';
+	return p;
+}
+
+static const char *format_float(char out[32], lua_Number x)
+{
+	if (isnan(x))
+		return "NaN";
+	if (isinf(x))
+		return x > 0 ? "Infinity" : "-Infinity";
+	snprintf(out, 32, "%.17g", x);
+	return out;
+}
+
+/* Parameter i (from 0) of a statement from stack index arg. */
+static const char *format_value(lua_State *L, struct client *c, int i, int arg)
+{
+	switch (lua_type(L, arg)) {
+	case LUA_TNIL:
+		return NULL;
+	case LUA_TBOOLEAN:
+		return lua_toboolean(L, arg) ? "t" : "f";
+	case LUA_TNUMBER:
+		return lua_isinteger(L, arg) ? format_integer(c->numbers[i], lua_tointeger(L, arg))
+					     : format_float(c->numbers[i], lua_tonumber(L, arg));
+	case LUA_TSTRING: {
+		size_t len;
+		const char *text = lua_tolstring(L, arg, &len);
+		if (memchr(text, '\0', len) != NULL)
+			luaL_error(L, "%s: parameter %d holds a zero byte, which text cannot", c->statement, i + 1);
+		return text;
+	}
+	default:
+		luaL_error(L, "%s: parameter %d is a %s", c->statement, i + 1, luaL_typename(L, arg));
+		return NULL;
+	}
+}
+
+/* ---- executing ---- */
+
+static void statement_done(struct session *s, void *arg)
+{
+	struct client *c = arg;
+	const struct session_outcome *out = session_outcome(s);
+	if (c->sent_ns == 0)
+		c->sent_ns = out->sent_ns;
+	const struct load_config *config = c->worker->crew->config;
+	if (out->done_ns - out->sent_ns >= SLOW_NS && config->slow != NULL) {
+		const struct workload *w = c->worker->workload;
+		struct load_slow slow = {
+			.pid = c->pid,
+			.sent_ns = out->sent_ns,
+			.done_ns = out->done_ns,
+			.version = w->versions[c->version].name,
+			.transaction = w->transactions[c->transaction].name,
+			.statement = c->statement,
+		};
+		memcpy(slow.sqlstate, out->sqlstate, sizeof slow.sqlstate);
+		config->slow(&slow, config->arg);
+	}
+	fiber_resume(c->fiber);
+}
+
+/* c:exec(name, ...) and so on: stack is c, name, parameters. They stay on the stack while the fiber waits, so their strings live. */
+static int execute(lua_State *L, lua_KFunction after)
+{
+	struct client *c = client_of(L);
+	luaL_checktype(L, 1, LUA_TTABLE);
+	luaL_checkstring(L, 2);
+	int n = lua_gettop(L) - 2;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, c->worker->workload->versions[c->version].statements_ref);
+	lua_pushvalue(L, 2);
+	lua_rawget(L, -2);
+	const struct session_statement *st = lua_touserdata(L, -1);
+	lua_pop(L, 2);
+	if (st == NULL)
+		return luaL_error(
+			L, "there is no statement %s in version %s", lua_tostring(L, 2), c->worker->workload->versions[c->version].name);
+	c->statement = st->name;
+	if (n != st->params)
+		return luaL_error(L, "%s has %d parameters but was given %d", st->name, st->params, n);
+	for (int i = 0; i < n; i++)
+		c->values[i] = format_value(L, c, i, 3 + i);
+	session_execute(c->session, st, c->values, statement_done, c);
+	return fiber_wait(L, after, 0);
+}
+
+static const struct session_outcome *check_outcome(lua_State *L)
+{
+	struct client *c = client_of(L);
+	const struct session_outcome *out = session_outcome(c->session);
+	if (!out->ok)
+		raise(L, out->sqlstate, out->message);
+	return out;
+}
+
+/* ---- results ---- */
+
+/* Types by their numbers in pg_type.dat. */
+enum {
+	TYPE_BOOL = 16,
+	TYPE_INT8 = 20,
+	TYPE_INT2 = 21,
+	TYPE_INT4 = 23,
+	TYPE_OID = 26,
+	TYPE_FLOAT4 = 700,
+	TYPE_FLOAT8 = 701,
+	TYPE_NUMERIC = 1700
+};
+
+static void push_number(lua_State *L, const char *text)
+{
+	if (lua_stringtonumber(L, text) != 0)
+		return;
+	if (strcmp(text, "NaN") == 0)
+		lua_pushnumber(L, (lua_Number)NAN);
+	else if (strcmp(text, "Infinity") == 0)
+		lua_pushnumber(L, (lua_Number)INFINITY);
+	else
+		lua_pushnumber(L, -(lua_Number)INFINITY);
+}
+
+static void push_column(lua_State *L, const PGresult *result, int row, int column)
+{
+	if (PQgetisnull(result, row, column)) {
+		lua_pushnil(L);
+		return;
+	}
+	const char *text = PQgetvalue(result, row, column);
+	switch (PQftype(result, column)) {
+	case TYPE_BOOL:
+		lua_pushboolean(L, text[0] == 't');
+		break;
+	case TYPE_INT2:
+	case TYPE_INT4:
+	case TYPE_INT8:
+	case TYPE_OID:
+	case TYPE_FLOAT4:
+	case TYPE_FLOAT8:
+	case TYPE_NUMERIC:
+		push_number(L, text);
+		break;
+	default:
+		lua_pushlstring(L, text, (size_t)PQgetlength(result, row, column));
+		break;
+	}
+}
+
+static int push_count(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	lua_pushinteger(L, check_outcome(L)->rows);
+	return 1;
+}
+
+static int push_first_row(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	const PGresult *result = check_outcome(L)->result;
+	if (PQntuples(result) == 0)
+		return 0;
+	int columns = PQnfields(result);
+	luaL_checkstack(L, columns, "too many columns");
+	for (int i = 0; i < columns; i++)
+		push_column(L, result, 0, i);
+	return columns;
+}
+
+static int push_rows(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	const PGresult *result = check_outcome(L)->result;
+	int rows = PQntuples(result), columns = PQnfields(result);
+	lua_createtable(L, rows, 0);
+	for (int r = 0; r < rows; r++) {
+		lua_createtable(L, columns, 0);
+		for (int i = 0; i < columns; i++) {
+			push_column(L, result, r, i);
+			lua_rawseti(L, -2, i + 1);
+		}
+		lua_rawseti(L, -2, r + 1);
+	}
+	return 1;
+}
+
+static int lua_exec(lua_State *L)
+{
+	return execute(L, push_count);
+}
+
+static int lua_row(lua_State *L)
+{
+	return execute(L, push_first_row);
+}
+
+static int lua_rows(lua_State *L)
+{
+	return execute(L, push_rows);
+}
+
+/* ---- transactions ---- */
+
+static int after_command(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	const struct session_outcome *out = check_outcome(L);
+	struct client *c = client_of(L);
+	/* COMMIT of a failed transaction succeeds, as a ROLLBACK. A script that caught the error must not take it for done. */
+	if (strcmp(c->statement, "COMMIT") == 0 && strcmp(PQcmdStatus(out->result), "ROLLBACK") == 0)
+		return raise(L, "25P02", "COMMIT was answered with ROLLBACK: a statement of the transaction had failed");
+	return 0;
+}
+
+static int command(lua_State *L, const char *sql)
+{
+	struct client *c = client_of(L);
+	luaL_checktype(L, 1, LUA_TTABLE);
+	c->statement = sql;
+	session_query(c->session, sql, statement_done, c);
+	return fiber_wait(L, after_command, 0);
+}
+
+static int lua_begin(lua_State *L)
+{
+	return command(L, "BEGIN");
+}
+
+static int lua_commit(lua_State *L)
+{
+	return command(L, "COMMIT");
+}
+
+static int lua_rollback(lua_State *L)
+{
+	return command(L, "ROLLBACK");
+}
+
+static int lua_sleep(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_remove(L, 1);
+	return fiber_lua_sleep(L);
+}
+
+/* ---- the object ---- */
+
+static void push_methods(lua_State *L)
+{
+	static const luaL_Reg METHOD_LIST[] = {
+		{"exec", lua_exec},
+		{"row", lua_row},
+		{"rows", lua_rows},
+		{"begin", lua_begin},
+		{"commit", lua_commit},
+		{"rollback", lua_rollback},
+		{"sleep", lua_sleep},
+		{NULL, NULL},
+	};
+	if (!luaL_newmetatable(L, METHODS))
+		return;
+	luaL_setfuncs(L, METHOD_LIST, 0);
+	lua_pushvalue(L, -1);
+	lua_setfield(L, -2, "__index");
+	luaL_newmetatable(L, ERROR_TYPE);
+	lua_pushcfunction(L, error_text_of);
+	lua_setfield(L, -2, "__tostring");
+	lua_pop(L, 1);
+}
+
+void client_create_object(struct client *c)
+{
+	lua_State *L = c->worker->L;
+	c->random = random_push(L);
+	lua_pushvalue(L, -1);
+	c->random_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	/* A table: methods are found without calling into C, and the client itself by the fiber that runs. */
+	lua_createtable(L, 0, 2);
+	lua_insert(L, -2);
+	lua_setfield(L, -2, "random");
+	push_methods(L);
+	lua_setmetatable(L, -2);
+	c->object_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	client_set_version(c);
+}
+
+void client_free_object(struct client *c)
+{
+	luaL_unref(c->worker->L, LUA_REGISTRYINDEX, c->object_ref);
+	luaL_unref(c->worker->L, LUA_REGISTRYINDEX, c->random_ref);
+}
+
+void client_set_version(struct client *c)
+{
+	lua_State *L = c->worker->L;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, c->object_ref);
+	lua_pushstring(L, c->worker->workload->versions[c->version].name);
+	lua_setfield(L, -2, "version");
+	lua_pop(L, 1);
+}
+
+static int performed(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)L, (void)status, (void)ctx;
+	return 0;
+}
+
+int client_perform(lua_State *L)
+{
+	struct client *c = client_of(L);
+	const struct workload *w = c->worker->workload;
+	int args_ref = w->transactions[c->transaction].args_ref;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, w->versions[c->version].run_refs[c->transaction]);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, c->object_ref);
+	if (args_ref != LUA_NOREF) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, args_ref);
+		lua_rawgeti(L, LUA_REGISTRYINDEX, c->random_ref);
+		lua_call(L, 1, LUA_MULTRET);
+	}
+	lua_callk(L, lua_gettop(L) - 1, 0, 0, performed);
+	return 0;
+}

@@ -1,0 +1,210 @@
+/* Counting and measuring transactions, and adding up what several workers counted. */
+#include "load/stats.h"
+
+#include "measure/hist.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- errors ---- */
+
+void stats_count_error(struct load_errors *errors, const char *sqlstate, uint64_t count)
+{
+	size_t i = 0;
+	while (i < errors->n && strcmp(errors->at[i].sqlstate, sqlstate) != 0)
+		i++;
+	if (i >= LOAD_SQLSTATES_MAX - 1)
+		i = LOAD_SQLSTATES_MAX - 1;
+	if (i == errors->n) {
+		snprintf(errors->at[i].sqlstate, sizeof errors->at[i].sqlstate, "%s", i == LOAD_SQLSTATES_MAX - 1 ? "OTHER" : sqlstate);
+		errors->at[i].count = 0;
+		errors->n++;
+	}
+	errors->at[i].count += count;
+}
+
+void stats_add_version(struct load_version *into, const struct load_version *from)
+{
+	into->started += from->started;
+	into->ok += from->ok;
+	into->failed += from->failed;
+	into->in_flight += from->in_flight;
+	for (size_t i = 0; i < from->errors.n; i++)
+		stats_count_error(&into->errors, from->errors.at[i].sqlstate, from->errors.at[i].count);
+}
+
+/* ---- histograms ---- */
+
+/* The four of one transaction, so that they can be handled alike. */
+static struct hist **member(struct load_hists *h, int i)
+{
+	struct hist **const all[] = {&h->response_ok, &h->response_failed, &h->service_ok, &h->service_failed};
+	return all[i];
+}
+
+#define MEMBERS 4
+
+static bool create_members(struct load_hists *h)
+{
+	for (int i = 0; i < MEMBERS; i++)
+		if ((*member(h, i) = hist_create()) == NULL)
+			return false;
+	return true;
+}
+
+struct load_hists *stats_create_hists(const struct workload *w)
+{
+	size_t n = w->n_versions * w->n_transactions;
+	struct load_hists *hists = calloc(n > 0 ? n : 1, sizeof *hists);
+	for (size_t i = 0; hists != NULL && i < n; i++) {
+		hists[i].version = w->versions[i / w->n_transactions].name;
+		hists[i].transaction = w->transactions[i % w->n_transactions].name;
+		if (!create_members(&hists[i])) {
+			stats_free_hists(hists, n);
+			return NULL;
+		}
+	}
+	return hists;
+}
+
+void stats_free_hists(struct load_hists *hists, size_t n)
+{
+	for (size_t i = 0; hists != NULL && i < n; i++)
+		for (int m = 0; m < MEMBERS; m++)
+			hist_free(*member(&hists[i], m));
+	free(hists);
+}
+
+void stats_clear_hists(struct load_hists *hists, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (int m = 0; m < MEMBERS; m++)
+			hist_clear(*member(&hists[i], m));
+}
+
+/* ---- of one worker ---- */
+
+struct stats *stats_create(const struct workload *w)
+{
+	struct stats *s = calloc(1, sizeof *s);
+	if (s == NULL)
+		return NULL;
+	s->n_versions = w->n_versions;
+	s->n_transactions = w->n_transactions;
+	s->hists = stats_create_hists(w);
+	s->schedule_error = hist_create();
+	if (s->hists == NULL || s->schedule_error == NULL) {
+		stats_free(s);
+		return NULL;
+	}
+	for (size_t i = 0; i < w->n_versions; i++)
+		s->versions[i].name = w->versions[i].name;
+	return s;
+}
+
+void stats_free(struct stats *s)
+{
+	if (s == NULL)
+		return;
+	stats_free_hists(s->hists, s->n_versions * s->n_transactions);
+	hist_free(s->schedule_error);
+	free(s);
+}
+
+static void clear_versions(struct load_version *versions, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		versions[i].started = versions[i].ok = versions[i].failed = versions[i].in_flight = 0;
+		versions[i].errors.n = 0;
+	}
+}
+
+void stats_clear(struct stats *s)
+{
+	s->abandoned = s->reconnects = 0;
+	clear_versions(s->versions, s->n_versions);
+	stats_clear_hists(s->hists, s->n_versions * s->n_transactions);
+	hist_clear(s->schedule_error);
+}
+
+void stats_record(struct stats *s, const struct ending *e)
+{
+	struct load_version *v = &s->versions[e->version];
+	struct load_hists *h = &s->hists[(size_t)e->version * s->n_transactions + (size_t)e->transaction];
+	if (e->ok) {
+		v->ok++;
+	} else {
+		v->failed++;
+		stats_count_error(&v->errors, e->sqlstate, 1);
+	}
+	hist_record(e->ok ? h->response_ok : h->response_failed, e->end_ns - e->due_ns);
+	if (e->sent_ns == 0)
+		return;
+	hist_record(e->ok ? h->service_ok : h->service_failed, e->end_ns - e->sent_ns);
+	if (e->awaited)
+		hist_record(s->schedule_error, e->sent_ns - e->due_ns);
+}
+
+/* ---- of an interval ---- */
+
+void stats_clear_interval(struct load_interval *interval)
+{
+	interval->planned = interval->abandoned = interval->backlog = interval->reconnects = 0;
+	interval->backlog_age_ns = interval->loop_lag_ns = 0;
+	interval->cpu_share = 0;
+	clear_versions(interval->versions, interval->n_versions);
+	stats_clear_hists(interval->hists, interval->n_hists);
+	stats_clear_hists(&interval->total, 1);
+	hist_clear(interval->schedule_error);
+}
+
+void stats_add(struct load_interval *into, const struct stats *s)
+{
+	into->abandoned += s->abandoned;
+	into->reconnects += s->reconnects;
+	for (size_t i = 0; i < s->n_versions; i++)
+		stats_add_version(&into->versions[i], &s->versions[i]);
+	for (size_t i = 0; i < into->n_hists; i++) {
+		for (int m = 0; m < MEMBERS; m++) {
+			const struct hist *from = *member(&s->hists[i], m);
+			if (hist_count(from) == 0)
+				continue;
+			hist_merge(*member(&into->hists[i], m), from);
+			hist_merge(*member(&into->total, m), from);
+		}
+	}
+	hist_merge(into->schedule_error, s->schedule_error);
+	if (s->cpu_share > into->cpu_share)
+		into->cpu_share = s->cpu_share;
+	if (s->loop_lag_ns > into->loop_lag_ns)
+		into->loop_lag_ns = s->loop_lag_ns;
+}
+
+struct load_interval *load_interval_create(const struct load *load)
+{
+	const struct workload *w = load_workload(load);
+	struct load_interval *interval = calloc(1, sizeof *interval);
+	if (interval == NULL)
+		abort(); /* set-up; see vec_grow */
+	interval->n_versions = w->n_versions;
+	for (size_t i = 0; i < w->n_versions; i++)
+		interval->versions[i].name = w->versions[i].name;
+	interval->n_hists = w->n_versions * w->n_transactions;
+	interval->hists = stats_create_hists(w);
+	interval->schedule_error = hist_create();
+	if (interval->hists == NULL || interval->schedule_error == NULL || !create_members(&interval->total))
+		abort();
+	return interval;
+}
+
+void load_interval_free(struct load_interval *interval)
+{
+	if (interval == NULL)
+		return;
+	stats_free_hists(interval->hists, interval->n_hists);
+	for (int m = 0; m < MEMBERS; m++)
+		hist_free(*member(&interval->total, m));
+	hist_free(interval->schedule_error);
+	free(interval);
+}

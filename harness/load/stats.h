@@ -1,0 +1,53 @@
+/* What one worker counts and measures between two collections. The worker owns the one that it fills; load_collect gives it an
+ * empty one in exchange. */
+#ifndef PGR_LOAD_STATS_H
+#define PGR_LOAD_STATS_H
+
+#include "load/engine.h"
+#include "load/workload.h"
+
+struct stats {
+	uint64_t abandoned;
+	uint64_t reconnects;
+	struct load_version versions[LOAD_VERSIONS_MAX];
+	size_t n_versions, n_transactions;
+	struct load_hists *hists; /* of version v and transaction t: [v * n_transactions + t] */
+	struct hist *schedule_error;
+
+	/* Written when it is handed over. */
+	int64_t loop_lag_ns;
+	double cpu_share;
+};
+
+/* One transaction that ended. */
+struct ending {
+	int version, transaction;
+	bool ok;
+	char sqlstate[6];
+	int64_t due_ns;
+	int64_t sent_ns; /* the first send; 0: it sent nothing */
+	int64_t end_ns;
+	bool awaited; /* an idle session stood ready when it fell due: sent - due is the generator's own error */
+};
+
+/* NULL when memory runs out. Names are those of the workload, which must live longer. */
+struct stats *stats_create(const struct workload *w);
+void stats_free(struct stats *s);
+void stats_clear(struct stats *s);
+
+void stats_record(struct stats *s, const struct ending *e);
+void stats_count_error(struct load_errors *errors, const char *sqlstate, uint64_t count);
+
+/* Sums for totals and intervals: counts of all errors and of versions. in_flight is added too. */
+void stats_add_version(struct load_version *into, const struct load_version *from);
+
+/* An array of hists for all versions and transactions, all allocated; NULL when memory runs out. */
+struct load_hists *stats_create_hists(const struct workload *w);
+void stats_free_hists(struct load_hists *hists, size_t n);
+void stats_clear_hists(struct load_hists *hists, size_t n);
+
+/* Adds s to the interval: counts, histograms and, as maxima, health. The interval was cleared by stats_clear_interval. */
+void stats_add(struct load_interval *into, const struct stats *s);
+void stats_clear_interval(struct load_interval *interval);
+
+#endif

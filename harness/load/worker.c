@@ -1,0 +1,508 @@
+/* A worker thread: claims arrivals for its idle sessions, performs their transactions, and keeps its sessions connected.
+ *
+ * The way of a client: AWAY -> CONNECTING -> IDLE -> BUSY -> (CLEANING ->) IDLE ...; a lost or refused connection leads to
+ * AWAY and, after a pause, to CONNECTING again; a deploy to CONNECTING as the other version, from IDLE or AWAY at once and from
+ * BUSY when the transaction has ended. serve_again() is where all of these ways meet. */
+#define _GNU_SOURCE
+#include "load/worker.h"
+
+#include "base/clock.h"
+#include "runtime/script.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONNECT_TIMEOUT_NS (10 * NS_PER_S)
+#define BACKOFF_FIRST_NS (10 * NS_PER_MS)
+#define BACKOFF_LAST_NS NS_PER_S
+
+static void claim_due(struct worker *w);
+static void connect_client(struct client *c);
+static void serve_again(struct client *c);
+
+/* ---- the idle queue: first in, first out, so that all sessions and pods share the work ---- */
+
+static void push_idle(struct worker *w, struct client *c)
+{
+	c->state = CLIENT_IDLE;
+	c->idle_since_ns = clock_now_ns();
+	c->next = NULL;
+	c->prev = w->idle_last;
+	if (w->idle_last != NULL)
+		w->idle_last->next = c;
+	else
+		w->idle_first = c;
+	w->idle_last = c;
+}
+
+static void remove_idle(struct worker *w, struct client *c)
+{
+	if (c->prev != NULL)
+		c->prev->next = c->next;
+	else
+		w->idle_first = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+	else
+		w->idle_last = c->prev;
+	c->prev = c->next = NULL;
+}
+
+/* ---- deploys ---- */
+
+/* The session serves again, or never will. */
+static void end_replacement(struct client *c)
+{
+	struct replacement *r = c->replacement;
+	c->replacement = NULL;
+	if (r != NULL && atomic_fetch_sub(&r->left, 1) == 1 && r->done != NULL)
+		r->done(r->arg);
+}
+
+/* ---- connections ---- */
+
+static void connection_lost(struct session *s, void *arg)
+{
+	(void)s;
+	struct client *c = arg;
+	/* In mid-transaction (a script that sleeps, say) the next statement finds out. */
+	if (c->state != CLIENT_IDLE)
+		return;
+	remove_idle(c->worker, c);
+	serve_again(c);
+}
+
+/* A session that will connect as the wanted version. */
+static void make_session(struct client *c)
+{
+	if (c->session != NULL)
+		session_free(c->session);
+	if (c->version != c->wanted_version) {
+		c->version = c->wanted_version;
+		client_set_version(c);
+	}
+	const struct workload_version *v = &c->worker->workload->versions[c->version];
+	char name[64];
+	snprintf(name, sizeof name, "pgrehearse load %s pod %d", v->name, c->pod);
+	struct session_hooks hooks = {.lost = connection_lost, .arg = c};
+	c->session = session_create(c->worker->loop, c->worker->crew->config->dsn, name, &hooks);
+}
+
+static void try_later(struct client *c)
+{
+	struct worker *w = c->worker;
+	c->state = CLIENT_AWAY;
+	w->stats->reconnects++;
+	c->backoff_ns = c->backoff_ns == 0 ? BACKOFF_FIRST_NS : c->backoff_ns * 2;
+	if (c->backoff_ns > BACKOFF_LAST_NS)
+		c->backoff_ns = BACKOFF_LAST_NS;
+	/* Between half and all of it: sessions that were lost together do not come back together. */
+	double share = 0.5 + rng_unit(rng_next(&w->rng)) / 2;
+	loop_timer_set(w->loop, &c->retry, clock_now_ns() + (int64_t)((double)c->backoff_ns * share));
+}
+
+/* Tells load_connect. Errors that no waiting can mend end it at once. */
+static void tell_refusal(struct client *c, const struct session_outcome *out)
+{
+	struct crew *crew = c->worker->crew;
+	pthread_mutex_lock(&crew->lock);
+	snprintf(crew->refusal, sizeof crew->refusal, "%s", out->message);
+	if (strncmp(out->sqlstate, "28", 2) == 0 || strncmp(out->sqlstate, "3D", 2) == 0)
+		crew->refused = true;
+	pthread_cond_broadcast(&crew->changed);
+	pthread_mutex_unlock(&crew->lock);
+}
+
+static void tell_connected(struct client *c)
+{
+	struct crew *crew = c->worker->crew;
+	c->counted = true;
+	pthread_mutex_lock(&crew->lock);
+	crew->connected++;
+	pthread_cond_broadcast(&crew->changed);
+	pthread_mutex_unlock(&crew->lock);
+}
+
+static void connection_made(struct session *s, void *arg)
+{
+	struct client *c = arg;
+	const struct session_outcome *out = session_outcome(s);
+	if (!out->ok) {
+		if (!c->counted)
+			tell_refusal(c, out);
+		try_later(c);
+		return;
+	}
+	c->pid = session_pid(s);
+	c->backoff_ns = 0;
+	if (!c->counted)
+		tell_connected(c);
+	end_replacement(c);
+	serve_again(c);
+}
+
+static void connect_client(struct client *c)
+{
+	loop_timer_cancel(c->worker->loop, &c->retry);
+	if (c->session == NULL)
+		make_session(c);
+	c->state = CLIENT_CONNECTING;
+	session_connect(c->session, CONNECT_TIMEOUT_NS, connection_made, c);
+}
+
+static void retry_now(struct loop_timer *t)
+{
+	connect_client(container_of(t, struct client, retry));
+}
+
+/* The session has nothing to do. Calls claim_due, unless that is on the C stack already. */
+static void serve_again(struct client *c)
+{
+	struct worker *w = c->worker;
+	if (c->replacement != NULL) {
+		make_session(c);
+		connect_client(c);
+	} else if (session_state(c->session) == SESSION_CLOSED) {
+		try_later(c);
+	} else {
+		push_idle(w, c);
+		claim_due(w);
+	}
+}
+
+/* ---- transactions ---- */
+
+static void tell_drained(struct worker *w)
+{
+	pthread_mutex_lock(&w->crew->lock);
+	w->crew->drained++;
+	pthread_cond_broadcast(&w->crew->changed);
+	pthread_mutex_unlock(&w->crew->lock);
+}
+
+/* The first mistake of each transaction and version is told; all are counted. */
+static void warn_once(struct client *c, const char *text)
+{
+	struct crew *crew = c->worker->crew;
+	const struct workload *w = c->worker->workload;
+	const char *transaction = w->transactions[c->transaction].name, *version = w->versions[c->version].name;
+	size_t place = (size_t)c->version * w->n_transactions + (size_t)c->transaction;
+	if (crew->config->warn == NULL || atomic_exchange(&crew->warned[place], true))
+		return;
+	char message[2048];
+	snprintf(message, sizeof message, "transaction %s of %s: %s", transaction, version, text);
+	crew->config->warn(message, crew->config->arg);
+}
+
+static void rolled_back(struct session *s, void *arg)
+{
+	/* Whether that went well does not matter: a session that is not fit has lost its connection. */
+	(void)s;
+	serve_again(arg);
+}
+
+/* A retry of 40001 and 40P01 would start the fiber again from here, with the same seed and due time, before anything is counted. */
+static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
+{
+	(void)nresults;
+	struct client *c = arg;
+	struct worker *w = c->worker;
+	struct ending e = {
+		.version = c->version,
+		.transaction = c->transaction,
+		.ok = ok,
+		.sqlstate = "00000",
+		.due_ns = c->due_ns,
+		.sent_ns = c->sent_ns,
+		.end_ns = clock_now_ns(),
+		.awaited = c->awaited,
+	};
+	PGTransactionStatusType block = session_transaction(c->session);
+	bool open_block = block == PQTRANS_INTRANS || block == PQTRANS_INERROR;
+	if (!ok && !client_error_sqlstate(fiber_result(f), e.sqlstate)) {
+		warn_once(c, fiber_traceback(f));
+	} else if (ok && open_block) {
+		e.ok = false;
+		memcpy(e.sqlstate, "LUA", sizeof "LUA");
+		warn_once(c, "it ended inside a transaction block, which is then rolled back: c:commit() is missing");
+	}
+	stats_record(w->stats, &e);
+	struct load_version *total = &w->totals[e.version];
+	if (e.ok) {
+		total->ok++;
+	} else {
+		total->failed++;
+		stats_count_error(&total->errors, e.sqlstate, 1);
+	}
+	total->in_flight--;
+	if (--w->in_flight == 0 && w->stopping)
+		tell_drained(w);
+	if (open_block) {
+		c->state = CLIENT_CLEANING;
+		session_query(c->session, "ROLLBACK", rolled_back, c);
+	} else {
+		serve_again(c);
+	}
+}
+
+static void start_transaction(struct client *c, const struct arrival *a)
+{
+	struct worker *w = c->worker;
+	remove_idle(w, c);
+	c->state = CLIENT_BUSY;
+	c->transaction = workload_pick_transaction(w->workload, a->kind);
+	c->due_ns = a->due_ns;
+	c->sent_ns = 0;
+	c->awaited = c->idle_since_ns <= a->due_ns;
+	random_seed(c->random, a->seed);
+	w->stats->versions[c->version].started++;
+	w->totals[c->version].started++;
+	w->totals[c->version].in_flight++;
+	w->in_flight++;
+	lua_pushcfunction(fiber_state(c->fiber), client_perform);
+	fiber_start(c->fiber, 0, transaction_done, c);
+}
+
+/* ---- claiming ---- */
+
+static bool claim(struct worker *w, int64_t now_ns, struct arrival *out)
+{
+	struct crew *crew = w->crew;
+	if (crew->plan != NULL)
+		return plan_claim(crew->plan, &w->cursor, now_ns, out);
+	*out = plan_draw(crew->draw_seed, atomic_fetch_add_explicit(&crew->next_draw, 1, memory_order_relaxed));
+	out->due_ns = now_ns;
+	return true;
+}
+
+/* Arrivals that nobody could serve in time, all sessions being busy or away: the application would have got an error from its pool. */
+static void abandon_overdue(struct worker *w, int64_t now_ns)
+{
+	int64_t timeout_ns = w->crew->config->acquire_timeout_ns;
+	struct arrival a;
+	while (timeout_ns > 0 && w->crew->plan != NULL && plan_claim(w->crew->plan, &w->cursor, now_ns - timeout_ns, &a)) {
+		w->stats->abandoned++;
+		w->abandoned++;
+	}
+}
+
+/* When there will be something to claim, or to abandon if all sessions are busy until then; PLAN_NEVER: a session must free itself first. */
+static int64_t next_event(struct worker *w)
+{
+	int64_t timeout_ns = w->crew->config->acquire_timeout_ns;
+	if (w->crew->plan == NULL || (w->idle_first == NULL && timeout_ns == 0))
+		return PLAN_NEVER;
+	plan_seek_unclaimed(w->crew->plan, &w->cursor);
+	if (w->idle_first != NULL || w->cursor.due_ns == PLAN_NEVER)
+		return w->cursor.due_ns;
+	return w->cursor.due_ns + timeout_ns;
+}
+
+static void set_due_timer(struct worker *w, int64_t at_ns)
+{
+	if (at_ns == PLAN_NEVER)
+		loop_timer_cancel(w->loop, &w->due);
+	else if (!loop_timer_armed(&w->due) || w->due.due_ns != at_ns)
+		loop_timer_set(w->loop, &w->due, at_ns);
+}
+
+/* Hands what is due to idle sessions. A transaction that waits for nothing ends inside of this, which brings its session back into
+ * the queue; so there is a bound, after which what has arrived from the server is read first. */
+static void claim_due(struct worker *w)
+{
+	if (!w->running || w->claiming)
+		return;
+	w->claiming = true;
+	int64_t now_ns = loop_refresh(w->loop);
+	abandon_overdue(w, now_ns);
+	int left = w->n_clients;
+	struct arrival a;
+	while (left > 0 && w->idle_first != NULL && claim(w, now_ns, &a)) {
+		start_transaction(w->idle_first, &a);
+		left--;
+	}
+	w->claiming = false;
+	set_due_timer(w, left == 0 && w->idle_first != NULL ? now_ns : next_event(w));
+}
+
+static void on_due(struct loop_timer *t)
+{
+	claim_due(container_of(t, struct worker, due));
+}
+
+/* ---- what the load asks ---- */
+
+void worker_connect(struct worker *w, void *unused)
+{
+	(void)unused;
+	w->cpu_ns = clock_thread_cpu_ns();
+	w->cpu_read_ns = clock_now_ns();
+	for (int i = 0; i < w->n_clients; i++)
+		if (w->clients[i].state == CLIENT_AWAY && !loop_timer_armed(&w->clients[i].retry))
+			connect_client(&w->clients[i]);
+}
+
+void worker_start(struct worker *w, void *unused)
+{
+	(void)unused;
+	w->running = true;
+	claim_due(w);
+}
+
+void worker_review(struct worker *w, void *unused)
+{
+	(void)unused;
+	claim_due(w);
+}
+
+void worker_hand_over(struct worker *w, void *unused)
+{
+	(void)unused;
+	struct stats *full = w->stats;
+	int64_t now_ns = clock_now_ns(), cpu_ns = clock_thread_cpu_ns();
+	full->cpu_share = now_ns > w->cpu_read_ns ? (double)(cpu_ns - w->cpu_ns) / (double)(now_ns - w->cpu_read_ns) : 0;
+	full->loop_lag_ns = loop_take_health(w->loop).lag_max_ns;
+	for (size_t v = 0; v < full->n_versions; v++)
+		full->versions[v].in_flight = w->totals[v].in_flight;
+	w->cpu_ns = cpu_ns;
+	w->cpu_read_ns = now_ns;
+	w->stats = w->spare;
+	w->spare = full;
+}
+
+void worker_deploy(struct worker *w, void *arg)
+{
+	const struct worker_deploy *d = arg;
+	for (int i = 0; i < w->n_clients; i++) {
+		struct client *c = &w->clients[i];
+		if (c->pod != d->pod)
+			continue;
+		end_replacement(c);
+		c->replacement = d->replacement;
+		c->wanted_version = d->version;
+		if (c->state == CLIENT_STOPPED) {
+			end_replacement(c);
+		} else if (c->state != CLIENT_BUSY && c->state != CLIENT_CLEANING) {
+			if (c->state == CLIENT_IDLE)
+				remove_idle(w, c);
+			make_session(c);
+			connect_client(c);
+		}
+	}
+}
+
+void worker_stop(struct worker *w, void *unused)
+{
+	(void)unused;
+	w->running = false;
+	w->stopping = true;
+	loop_timer_cancel(w->loop, &w->due);
+	if (w->in_flight == 0)
+		tell_drained(w);
+}
+
+static void stop_client(struct client *c, int64_t now_ns)
+{
+	struct worker *w = c->worker;
+	if (c->state == CLIENT_BUSY) {
+		w->unfinished++;
+		if (now_ns - c->due_ns > w->unfinished_oldest_ns)
+			w->unfinished_oldest_ns = now_ns - c->due_ns;
+		w->totals[c->version].in_flight--;
+		w->in_flight--;
+		/* A backend that waits for a lock does not notice that its client has gone. */
+		session_cancel(c->session);
+		fiber_cancel(c->fiber);
+	} else if (c->state == CLIENT_IDLE) {
+		remove_idle(w, c);
+	}
+	c->state = CLIENT_STOPPED;
+	loop_timer_cancel(w->loop, &c->retry);
+	session_free(c->session);
+	c->session = NULL;
+	end_replacement(c);
+}
+
+void worker_finish(struct worker *w, void *unused)
+{
+	(void)unused;
+	int64_t now_ns = clock_now_ns();
+	for (int i = 0; i < w->n_clients; i++)
+		if (w->clients[i].state != CLIENT_STOPPED)
+			stop_client(&w->clients[i], now_ns);
+}
+
+/* ---- making and freeing ---- */
+
+static void create_client(struct worker *w, int pod)
+{
+	struct client *c = &w->clients[w->n_clients++];
+	c->worker = w;
+	c->pod = pod;
+	c->retry.fn = retry_now;
+	const char *version = w->crew->config->version;
+	c->version = c->wanted_version = workload_find_version(w->workload, version);
+	c->fiber = fiber_create(w->L, w->loop, c);
+	client_create_object(c);
+}
+
+enum status worker_create(struct crew *crew, int number, struct worker **out, struct error *err)
+{
+	const struct load_config *config = crew->config;
+	*out = NULL;
+	struct worker *w = calloc(1, sizeof *w);
+	if (w == NULL)
+		return error_set(err, ST_FAILED, "out of memory for a load worker");
+	w->crew = crew;
+	w->number = number;
+	w->due.fn = on_due;
+	w->rng.state = rng_at(config->seed, UINT64_MAX - (uint64_t)number);
+	enum status st = loop_create(&w->loop, err);
+	if (st == ST_OK)
+		st = workload_create_state(config->workload_path, config->scenario_path, &w->L, err);
+	if (st == ST_OK)
+		st = workload_load(w->L, config->workload_path, config->scenario_path, config->scale, config->seed, &w->workload, err);
+	if (st == ST_OK && w->workload->n_versions > LOAD_VERSIONS_MAX)
+		st = error_set(err, ST_USAGE, "the scenario has %zu versions, %d more than can be counted", w->workload->n_versions,
+			(int)w->workload->n_versions - LOAD_VERSIONS_MAX);
+	if (st == ST_OK && workload_find_version(w->workload, config->version) < 0)
+		st = error_set(err, ST_USAGE, "the workload %s has no version %s", w->workload->name, config->version);
+	if (st != ST_OK) {
+		worker_free(w);
+		return st;
+	}
+	w->stats = stats_create(w->workload);
+	w->spare = stats_create(w->workload);
+	w->clients = calloc((size_t)config->pods * (size_t)config->pool / (size_t)config->workers + 1, sizeof *w->clients);
+	if (w->stats == NULL || w->spare == NULL || w->clients == NULL) {
+		worker_free(w);
+		return error_set(err, ST_FAILED, "out of memory for a load worker");
+	}
+	for (size_t v = 0; v < w->workload->n_versions; v++)
+		w->totals[v].name = w->workload->versions[v].name;
+	for (int i = number; i < config->pods * config->pool; i += config->workers)
+		create_client(w, i / config->pool);
+	*out = w;
+	return ST_OK;
+}
+
+void worker_free(struct worker *w)
+{
+	if (w == NULL)
+		return;
+	for (int i = 0; w->clients != NULL && i < w->n_clients; i++) {
+		struct client *c = &w->clients[i];
+		if (c->session != NULL)
+			session_free(c->session);
+		fiber_free(c->fiber);
+		client_free_object(c);
+	}
+	free(w->clients);
+	stats_free(w->stats);
+	stats_free(w->spare);
+	workload_free(w->workload);
+	script_free(w->L);
+	loop_free(w->loop);
+	free(w);
+}

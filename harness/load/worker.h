@@ -1,0 +1,144 @@
+/* A worker: one thread with its event loop, Lua state and share of every pod's sessions. Private to load/. */
+#ifndef PGR_LOAD_WORKER_H
+#define PGR_LOAD_WORKER_H
+
+#include "base/rng.h"
+#include "load/engine.h"
+#include "load/plan.h"
+#include "load/random.h"
+#include "load/stats.h"
+#include "load/workload.h"
+#include "runtime/fiber.h"
+#include "runtime/loop.h"
+#include "runtime/session.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* What all workers of a load share. Constant while they run, but for what is _Atomic or under the lock. */
+struct crew {
+	const struct load_config *config;
+	struct plan *plan;          /* NULL: closed loop */
+	uint64_t draw_seed;         /* closed loop: of plan_draw */
+	_Atomic uint64_t next_draw; /* closed loop: relaxed, a number is all that it hands out */
+	_Atomic bool *warned;       /* [version * n_transactions + transaction]: its first Lua error has been told */
+
+	pthread_mutex_t lock;   /* of the members below */
+	pthread_cond_t changed; /* on CLOCK_MONOTONIC */
+	int connected;          /* sessions that have been connected once */
+	int drained;            /* workers that stop and have nothing in flight */
+	bool refused;           /* no use waiting for the sessions to connect */
+	char refusal[640];      /* why the latest attempt to connect failed; "" */
+};
+
+/* A deploy of one pod. The load keeps them all to its end, since they are few. */
+struct replacement {
+	struct replacement *next;
+	atomic_int left; /* sessions that do not serve yet */
+	void (*done)(void *arg);
+	void *arg;
+};
+
+enum client_state {
+	CLIENT_AWAY, /* no connection: not yet begun, or waiting before the next attempt (the timer `retry`) */
+	CLIENT_CONNECTING,
+	CLIENT_IDLE,     /* in the worker's idle queue */
+	CLIENT_BUSY,     /* a transaction is in flight: its fiber runs */
+	CLIENT_CLEANING, /* the transaction has ended; ROLLBACK under way since it left a block open */
+	CLIENT_STOPPED,  /* for good; no session */
+};
+
+/* One session of a pod, and the transaction that it performs. */
+struct client {
+	struct worker *worker;
+	int pod;
+	enum client_state state;
+	int version;                     /* which the session serves */
+	int wanted_version;              /* differs while a deploy waits for the transaction to end */
+	struct replacement *replacement; /* or NULL */
+	struct client *prev, *next;      /* in the idle queue */
+	int64_t idle_since_ns;
+
+	struct session *session;
+	int pid; /* of the latest backend: a lost connection no longer knows it */
+	struct loop_timer retry;
+	int64_t backoff_ns;
+	bool counted; /* in crew.connected */
+
+	struct fiber *fiber;
+	int object_ref; /* Lua registry: what scripts call c */
+	int random_ref; /* Lua registry: the userdata of random */
+	struct random *random;
+
+	/* The transaction in flight. */
+	int transaction;
+	int64_t due_ns;
+	int64_t sent_ns;       /* first send; 0: none yet */
+	bool awaited;          /* see struct ending */
+	const char *statement; /* name of the latest */
+
+	/* Its parameters as text: numbers are formatted in here, strings stay in Lua. */
+	const char *values[SESSION_PARAMS_MAX];
+	char numbers[SESSION_PARAMS_MAX][32];
+};
+
+struct worker {
+	struct crew *crew;
+	int number;
+	pthread_t thread;
+	struct loop *loop;
+	lua_State *L;
+	struct workload *workload;
+	struct rng rng; /* jitter of reconnects */
+
+	struct client *clients;
+	int n_clients;
+	struct client *idle_first, *idle_last; /* first: idle the longest */
+
+	struct plan_cursor cursor;
+	struct loop_timer due; /* the next arrival, or the end of the oldest one's patience */
+	bool running;          /* arrivals are claimed */
+	bool claiming;         /* claim_due is on the C stack */
+	bool stopping;
+	uint64_t in_flight;
+
+	struct stats *stats; /* being filled */
+	struct stats *spare; /* empty, or filled and handed over */
+	struct load_version totals[LOAD_VERSIONS_MAX];
+	uint64_t abandoned;  /* in total */
+	uint64_t unfinished; /* set by worker_finish */
+	int64_t unfinished_oldest_ns;
+	int64_t cpu_ns, cpu_read_ns; /* CPU time at the latest hand-over, and when that was */
+};
+
+/* Loads the scripts. sessions: its share of each pod, those numbers for which (pod * pool + k) % workers == number. */
+enum status worker_create(struct crew *crew, int number, struct worker **out, struct error *err) MUST_CHECK;
+void worker_free(struct worker *w);
+
+/* The following run on the worker's thread. */
+void worker_connect(struct worker *w, void *unused);
+void worker_start(struct worker *w, void *unused);
+void worker_review(struct worker *w, void *unused);    /* the plan has changed */
+void worker_hand_over(struct worker *w, void *unused); /* swaps stats and spare */
+void worker_stop(struct worker *w, void *unused);      /* claims no more */
+void worker_finish(struct worker *w, void *unused);    /* closes all sessions */
+
+/* The argument of worker_deploy. */
+struct worker_deploy {
+	int pod, version;
+	struct replacement *replacement;
+};
+void worker_deploy(struct worker *w, void *arg);
+
+/* client.c: makes c and its random source. */
+void client_create_object(struct client *c);
+void client_free_object(struct client *c);
+void client_set_version(struct client *c);
+
+/* The function that a fiber performs: args(r), then run(c, ...) of the client's transaction and version. */
+int client_perform(lua_State *L);
+
+/* The SQLSTATE of the error value on top of L's stack into out: "LUA" when it is no statement's. Returns whether it was a statement's. */
+bool client_error_sqlstate(lua_State *L, char out[6]);
+
+#endif
