@@ -229,8 +229,9 @@ static enum status parse_line(struct hlog_reader *r, size_t len, struct hlog_lin
 	if (!read_fixed(&at, 6, &max_ns))
 		max_ns = 0; /* in whatever notation: it is only a help */
 	at = strchr(at, ',');
-	if (at++ == NULL)
+	if (at == NULL)
 		return error_set(err, ST_FAILED, "a line of the histogram log has no histogram");
+	at++;
 	enum status st = payload_decode(&r->scratch, at, strlen(at), r->hist, err);
 	if (st != ST_OK)
 		return st;

@@ -166,22 +166,30 @@ static void a_log_cut_at_any_byte_gives_its_whole_lines(void **state)
 	hist_free(h);
 }
 
-static void a_bad_line_is_named_and_the_next_one_read(void **state)
+static void bad_lines_are_named_and_the_next_one_read(void **state)
 {
 	(void)state;
 	struct hist *h = hist_create();
 	hist_record(h, 42);
 	struct buf b = log_of(h, "a", 1);
-	buf_str(&b, "Tag=b,1.0,1.0,0.1,AAAA\n");
+	static const char *const BAD[] = {"Tag=b,1.0,1.0,0.1,AAAA\n", "Tag=b\n", "1.0\n", "1.0,1.0\n", "1.0,1.0,1.0\n", "nonsense\n",
+		"9999999999,1.0,1,\n", "-1.0,1.0,1.0,\n"};
+	size_t bad = sizeof BAD / sizeof BAD[0];
+	for (size_t i = 0; i < bad; i++)
+		buf_str(&b, BAD[i]);
 	struct error err;
 	assert_int_equal(hlog_format_line(&b, "c", 0, 1, h, &err), ST_OK);
 	struct hlog_reader *r = reader_of(b.data, b.len);
 	struct hlog_line line;
 	assert_int_equal(hlog_next(r, &line, &err), ST_OK);
 	assert_string_equal(line.tag, "a");
-	assert_int_equal(hlog_next(r, &line, &err), ST_FAILED);
-	assert_null(line.hist);
-	assert_string_equal(err.where, "test.hlog:5");
+	for (size_t i = 0; i < bad; i++) {
+		char where[32];
+		snprintf(where, sizeof where, "test.hlog:%zu", 5 + i);
+		assert_int_equal(hlog_next(r, &line, &err), ST_FAILED);
+		assert_null(line.hist);
+		assert_string_equal(err.where, where);
+	}
 	assert_int_equal(hlog_next(r, &line, &err), ST_OK);
 	assert_string_equal(line.tag, "c");
 	assert_ends(r);
@@ -320,7 +328,7 @@ int main(void)
 		cmocka_unit_test(the_largest_count_comes_back),
 		cmocka_unit_test(an_exact_maximum_survives_even_out_of_range),
 		cmocka_unit_test(a_log_cut_at_any_byte_gives_its_whole_lines),
-		cmocka_unit_test(a_bad_line_is_named_and_the_next_one_read),
+		cmocka_unit_test(bad_lines_are_named_and_the_next_one_read),
 		cmocka_unit_test(a_line_without_end_is_refused_not_swallowed),
 		cmocka_unit_test(a_tag_that_would_break_the_line_is_refused),
 		cmocka_unit_test(a_line_that_does_not_fit_is_left_out_whole),
