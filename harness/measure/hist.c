@@ -91,17 +91,18 @@ int64_t hist_slot_high(uint32_t slot)
 	return hist_slot_low(slot + 1) - 1;
 }
 
-/* The rank, from 1 to total, of quantile q. */
-static uint64_t rank_of(const struct hist *h, double q)
+uint64_t hist_rank(double q, uint64_t n)
 {
+	if (n == 0)
+		return 0;
 	if (!(q > 0))
 		return 1;
 	if (q >= 1)
-		return h->total;
+		return n;
 	/* One step down first: 0.07 * 100 is 7.000000000000001 in doubles and must give rank 7. */
-	double rank = ceil(nextafter(q, 0) * (double)h->total);
-	if (rank >= (double)h->total)
-		return h->total;
+	double rank = ceil(nextafter(q, 0) * (double)n);
+	if (rank >= (double)n)
+		return n;
 	return rank < 1 ? 1 : (uint64_t)rank;
 }
 
@@ -109,7 +110,7 @@ int64_t hist_quantile(const struct hist *h, double q)
 {
 	if (h->total == 0)
 		return 0;
-	uint64_t rank = rank_of(h, q);
+	uint64_t rank = hist_rank(q, h->total);
 	uint64_t seen = 0;
 	for (uint32_t i = h->first; i < h->last; i++) {
 		seen += h->counts[i];

@@ -90,6 +90,9 @@ double hist_mean(const struct hist *h);
  */
 int64_t hist_quantile(const struct hist *h, double q);
 
+/* The rank, from 1 to n, of quantile q among n sorted values: ceil(q * n), not led astray by rounding (0.07 of 100 is 7). 0 when n is 0. */
+uint64_t hist_rank(double q, uint64_t n);
+
 /* How many values were above ns; those in the slot of ns itself do not count (exact where slots are: below 2 µs, at min and max). */
 uint64_t hist_count_above(const struct hist *h, int64_t ns);
 

@@ -114,6 +114,11 @@ static void a_rank_is_not_lost_to_rounding(void **state)
 		hist_record(h, v);
 	for (int p = 1; p <= 100; p++)
 		assert_int_equal(hist_quantile(h, p / 100.0), p);
+	for (uint64_t n = 1; n <= 2000; n++)
+		for (uint64_t p = 1; p <= 100; p++)
+			assert_int_equal(hist_rank((double)p / 100.0, n), (p * n + 99) / 100);
+	assert_int_equal(hist_rank(0, 5), 1);
+	assert_int_equal(hist_rank(0.5, 0), 0);
 	hist_free(h);
 }
 
