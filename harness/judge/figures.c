@@ -319,8 +319,7 @@ static void measure_lock_wait(const struct facts *f, const struct criterion *c, 
 	out->upper = seconds(waits[n - 1].length_ns);
 	switch (c->stat) {
 	case STAT_QUANTILE: {
-		size_t rank = (size_t)ceil(c->quantile * (double)n);
-		out->value = seconds(waits[rank > 0 ? rank - 1 : 0].length_ns);
+		out->value = seconds(waits[hist_rank(c->quantile, n) - 1].length_ns);
 		break;
 	}
 	case STAT_MAX:
