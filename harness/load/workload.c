@@ -14,7 +14,8 @@
 
 /* What the public struct points into; freed together. */
 struct loaded {
-	struct workload pub; /* first: a struct workload * is a struct loaded * */
+	struct workload pub;  /* first: a struct workload * is a struct loaded * */
+	const char *scenario; /* its path, or NULL; only while loading */
 	VEC(void *) owned;
 };
 
@@ -531,6 +532,7 @@ static enum status try_transactions(struct loaded *l, uint64_t seed, struct erro
 				break;
 			if (lua_tostring(L, -2) != NULL) {
 				st = error_set(err, ST_USAGE, "%s", lua_tostring(L, -2));
+				error_where(err, "%s", v > 0 ? l->scenario : l->pub.path);
 				if (lua_tostring(L, -1) != NULL)
 					error_hint(err, "%s", lua_tostring(L, -1));
 			}
@@ -639,8 +641,10 @@ enum status workload_load(lua_State *L, const char *workload_path, const char *s
 		abort();
 	l->pub.L = L;
 	l->pub.path = own(l, path);
+	l->scenario = scenario_path;
 	lua_insert(L, -2);
 	st = read_workload(l, scale, seed, err);
+	l->scenario = NULL;
 	lua_settop(L, top);
 	if (st != ST_OK) {
 		/* A mistake in a version is the scenario's; its message says "version". */

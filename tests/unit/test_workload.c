@@ -191,6 +191,7 @@ static void a_version_overrides_only_what_the_workload_has(void **state)
 	assert_non_null(strstr(err.what, "view is a number"));
 	load_error(SMALL, "return { workload = 'small', versions = { v2 = { view = function(c) c:row('get', 1, 2) end } } }", &err);
 	assert_non_null(strstr(err.what, "transaction view of v2 gives 2 parameters"));
+	assert_string_equal(err.where, scenario_path);
 	load_error(SMALL, "return { workload = 'big' }", &err);
 	assert_non_null(strstr(err.what, "there is no workload big"));
 	assert_non_null(strstr(err.hint, "looked for"));
