@@ -5,6 +5,8 @@
 #include "base/error.h"
 
 int cmd_judge(int argc, char **argv);
+int cmd_load(int argc, char **argv);
+int cmd_run(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_sandbox(int argc, char **argv);
 

@@ -16,6 +16,8 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *summary;
 } COMMANDS[] = {
+	{"run", cmd_run, "perform a scenario's drills under load, and judge them"},
+	{"load", cmd_load, "traffic of a workload, without a migration"},
 	{"judge", cmd_judge, "judge a record again, with further criteria if need be"},
 	{"report", cmd_report, "a record as a page, Markdown, JUnit XML or text"},
 	{"sandbox", cmd_sandbox, "servers to try things on: up, down, list, psql"},

@@ -1,0 +1,222 @@
+/* pgrehearse load: a workload's traffic without a migration, recorded like a rehearsal. */
+#define _GNU_SOURCE
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/json.h"
+#include "base/units.h"
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "load/workload.h"
+#include "record/reader.h"
+#include "scenario/conductor.h"
+#include "scenario/target.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char HELP[] =
+	"usage: pgrehearse load WORKLOAD [--rate R|--closed] [--clients N] [--duration T] [--target DSN] [OPTION]...\n\n"
+	"Traffic of a workload (a name like shop, or a file) against a sandbox filled with its data, or against your own clone,\n"
+	"without a migration. Arrivals follow a Poisson process; response times count from when an arrival was due.\n\n"
+	"  --rate R              arrivals a second (default 100)\n"
+	"  --closed              instead: each client starts its next transaction when the last one has ended\n"
+	"  --clients N           sessions (default 8)\n"
+	"  --workers N           threads (default 1)\n"
+	"  --duration T          how long, for example 30s or 5min (default 30s)\n"
+	"  --scale N             size of the data (default 1); with --target: of the data that is there\n"
+	"  --seed N              of data and traffic (default 1)\n"
+	"  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
+	"  --out DIR             the record's folder (default rehearsals/TIME-load)\n"
+	"  --keep                the sandbox stays afterwards\n\n"
+	"Example: pgrehearse load shop --rate 300 --duration 20s --scale 0.1\n";
+
+struct load_options {
+	const char *workload, *target, *out;
+	double rate, scale;
+	bool closed, keep, help;
+	int64_t clients, workers, seed, duration_ns;
+};
+
+static enum status read_options(int argc, char **argv, struct load_options *o, int *bad_option, struct error *err)
+{
+	static const struct option OPTIONS[] = {
+		{"rate", required_argument, NULL, 'a'},
+		{"closed", no_argument, NULL, 'c'},
+		{"clients", required_argument, NULL, 'n'},
+		{"workers", required_argument, NULL, 'w'},
+		{"duration", required_argument, NULL, 'd'},
+		{"scale", required_argument, NULL, 's'},
+		{"seed", required_argument, NULL, 'e'},
+		{"target", required_argument, NULL, 't'},
+		{"out", required_argument, NULL, 'o'},
+		{"keep", no_argument, NULL, 'k'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	enum status st = ST_OK;
+	opterr = 0;
+	for (int c; st == ST_OK && (c = getopt_long(argc, argv, ":h", OPTIONS, NULL)) != -1;) {
+		switch (c) {
+		case 'a':
+			st = units_parse_number("--rate", optarg, 0.1, 1000000, &o->rate, err);
+			break;
+		case 'c':
+			o->closed = true;
+			break;
+		case 'n':
+			st = units_parse_int("--clients", optarg, 1, 10000, &o->clients, err);
+			break;
+		case 'w':
+			st = units_parse_int("--workers", optarg, 1, 256, &o->workers, err);
+			break;
+		case 'd':
+			st = units_parse_time(optarg, &o->duration_ns, err);
+			if (st == ST_OK && o->duration_ns < NS_PER_S)
+				st = error_set(err, ST_USAGE, "--duration %s: at least 1s is expected", optarg);
+			break;
+		case 's':
+			st = units_parse_number("--scale", optarg, 0.0001, 100000, &o->scale, err);
+			break;
+		case 'e':
+			st = units_parse_int("--seed", optarg, 0, INT64_MAX, &o->seed, err);
+			break;
+		case 't':
+			o->target = optarg;
+			break;
+		case 'o':
+			o->out = optarg;
+			break;
+		case 'k':
+			o->keep = true;
+			break;
+		case 'h':
+			o->help = true;
+			return ST_OK;
+		default:
+			*bad_option = c;
+			return ST_USAGE;
+		}
+	}
+	if (st == ST_OK && o->closed && o->rate > 0)
+		st = error_set(err, ST_USAGE,
+			"load: --closed has no rate: each client goes as fast as it is served; keep one of --rate and --closed");
+	if (st == ST_OK && optind + 1 != argc) {
+		st = error_set(err, ST_USAGE, optind == argc ? "load: which workload?" : "load: one workload at a time, not %s too",
+			argv[argc - 1]);
+		error_hint(err, "pgrehearse load shop --rate 300");
+	}
+	o->workload = optind < argc ? argv[optind] : NULL;
+	return st;
+}
+
+static void print_summary(const char *dir)
+{
+	struct record_reader *reader;
+	struct error err;
+	if (record_open(dir, &reader, &err) != ST_OK)
+		return;
+	const json_t *run = reader_run(reader);
+	const json_t *totals = json_object_get(run, "totals");
+	const json_t *error_counts = json_object_get(totals, "errors");
+	const char *sqlstate;
+	json_t *count;
+	printf("planned %" PRId64 ", succeeded %" PRId64 ", failed %" PRId64 ", abandoned %" PRId64 ", never started %" PRId64
+	       ", unfinished %" PRId64 "\n",
+		json_get_int(totals, "planned", 0), json_get_int(totals, "ok", 0), json_get_int(totals, "failed", 0),
+		json_get_int(totals, "abandoned", 0), json_get_int(totals, "never_started", 0), json_get_int(totals, "unfinished", 0));
+	json_object_foreach((json_t *)(uintptr_t)error_counts, sqlstate, count)
+		printf("  %s: %" JSON_INTEGER_FORMAT "\n", sqlstate, json_integer_value(count));
+	if (!json_is_true(json_object_get(totals, "holds")))
+		printf("These do not add up: the record cannot be trusted.\n");
+	record_reader_free(reader);
+	printf("\nThe record is in %s\n", dir);
+}
+
+static enum status default_out(char *out, size_t size, struct error *err)
+{
+	char stamp[32];
+	clock_format_wall(clock_wall_ns(), stamp, sizeof stamp);
+	size_t n = (size_t)snprintf(out, size, "rehearsals/");
+	for (const char *s = stamp; *s != '\0' && *s != '.' && n + 16 < size; s++)
+		if (*s != '-' && *s != ':')
+			out[n++] = *s;
+	snprintf(out + n, size - n, "Z-load");
+	return fs_make_dirs(out, 0777, err);
+}
+
+static int perform(const struct load_options *o)
+{
+	struct error err;
+	struct target *target = NULL;
+	struct progress progress;
+	char *workload = NULL;
+	char out[PATH_MAX];
+	progress_init(&progress);
+	if (workload_find(o->workload, NULL, &workload, &err) != ST_OK)
+		return command_fail(&err);
+	struct target_config config = {
+		.dsn = o->target,
+		.workload_path = workload,
+		.scale = o->scale,
+		.seed = (uint64_t)o->seed,
+		.standbys = 1,
+		.keep = o->keep,
+		.stop = signals_watch(),
+		.progress = progress_prepare,
+		.arg = &progress,
+	};
+	enum status st = target_prepare(&config, &target, &err);
+	progress_end(&progress);
+	if (st == ST_OK && o->out != NULL)
+		snprintf(out, sizeof out, "%s", o->out);
+	else if (st == ST_OK)
+		st = default_out(out, sizeof out, &err);
+	if (st == ST_OK)
+		st = target_refresh(target, &err);
+	if (st == ST_OK) {
+		struct rehearsal r = {
+			.workload_path = workload,
+			.drill = "load",
+			.out_dir = out,
+			.closed = o->closed,
+			.rate = o->rate > 0 ? o->rate : 100,
+			.pods = 1,
+			.pool = (int)o->clients,
+			.workers = (int)o->workers,
+			.duration_ns = o->duration_ns,
+			.progress = progress_run,
+			.arg = &progress,
+		};
+		target_describe(target, &r);
+		st = conductor_perform(&r, &err);
+		progress_end(&progress);
+	}
+	int code = ST_OK;
+	if (st == ST_OK)
+		print_summary(out);
+	else
+		code = command_fail(&err);
+	target_free(target);
+	free(workload);
+	return code;
+}
+
+int cmd_load(int argc, char **argv)
+{
+	struct load_options o = {.scale = 1, .clients = 8, .workers = 1, .seed = 1, .duration_ns = 30 * NS_PER_S};
+	struct error err;
+	int bad_option = 0;
+	enum status st = read_options(argc, argv, &o, &bad_option, &err);
+	if (bad_option != 0)
+		return command_bad_option("load", bad_option, optopt, argv[optind - 1]);
+	if (st != ST_OK)
+		return command_fail(&err);
+	if (o.help)
+		return fputs(HELP, stdout) < 0 ? ST_FAILED : ST_OK;
+	return perform(&o);
+}

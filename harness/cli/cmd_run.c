@@ -1,0 +1,292 @@
+/* pgrehearse run: a scenario's drills, each on a fresh target, each judged; ends with the verdicts and where the records are. */
+#define _GNU_SOURCE
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/units.h"
+#include "base/vec.h"
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "cli/report.h"
+#include "cli/signals.h"
+#include "judge/criterion.h"
+#include "judge/judge.h"
+#include "scenario/conductor.h"
+#include "scenario/scenario.h"
+#include "scenario/target.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DRILLS_MAX 8
+
+static const char HELP[] =
+	"usage: pgrehearse run SCENARIO.lua [--drill forward|rollback]... [OPTION]...\n\n"
+	"Performs the scenario's migration under load and observed, once a drill, each on a fresh copy of one generated data set in a\n"
+	"sandbox of its own, and judges it. Without --drill: forward, then rollback.\n\n"
+	"  --drill NAME          forward: every step; rollback: every step, then the way back. May be repeated\n"
+	"  --scale N             size of the data; 1 is what the workload says (default: the scenario's, or 1)\n"
+	"  --rate R              arrivals a second instead of the scenario's rate\n"
+	"  --seed N              of data and traffic (default 1): the same seed asks the same questions\n"
+	"  --set NAME=VALUE      a setting of the scenario. May be repeated\n"
+	"  --require CRITERION   a further criterion. May be repeated\n"
+	"  --target DSN          a database of yours that is marked as a clone, instead of a sandbox; one drill only\n"
+	"  --out DIR             where the records go, one folder a drill (default rehearsals/TIME-SCENARIO)\n"
+	"  --keep                the sandbox stays afterwards, as the last drill left it\n\n"
+	"Exit code: 0 pass, 1 a criterion failed, 3 inconclusive or invalid, 4 refused by the guard, 5 not carried out.\n\n"
+	"Example: pgrehearse run scenarios/user_status.lua --drill forward --scale 0.1\n";
+
+struct run_options {
+	const char *scenario;
+	const char *drills[DRILLS_MAX];
+	int n_drills;
+	double scale, rate;
+	int64_t seed;
+	const char *out, *target;
+	bool keep, help;
+	VEC(const char *) settings;
+	VEC(const char *) requires;
+};
+
+static enum status add_drill(struct run_options *o, const char *name, struct error *err)
+{
+	if (strcmp(name, "forward") != 0 && strcmp(name, "rollback") != 0) {
+		error_set(err, ST_USAGE, "--drill %s: there is no such drill", name);
+		error_hint(err, "the drills are forward and rollback");
+		return ST_USAGE;
+	}
+	for (int i = 0; i < o->n_drills; i++)
+		if (strcmp(o->drills[i], name) == 0)
+			return error_set(err, ST_USAGE, "--drill %s is given twice", name);
+	o->drills[o->n_drills++] = name;
+	return ST_OK;
+}
+
+static enum status read_options(int argc, char **argv, struct run_options *o, int *bad_option, struct error *err)
+{
+	static const struct option OPTIONS[] = {
+		{"drill", required_argument, NULL, 'd'},
+		{"scale", required_argument, NULL, 's'},
+		{"rate", required_argument, NULL, 'a'},
+		{"seed", required_argument, NULL, 'e'},
+		{"set", required_argument, NULL, 'S'},
+		{"require", required_argument, NULL, 'r'},
+		{"target", required_argument, NULL, 't'},
+		{"out", required_argument, NULL, 'o'},
+		{"keep", no_argument, NULL, 'k'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	enum status st = ST_OK;
+	opterr = 0;
+	for (int c; st == ST_OK && (c = getopt_long(argc, argv, ":h", OPTIONS, NULL)) != -1;) {
+		switch (c) {
+		case 'd':
+			st = add_drill(o, optarg, err);
+			break;
+		case 's':
+			st = units_parse_number("--scale", optarg, 0.0001, 100000, &o->scale, err);
+			break;
+		case 'a':
+			st = units_parse_number("--rate", optarg, 0.1, 1000000, &o->rate, err);
+			break;
+		case 'e':
+			st = units_parse_int("--seed", optarg, 0, INT64_MAX, &o->seed, err);
+			break;
+		case 'S':
+			VEC_PUSH(&o->settings, optarg);
+			break;
+		case 'r':
+			VEC_PUSH(&o->requires, optarg);
+			break;
+		case 't':
+			o->target = optarg;
+			break;
+		case 'o':
+			o->out = optarg;
+			break;
+		case 'k':
+			o->keep = true;
+			break;
+		case 'h':
+			o->help = true;
+			return ST_OK;
+		default:
+			*bad_option = c;
+			return ST_USAGE;
+		}
+	}
+	if (st == ST_OK && optind + 1 != argc) {
+		st = error_set(
+			err, ST_USAGE, optind == argc ? "run: which scenario?" : "run: one scenario at a time, not %s too", argv[argc - 1]);
+		error_hint(err, "pgrehearse run scenarios/user_status.lua");
+	}
+	o->scenario = optind < argc ? argv[optind] : NULL;
+	VEC_PUSH(&o->settings, NULL);
+	VEC_PUSH(&o->requires, NULL);
+	return st;
+}
+
+/* All criteria are read before anything is started. */
+static enum status check_criteria(const char *const *criteria, const char *where, struct error *err)
+{
+	struct criterion c;
+	for (; *criteria != NULL; criteria++)
+		if (criterion_parse(*criteria, &c, err) != ST_OK) {
+			error_where(err, "%s", where);
+			return err->status;
+		}
+	return ST_OK;
+}
+
+/* rehearsals/20261121T065018Z-user_status, and rehearsals/latest, which leads there. */
+static enum status default_out(const char *scenario_name, char *out, size_t size, struct error *err)
+{
+	char stamp[32], name[128];
+	clock_format_wall(clock_wall_ns(), stamp, sizeof stamp);
+	size_t n = 0;
+	for (const char *s = stamp; *s != '\0' && *s != '.'; s++)
+		if (*s != '-' && *s != ':')
+			name[n++] = *s;
+	snprintf(name + n, sizeof name - n, "Z-%s", scenario_name);
+	snprintf(out, size, "rehearsals/%s", name);
+	enum status st = fs_make_dirs(out, 0777, err);
+	if (st != ST_OK)
+		return st;
+	/* A convenience: a file system without links does without. */
+	if (unlink("rehearsals/latest") == 0 || errno == ENOENT)
+		(void)!symlink(name, "rehearsals/latest");
+	return ST_OK;
+}
+
+static enum status perform_drill(const struct run_options *o, struct target *target, const char *out, const char *drill,
+	struct progress *progress, enum verdict *verdict, struct error *err)
+{
+	char dir[PATH_MAX];
+	snprintf(dir, sizeof dir, "%s/%s", out, drill);
+	enum status st = target_refresh(target, err);
+	if (st != ST_OK)
+		return st;
+	struct rehearsal r = {
+		.scenario_path = o->scenario,
+		.drill = drill,
+		.out_dir = dir,
+		.criteria = o->requires.at,
+		.rate = o->rate,
+		.progress = progress_run,
+		.arg = progress,
+	};
+	target_describe(target, &r);
+	st = conductor_perform(&r, err);
+	progress_end(progress);
+	if (st != ST_OK)
+		return st;
+	return judge_record(dir, NULL, 0, verdict, err);
+}
+
+/* The verdict tables, and the page for people. */
+static enum status report_all(const char *out, struct error *err)
+{
+	char path[PATH_MAX];
+	struct report_spec page = {.dir = out, .format = "html"};
+	struct report_spec tables = {.dir = out, .format = "text", .out = "-", .stream = stdout};
+	enum status st = report_write(&page, err);
+	if (st == ST_OK)
+		st = report_write(&tables, err);
+	if (st == ST_OK)
+		printf("\nThe report: %s\n", report_path(out, "html", path, sizeof path));
+	return st;
+}
+
+static int perform_all(const struct run_options *o, struct target *target, const char *out, struct progress *progress)
+{
+	enum verdict worst = VERDICT_PASS;
+	struct error err;
+	for (int i = 0; i < o->n_drills; i++) {
+		enum verdict verdict = VERDICT_INVALID;
+		if (perform_drill(o, target, out, o->drills[i], progress, &verdict, &err) != ST_OK)
+			return command_fail(&err);
+		if (verdict > worst)
+			worst = verdict;
+	}
+	if (report_all(out, &err) != ST_OK)
+		return command_fail(&err);
+	return verdict_exit_code(worst);
+}
+
+static int rehearse(struct run_options *o)
+{
+	struct error err;
+	struct scenario scenario;
+	enum status st = scenario_set_settings(o->settings.at, &err);
+	if (st != ST_OK || (st = scenario_read(o->scenario, &scenario, &err)) != ST_OK)
+		return command_fail(&err);
+	char out[PATH_MAX - 64];
+	struct target *target = NULL;
+	struct progress progress;
+	progress_init(&progress);
+	if (o->n_drills == 0) {
+		o->drills[o->n_drills++] = "forward";
+		if (o->target == NULL)
+			o->drills[o->n_drills++] = "rollback";
+	} else if (o->target != NULL && o->n_drills > 1) {
+		st = error_set(&err, ST_USAGE,
+			"--target: a database that is not ours cannot be put back to where it started, so it takes one drill a run");
+		error_hint(&err, "--drill forward, or --drill rollback");
+	}
+	if (st == ST_OK)
+		st = check_criteria(scenario.criteria, o->scenario, &err);
+	if (st == ST_OK)
+		st = check_criteria(o->requires.at, "--require", &err);
+	struct target_config config = {
+		.dsn = o->target,
+		.workload_path = scenario.workload_path,
+		.scale = o->scale > 0        ? o->scale
+			: scenario.scale > 0 ? scenario.scale
+					     : 1,
+		.seed = (uint64_t)o->seed,
+		.standbys = 1,
+		.keep = o->keep,
+		.snapshot = o->n_drills > 1,
+		.stop = signals_watch(),
+		.progress = progress_prepare,
+		.arg = &progress,
+	};
+	if (st == ST_OK) {
+		printf("%s\n", scenario.title);
+		fflush(stdout);
+		st = target_prepare(&config, &target, &err);
+	}
+	if (st == ST_OK && o->out != NULL)
+		snprintf(out, sizeof out, "%s", o->out);
+	else if (st == ST_OK)
+		st = default_out(scenario.name, out, sizeof out, &err);
+	progress_end(&progress);
+	int code = st == ST_OK ? perform_all(o, target, out, &progress) : command_fail(&err);
+	target_free(target);
+	scenario_free(&scenario);
+	return code;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run_options o = {.seed = 1};
+	struct error err;
+	int bad_option = 0;
+	int code;
+	enum status st = read_options(argc, argv, &o, &bad_option, &err);
+	if (bad_option != 0)
+		code = command_bad_option("run", bad_option, optopt, argv[optind - 1]);
+	else if (st != ST_OK)
+		code = command_fail(&err);
+	else if (o.help)
+		code = fputs(HELP, stdout) < 0 ? ST_FAILED : ST_OK;
+	else
+		code = rehearse(&o);
+	VEC_FREE(&o.settings);
+	VEC_FREE(&o.requires);
+	return code;
+}

@@ -1,0 +1,400 @@
+/* The conductor: sets a drill up, lets its Lua side perform it, and takes everything down again whatever happened. */
+#define _GNU_SOURCE
+#include "scenario/conductor.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/sha256.h"
+#include "load/workload.h"
+#include "scenario/facts.h"
+#include "scenario/host.h"
+#include "scenario/lua_json.h"
+#include "scenario/scenario.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONNECT_TIMEOUT_NS (30 * NS_PER_S)
+#define TICK_NS NS_PER_S
+#define LOOK_NS (50 * NS_PER_MS)            /* how often an interruption is looked for */
+#define INTERRUPTED_DRAIN_NS (NS_PER_S / 2) /* for transactions in flight */
+
+struct conductor {
+	const struct rehearsal *spec;
+	struct scenario scenario; /* without path: of the drill "load" */
+	struct host host;
+	struct fiber *fiber;
+	struct loop_timer tick;
+	bool ended;
+	enum status outcome; /* of the Lua side; ST_OK: a result is on the fiber's stack */
+	struct error *err;
+};
+
+static const char *scenario_name(const struct conductor *c)
+{
+	return c->scenario.L != NULL && c->spec->scenario_path != NULL ? c->scenario.name : "load";
+}
+
+/* ---- the record's head ---- */
+
+static json_t *criteria_json(const struct conductor *c)
+{
+	json_t *all = json_array();
+	for (const char **s = c->scenario.criteria; s != NULL && *s != NULL; s++)
+		json_array_append_new(all, json_text(*s));
+	for (const char *const *s = c->spec->criteria; s != NULL && *s != NULL; s++)
+		json_array_append_new(all, json_text(*s));
+	return all;
+}
+
+static json_t *hash_json(const char *path)
+{
+	char hash[SHA256_HEX_SIZE];
+	struct error ignored;
+	return sha256_file(path, hash, &ignored) == ST_OK ? json_string(hash) : json_null();
+}
+
+static json_t *scenario_json(const struct conductor *c)
+{
+	if (c->spec->scenario_path == NULL)
+		return json_null();
+	return json_pack("{s:o, s:s, s:o, s:o}", "path", json_text(c->spec->scenario_path), "name", c->scenario.name, "title",
+		json_text(c->scenario.title), "sha256", hash_json(c->spec->scenario_path));
+}
+
+/* 20261121T065018Z-user_status-forward */
+static json_t *id_json(const struct conductor *c)
+{
+	char stamp[32], id[160];
+	clock_format_wall(clock_wall_ns(), stamp, sizeof stamp);
+	size_t n = 0;
+	for (const char *s = stamp; *s != '\0' && *s != '.'; s++)
+		if (*s != '-' && *s != ':')
+			id[n++] = *s;
+	snprintf(id + n, sizeof id - n, "Z-%s-%s", scenario_name(c), c->spec->drill);
+	return json_string(id);
+}
+
+static json_t *run_json(const struct conductor *c, const struct load_config *load, const char *workload_path, json_t *server)
+{
+	const struct workload *w = load_workload(c->host.load);
+	json_t *run = json_object();
+	json_object_set_new(run, "id", id_json(c));
+	json_object_set_new(run, "drill", json_string(c->spec->drill));
+	json_object_set_new(run, "scenario", scenario_json(c));
+	json_object_set_new(run, "workload",
+		json_pack("{s:o, s:o, s:o, s:f}", "path", json_text(workload_path), "name", json_text(w->name), "sha256",
+			hash_json(w->path), "scale", load->scale));
+	json_object_set_new(run, "seed", json_integer((json_int_t)load->seed));
+	json_object_set_new(run, "load",
+		json_pack("{s:s, s:f, s:s, s:i, s:i, s:i, s:I}", "mode", load->closed ? "closed" : "open", "rate", load->rate, "arrivals",
+			"poisson", "pods", load->pods, "pool", load->pool, "workers", load->workers, "acquire_timeout_ns",
+			(json_int_t)load->acquire_timeout_ns));
+	json_object_set_new(run, "server", server);
+	json_object_set_new(run, "host", facts_host());
+	json_object_set_new(run, "criteria", criteria_json(c));
+	return run;
+}
+
+/* ---- what the load reports from its threads ---- */
+
+static void note_slow(const struct load_slow *s, void *arg)
+{
+	const struct host *h = arg;
+	if (h->observer != NULL)
+		observer_note_slow(h->observer, s->pid, s->sent_ns, s->done_ns, s->sqlstate, s->version, s->transaction, s->statement);
+}
+
+static void note_warning(const char *text, void *arg)
+{
+	const struct host *h = arg;
+	if (h->record != NULL)
+		record_warning(h->record, "%s", text);
+}
+
+/* ---- the tick ---- */
+
+static void show_progress(struct conductor *c)
+{
+	struct host *h = &c->host;
+	if (c->spec->progress == NULL)
+		return;
+	struct ticker_view v = ticker_view(h->ticker);
+	bool known = h->traffic && v.length_ns > 0;
+	double seconds = known ? (double)v.length_ns / 1e9 : 1;
+	struct rehearsal_progress p = {
+		.drill = c->spec->drill,
+		.phase = ticker_phase_name(h->ticker),
+		.step = h->status.step,
+		.detail = h->status.detail,
+		.step_index = h->status.index,
+		.step_count = h->status.count,
+		.down = h->status.down,
+		.elapsed_ns = record_now_ns(h->record),
+		.eta_ns = h->status.eta_ns,
+		.traffic = known && !h->traffic_ended,
+		.planned_rate = (double)v.planned / seconds,
+		.done_rate = (double)v.ok / seconds,
+		.failed = v.failed + v.abandoned,
+		.backlog = v.backlog,
+		.p99_ns = v.p99_ns,
+		.lag_ns = v.lag_ns,
+		.waiting = v.waiting,
+		.longest_wait_ns = v.longest_wait_ns,
+	};
+	c->spec->progress(&p, c->spec->arg);
+}
+
+static void on_tick(struct loop_timer *t)
+{
+	struct conductor *c = container_of(t, struct conductor, tick);
+	struct host *h = &c->host;
+	if (h->traffic && !h->traffic_ended)
+		ticker_cut(h->ticker);
+	show_progress(c);
+	/* The next whole second from now: a tick that came late does not make up for it with a burst. */
+	int64_t due = t->due_ns + TICK_NS;
+	int64_t now = clock_now_ns();
+	loop_timer_set(h->loop, t, due > now ? due : now + TICK_NS);
+}
+
+/* ---- the Lua side ---- */
+
+static void lua_side_ended(struct fiber *f, bool ok, int nresults, void *arg)
+{
+	(void)nresults;
+	struct conductor *c = arg;
+	c->ended = true;
+	c->outcome = ST_OK;
+	if (!ok) {
+		lua_State *co = fiber_state(f);
+		fiber_traceback(f);
+		c->outcome = script_error(co, ST_FAILED, c->err);
+	}
+}
+
+/* Pushes rehearse.drill's function and its arguments on the fiber. */
+static enum status push_drill(struct conductor *c, struct error *err)
+{
+	lua_State *L = c->host.L;
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "rehearse.drill");
+	enum status st = script_call(L, 1, 1, ST_FAILED, err);
+	if (st != ST_OK)
+		return st;
+	bool migration = c->spec->scenario_path != NULL;
+	lua_getfield(L, -1, migration ? "perform" : "load");
+	lua_remove(L, -2);
+	host_push(&c->host, L);
+	if (migration) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, c->scenario.table_ref);
+		lua_pushstring(L, c->spec->drill);
+	} else {
+		lua_pushinteger(L, c->spec->duration_ns);
+	}
+	lua_xmove(L, fiber_state(c->fiber), migration ? 4 : 3);
+	return ST_OK;
+}
+
+static bool interrupted(const struct conductor *c)
+{
+	return c->spec->stop != NULL && *c->spec->stop != 0;
+}
+
+static void take_result(struct conductor *c)
+{
+	lua_State *co = fiber_state(c->fiber);
+	if (!lua_istable(co, -1))
+		return;
+	static const char *const FIELDS[] = {"checks", "rollback", "problem"};
+	for (size_t i = 0; i < sizeof FIELDS / sizeof FIELDS[0]; i++) {
+		if (lua_getfield(co, -1, FIELDS[i]) != LUA_TNIL)
+			record_set(c->host.record, FIELDS[i], lua_json_value(co, -1));
+		lua_pop(co, 1);
+	}
+}
+
+static enum status perform(struct conductor *c, struct error *err)
+{
+	struct host *h = &c->host;
+	c->fiber = fiber_create(h->L, h->loop, h);
+	enum status st = push_drill(c, err);
+	if (st != ST_OK)
+		return st;
+	c->tick.fn = on_tick;
+	loop_timer_set(h->loop, &c->tick, clock_now_ns() + TICK_NS);
+	fiber_start(c->fiber, c->spec->scenario_path != NULL ? 3 : 2, lua_side_ended, c);
+	while (!c->ended && st == ST_OK) {
+		loop_run_once(h->loop, LOOK_NS);
+		if (interrupted(c))
+			st = error_set(err, ST_INTERRUPTED, "interrupted");
+		else
+			st = record_error(h->record, err);
+	}
+	loop_timer_cancel(h->loop, &c->tick);
+	if (st == ST_OK)
+		st = c->outcome;
+	if (st == ST_OK)
+		take_result(c);
+	return st;
+}
+
+/* ---- set-up and the end ---- */
+
+static struct load_config load_config_of(struct conductor *c)
+{
+	const struct rehearsal *r = c->spec;
+	const struct scenario *s = &c->scenario;
+	return (struct load_config){
+		.dsn = r->dsn,
+		.workload_path = r->workload_path,
+		.scenario_path = r->scenario_path,
+		.scale = r->scale,
+		.seed = r->seed,
+		.closed = r->closed,
+		.rate = r->rate > 0 ? r->rate : s->rate,
+		.pods = r->pods > 0 ? r->pods : s->pods,
+		.pool = r->pool > 0 ? r->pool : s->pool,
+		.workers = r->workers > 0 ? r->workers
+			: s->workers > 0  ? s->workers
+					  : 1,
+		.acquire_timeout_ns = s->acquire_timeout_ns,
+		.slow = note_slow,
+		.warn = note_warning,
+		.arg = &c->host,
+	};
+}
+
+static enum status read_scenario(struct conductor *c, struct error *err)
+{
+	if (c->spec->scenario_path != NULL) {
+		enum status st = scenario_read(c->spec->scenario_path, &c->scenario, err);
+		c->host.L = c->scenario.L;
+		return st;
+	}
+	return workload_create_state(NULL, NULL, &c->host.L, err);
+}
+
+/* Everything up to the record: what fails here is the user's, and leaves no folder behind. */
+static enum status prepare(struct conductor *c, struct load_config *load, struct error *err)
+{
+	enum status st = read_scenario(c, err);
+	if (st != ST_OK)
+		return st;
+	*load = load_config_of(c);
+	c->host.pods = load->pods;
+	st = loop_create(&c->host.loop, err);
+	if (st == ST_OK)
+		st = load_create(load, &c->host.load, err);
+	return st;
+}
+
+static enum status open_record(struct conductor *c, const struct load_config *load, struct error *err)
+{
+	json_t *server = NULL;
+	enum status st = facts_server(c->spec->dsn, c->spec->sandbox, c->spec->standbys, &server, err);
+	if (st != ST_OK)
+		return st;
+	const char *workload = c->spec->workload_path != NULL ? c->spec->workload_path : c->scenario.workload_path;
+	c->host.record = record_create(c->spec->out_dir, run_json(c, load, workload, server), err);
+	return c->host.record != NULL ? ST_OK : err->status;
+}
+
+static enum status start_observer(struct conductor *c, struct error *err)
+{
+	const struct rehearsal *r = c->spec;
+	struct observer_config config = {
+		.dsn = r->dsn,
+		.standby_dsns = r->standby_dsns,
+		.standby_names = r->standby_names,
+		.standbys = r->standbys,
+		.record = c->host.record,
+	};
+	return observer_start(&config, &c->host.observer, err);
+}
+
+/* Ends the traffic and writes what is known only then. */
+static void write_totals(struct conductor *c)
+{
+	struct host *h = &c->host;
+	if (h->ticker == NULL)
+		return;
+	if (h->traffic_ended) {
+		record_set(h->record, "totals", ticker_totals_json(&h->totals));
+		record_set(h->record, "generator", ticker_generator_json(h->ticker));
+	}
+}
+
+static void stop_observer(struct conductor *c)
+{
+	struct host *h = &c->host;
+	if (h->observer == NULL)
+		return;
+	struct observer *o = h->observer;
+	struct observer_totals totals;
+	struct error err;
+	if (observer_stop(o, &totals, &err) != ST_OK)
+		record_warning(h->record, "the observer did not end well: %s", err.what);
+	h->observer = NULL;
+	record_set(h->record, "observer", observer_totals_json(&totals));
+}
+
+/* The order matters: fibers wait for sessions, workers post to the loop and note to the observer. */
+static enum status take_down(struct conductor *c, enum status st, struct error *err)
+{
+	struct host *h = &c->host;
+	if (c->fiber != NULL)
+		fiber_cancel(c->fiber);
+	host_stop_spawned(h);
+	if (h->loop != NULL)
+		host_close_sessions(h);
+	host_stop_load(h, INTERRUPTED_DRAIN_NS);
+	if (h->load != NULL && h->record != NULL)
+		write_totals(c);
+	ticker_free(h->ticker);
+	load_free(h->load);
+	stop_observer(c);
+	if (h->record != NULL) {
+		struct error disk;
+		const char *word = st == ST_OK ? "finished" : st == ST_INTERRUPTED ? "interrupted" : "failed";
+		enum status written = record_finish(h->record, word, st == ST_OK || st == ST_INTERRUPTED ? NULL : err, &disk);
+		if (st == ST_OK && written != ST_OK) {
+			*err = disk;
+			st = written;
+		}
+		record_close(h->record);
+	}
+	/* Posts of the last pod's replacement may still lie in the mailbox. */
+	if (h->loop != NULL)
+		loop_run_once(h->loop, 0);
+	fiber_free(c->fiber);
+	if (c->spec->scenario_path != NULL)
+		scenario_free(&c->scenario);
+	else
+		script_free(h->L);
+	loop_free(h->loop);
+	return st;
+}
+
+enum status conductor_perform(const struct rehearsal *rehearsal, struct error *err)
+{
+	struct conductor c = {
+		.spec = rehearsal,
+		.err = err,
+		.host = {.spec = rehearsal, .status.eta_ns = -1},
+	};
+	struct load_config load;
+	enum status st = prepare(&c, &load, err);
+	if (st == ST_OK)
+		st = load_connect(c.host.load, CONNECT_TIMEOUT_NS, err);
+	if (st == ST_OK)
+		st = open_record(&c, &load, err);
+	if (st == ST_OK)
+		st = start_observer(&c, err);
+	if (st == ST_OK) {
+		c.host.ticker = ticker_create(c.host.load, c.host.observer, c.host.record);
+		st = perform(&c, err);
+	}
+	return take_down(&c, st, err);
+}

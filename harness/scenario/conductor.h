@@ -1,0 +1,64 @@
+/* Performs one drill of a scenario on one fresh target, under load and observed, and writes one record. It judges nothing. */
+#ifndef PGR_SCENARIO_CONDUCTOR_H
+#define PGR_SCENARIO_CONDUCTOR_H
+
+#include "base/error.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define REHEARSAL_STANDBYS_MAX 16
+
+/* What a person sees while it runs, about once a second. Strings last until the callback returns; -1 = not known. */
+struct rehearsal_progress {
+	const char *drill;
+	const char *phase;  /* "" before the first */
+	const char *step;   /* "" between steps */
+	const char *detail; /* "12,000 of about 100,000 rows, 3 batches"; "" when there is none */
+	int step_index, step_count;
+	bool down;           /* the step is being undone */
+	int64_t elapsed_ns;  /* since the record's start */
+	int64_t eta_ns;      /* of the step */
+	bool traffic;        /* the rest is known: traffic has begun */
+	double planned_rate; /* arrivals that fell due, a second */
+	double done_rate;    /* transactions that succeeded, a second */
+	uint64_t failed;     /* since the last call */
+	uint64_t backlog;
+	int64_t p99_ns; /* response time of the last second */
+	int64_t lag_ns; /* the worst standby's */
+	int waiting;    /* sessions that waited for a lock */
+	int64_t longest_wait_ns;
+};
+
+struct rehearsal {
+	const char *scenario_path; /* NULL: traffic without a migration */
+	const char *workload_path; /* path or name; NULL: the scenario's */
+	const char *drill;         /* "forward", "rollback", "load" (without scenario) */
+	double scale;              /* of the data that is there */
+	uint64_t seed;
+	const char *out_dir;         /* the record's folder: missing or empty */
+	const char *const *criteria; /* further ones (--require), NULL-terminated; or NULL */
+
+	const char *dsn; /* the target, which the guard has let pass */
+	bool sandbox;    /* it is one of ours */
+	int standbys;
+	const char *const *standby_names;
+	const char *const *standby_dsns;
+
+	/* Of the load; 0 takes the scenario's value. */
+	bool closed;
+	double rate;
+	int pods, pool, workers;
+	int64_t duration_ns; /* of the drill "load" */
+
+	const volatile sig_atomic_t *stop; /* when it turns non-zero, the drill ends with ST_INTERRUPTED; or NULL */
+	void (*progress)(const struct rehearsal_progress *p, void *arg);
+	void *arg;
+};
+
+/* ST_OK: it was performed to its end, though perhaps a step failed: that is a finding, for the judge. Otherwise the record says
+ * `failed` or `interrupted`, or there is none (ST_USAGE: the scenario, the workload or the folder). Leaves no session behind. */
+enum status conductor_perform(const struct rehearsal *rehearsal, struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,154 @@
+/* Reading a scenario: the Lua library checks it, this takes out what C needs to know. */
+#define _GNU_SOURCE
+#include "scenario/scenario.h"
+
+#include "base/buf.h"
+#include "load/workload.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum status scenario_set_settings(const char *const *settings, struct error *err)
+{
+	struct buf all;
+	buf_init(&all, (size_t)1 << 16);
+	enum status st = ST_OK;
+	for (const char *const *s = settings; s != NULL && *s != NULL && st == ST_OK; s++) {
+		size_t n = 0;
+		while (isalnum((unsigned char)(*s)[n]) || (*s)[n] == '_')
+			n++;
+		if (n == 0 || (*s)[n] != '=' || strchr(*s, '\n') != NULL) {
+			st = error_set(err, ST_USAGE, "--set %s: a setting is expected", *s);
+			error_hint(err, "NAME=VALUE, a name of letters, digits and _: --set batch=5000");
+		}
+		buf_printf(&all, "%s\n", *s);
+	}
+	if (st == ST_OK && all.overflow)
+		st = error_set(err, ST_USAGE, "--set: all settings together are over 64 kB");
+	if (st == ST_OK)
+		setenv("PGREHEARSE_SETTINGS", all.data, 1);
+	buf_free(&all);
+	return st;
+}
+
+static void set_name(struct scenario *s)
+{
+	const char *slash = strrchr(s->path, '/');
+	const char *from = slash != NULL ? slash + 1 : s->path;
+	size_t n = 0;
+	for (; *from != '\0' && strcmp(from, ".lua") != 0 && n < sizeof s->name - 1; from++)
+		s->name[n++] = (char)(isalnum((unsigned char)*from) || *from == '-' ? *from : '_');
+	s->name[n] = '\0';
+}
+
+static double number_field(lua_State *L, int table, const char *key)
+{
+	lua_getfield(L, table, key);
+	double value = lua_tonumber(L, -1);
+	lua_pop(L, 1);
+	return value;
+}
+
+/* Strings stay alive through the scenario's table. */
+static const char *text_field(lua_State *L, int table, const char *key)
+{
+	lua_getfield(L, table, key);
+	const char *text = lua_tostring(L, -1);
+	lua_pop(L, 1);
+	return text;
+}
+
+/* A mistyped --set would otherwise go unnoticed, and a run with the wrong values would be believed. */
+static enum status check_settings(struct scenario *s, struct error *err)
+{
+	lua_State *L = s->L;
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "rehearse");
+	enum status st = script_call(L, 1, 1, ST_FAILED, err);
+	if (st != ST_OK)
+		return st;
+	lua_getfield(L, -1, "unknown_settings");
+	st = script_call(L, 0, 2, ST_FAILED, err);
+	if (st == ST_OK) {
+		const char *unknown = lua_tostring(L, -2);
+		const char *known = lua_tostring(L, -1);
+		if (unknown[0] != '\0') {
+			st = error_set(err, ST_USAGE, "--set: %s has no setting %s", s->path, unknown);
+			error_hint(err, known[0] != '\0' ? "its settings are %s" : "it has none%s", known);
+		}
+		lua_pop(L, 2);
+	}
+	lua_pop(L, 1);
+	return st;
+}
+
+static void read_criteria(struct scenario *s, int table)
+{
+	lua_State *L = s->L;
+	lua_getfield(L, table, "criteria");
+	size_t n = (size_t)luaL_len(L, -1);
+	s->criteria = calloc(n + 1, sizeof *s->criteria);
+	if (s->criteria == NULL)
+		abort();
+	for (size_t i = 0; i < n; i++) {
+		lua_geti(L, -1, (lua_Integer)i + 1);
+		s->criteria[i] = lua_tostring(L, -1);
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+}
+
+static enum status read_table(struct scenario *s, struct error *err)
+{
+	lua_State *L = s->L;
+	int table = lua_gettop(L);
+	const char *kind = lua_istable(L, table) ? text_field(L, table, "kind") : NULL;
+	if (kind == NULL || strcmp(kind, "scenario") != 0) {
+		lua_pop(L, 1);
+		error_set(err, ST_USAGE, "%s does not return a scenario", s->path);
+		error_hint(err, "its last statement is: return rehearse.scenario { ... }");
+		return ST_USAGE;
+	}
+	s->title = text_field(L, table, "title");
+	s->scale = number_field(L, table, "scale");
+	read_criteria(s, table);
+	lua_getfield(L, table, "steps");
+	s->steps = (int)luaL_len(L, -1);
+	lua_pop(L, 1);
+	lua_getfield(L, table, "load");
+	s->rate = number_field(L, -1, "rate");
+	s->pods = (int)number_field(L, -1, "pods");
+	s->pool = (int)number_field(L, -1, "pool");
+	s->workers = (int)number_field(L, -1, "workers");
+	s->acquire_timeout_ns = (int64_t)number_field(L, -1, "acquire_timeout");
+	lua_pop(L, 1);
+	enum status st = workload_find(text_field(L, table, "workload"), s->path, &s->workload_path, err);
+	s->table_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	return st;
+}
+
+enum status scenario_read(const char *path, struct scenario *out, struct error *err)
+{
+	*out = (struct scenario){.path = path, .table_ref = LUA_NOREF};
+	set_name(out);
+	enum status st = workload_create_state(NULL, path, &out->L, err);
+	if (st == ST_OK)
+		st = script_load(out->L, path, err);
+	if (st == ST_OK)
+		st = read_table(out, err);
+	if (st == ST_OK)
+		st = check_settings(out, err);
+	if (st != ST_OK)
+		scenario_free(out);
+	return st;
+}
+
+void scenario_free(struct scenario *s)
+{
+	free(s->criteria);
+	free(s->workload_path);
+	script_free(s->L);
+	*s = (struct scenario){.table_ref = LUA_NOREF};
+}

@@ -1,0 +1,34 @@
+/* A scenario file as C sees it: read and checked by scenarios/lib/rehearse, before anything is started. */
+#ifndef PGR_SCENARIO_SCENARIO_H
+#define PGR_SCENARIO_SCENARIO_H
+
+#include "base/error.h"
+#include "runtime/script.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Strings belong to L, where the scenario's table is kept. */
+struct scenario {
+	lua_State *L;
+	int table_ref; /* Lua registry */
+	const char *path;
+	char name[64]; /* of the file, without .lua; letters, digits, _ and - */
+	const char *title;
+	char *workload_path; /* found */
+	double scale;        /* 0: not said */
+	double rate;
+	int pods, pool, workers, steps;
+	int64_t acquire_timeout_ns;
+	const char **criteria; /* NULL-terminated */
+};
+
+/* Values for rehearse.settings in every Lua state made from now on: "NAME=VALUE", NULL-terminated. Call it before threads
+ * are started. ST_USAGE for what is not of that form. */
+enum status scenario_set_settings(const char *const *settings, struct error *err) MUST_CHECK;
+
+/* ST_USAGE: mistakes in the file, with file and line; settings that it does not look at. */
+enum status scenario_read(const char *path, struct scenario *out, struct error *err) MUST_CHECK;
+void scenario_free(struct scenario *s);
+
+#endif

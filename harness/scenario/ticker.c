@@ -1,0 +1,290 @@
+/* The second's tick: interval lines, histogram lines, and how well the generator kept to its plan. */
+#define _GNU_SOURCE
+#include "scenario/ticker.h"
+
+#include "base/clock.h"
+#include "measure/hist.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DETAIL_EVERY_NS (10 * NS_PER_S)
+#define LATE_NS NS_PER_MS /* schedule error above this counts in late_share */
+#define KINDS 4
+
+static const char *const KIND_NAMES[KINDS] = {"response/ok", "response/failed", "service/ok", "service/failed"};
+
+struct ticker {
+	struct load *load;
+	struct observer *observer;
+	struct record *record;
+	struct load_interval *interval;
+	struct hist *response;       /* scratch: ok and failed together */
+	struct hist *schedule_error; /* of the whole run */
+	struct hist **detail;        /* interval->n_hists x KINDS, since detail_from_ns */
+	size_t n_detail;
+	int64_t detail_from_ns;
+	char phase[64];
+	struct ticker_view view;
+	int64_t host_busy, host_all; /* of /proc/stat at the last cut, in ticks */
+	double cpu_share_max;
+	int64_t loop_lag_max_ns;
+};
+
+struct ticker *ticker_create(struct load *load, struct observer *observer, struct record *record)
+{
+	struct ticker *t = calloc(1, sizeof *t);
+	if (t == NULL)
+		abort();
+	t->load = load;
+	t->observer = observer;
+	t->record = record;
+	t->interval = load_interval_create(load);
+	t->response = hist_create();
+	t->schedule_error = hist_create();
+	if (t->interval == NULL || t->response == NULL || t->schedule_error == NULL)
+		abort();
+	t->view = (struct ticker_view){.p99_ns = -1, .lag_ns = -1};
+	return t;
+}
+
+void ticker_free(struct ticker *t)
+{
+	if (t == NULL)
+		return;
+	for (size_t i = 0; i < t->n_detail; i++)
+		hist_free(t->detail[i]);
+	free(t->detail);
+	hist_free(t->response);
+	hist_free(t->schedule_error);
+	load_interval_free(t->interval);
+	free(t);
+}
+
+static struct hist *hist_of(const struct load_hists *h, int kind)
+{
+	struct hist *const all[KINDS] = {h->response_ok, h->response_failed, h->service_ok, h->service_failed};
+	return all[kind];
+}
+
+static void add_detail(struct ticker *t)
+{
+	if (t->detail == NULL) {
+		t->n_detail = t->interval->n_hists * KINDS;
+		t->detail = calloc(t->n_detail + 1, sizeof(struct hist *));
+		if (t->detail == NULL)
+			abort();
+	}
+	for (size_t i = 0; i < t->n_detail; i++) {
+		const struct hist *from = hist_of(&t->interval->hists[i / KINDS], (int)(i % KINDS));
+		if (from == NULL || hist_count(from) == 0)
+			continue;
+		if (t->detail[i] == NULL && (t->detail[i] = hist_create()) == NULL)
+			abort();
+		hist_merge(t->detail[i], from);
+	}
+}
+
+static void write_detail(struct ticker *t, int64_t now_ns)
+{
+	for (size_t i = 0; i < t->n_detail; i++) {
+		if (t->detail[i] == NULL || hist_count(t->detail[i]) == 0)
+			continue;
+		const struct load_hists *h = &t->interval->hists[i / KINDS];
+		char tag[256];
+		snprintf(tag, sizeof tag, "%s/%s/%s", h->transaction, h->version, KIND_NAMES[i % KINDS]);
+		record_histogram(t->record, tag, t->detail_from_ns, now_ns, t->detail[i]);
+		hist_clear(t->detail[i]);
+	}
+	t->detail_from_ns = now_ns;
+}
+
+static json_t *errors_json(const struct load_errors *errors)
+{
+	json_t *out = json_object();
+	for (size_t i = 0; i < errors->n; i++)
+		if (errors->at[i].count > 0)
+			json_object_set_new(out, errors->at[i].sqlstate, json_integer((json_int_t)errors->at[i].count));
+	return out;
+}
+
+static json_t *versions_json(const struct load_interval *in)
+{
+	json_t *out = json_object();
+	for (size_t i = 0; i < in->n_versions; i++) {
+		const struct load_version *v = &in->versions[i];
+		if (v->started + v->ok + v->failed + v->in_flight == 0)
+			continue;
+		json_object_set_new(out, v->name,
+			json_pack("{s:I, s:I, s:o, s:I}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed",
+				errors_json(&v->errors), "in_flight", (json_int_t)v->in_flight));
+	}
+	return out;
+}
+
+/* Busy share of all cores since the last call; -1 when the kernel does not tell. */
+static double host_cpu_share(struct ticker *t)
+{
+	FILE *f = fopen("/proc/stat", "r");
+	if (f == NULL)
+		return -1;
+	char line[512];
+	const char *at = fgets(line, sizeof line, f);
+	fclose(f);
+	if (at == NULL || strncmp(at, "cpu ", 4) != 0)
+		return -1;
+	/* user nice system idle iowait irq softirq steal */
+	int64_t v[8] = {0};
+	int64_t all = 0;
+	at += 4;
+	for (int i = 0; i < 8; i++) {
+		char *end;
+		v[i] = strtoll(at, &end, 10);
+		at = end;
+		all += v[i];
+	}
+	int64_t busy = all - v[3] - v[4];
+	double share = all > t->host_all ? (double)(busy - t->host_busy) / (double)(all - t->host_all) : -1;
+	bool first = t->host_all == 0;
+	t->host_all = all;
+	t->host_busy = busy;
+	return first ? -1 : share;
+}
+
+static json_t *share_json(double share)
+{
+	return share < 0 ? json_null() : json_real(share);
+}
+
+static json_t *response_json(const struct hist *h)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "n", (json_int_t)hist_count(h), "p50_ns", (json_int_t)hist_quantile(h, 0.5), "p99_ns",
+		(json_int_t)hist_quantile(h, 0.99), "max_ns", (json_int_t)hist_max(h));
+}
+
+static void note_view(struct ticker *t, const struct observation *seen)
+{
+	const struct load_interval *in = t->interval;
+	t->view = (struct ticker_view){
+		.length_ns = in->end_ns - in->start_ns,
+		.planned = in->planned,
+		.abandoned = in->abandoned,
+		.backlog = in->backlog,
+		.backlog_age_ns = in->backlog_age_ns,
+		.p99_ns = hist_count(t->response) > 0 ? hist_quantile(t->response, 0.99) : -1,
+		.lag_ns = -1,
+		.waiting = seen->waiting,
+		.longest_wait_ns = seen->longest_wait_ns,
+	};
+	for (size_t i = 0; i < in->n_versions; i++) {
+		t->view.ok += in->versions[i].ok;
+		t->view.failed += in->versions[i].failed;
+		t->view.in_flight += in->versions[i].in_flight;
+	}
+	for (int i = 0; i < seen->standbys; i++)
+		if (seen->lag[i].heartbeat_ns > t->view.lag_ns)
+			t->view.lag_ns = seen->lag[i].heartbeat_ns;
+}
+
+static void note_health(struct ticker *t)
+{
+	const struct load_interval *in = t->interval;
+	hist_merge(t->schedule_error, in->schedule_error);
+	if (in->loop_lag_ns > t->loop_lag_max_ns)
+		t->loop_lag_max_ns = in->loop_lag_ns;
+	/* A share over a few milliseconds says nothing: the edges of phases cut such slivers. */
+	if (in->end_ns - in->start_ns < NS_PER_S / 2)
+		return;
+	if (in->cpu_share > t->cpu_share_max)
+		t->cpu_share_max = in->cpu_share;
+}
+
+int64_t ticker_cut(struct ticker *t)
+{
+	struct load_interval *in = t->interval;
+	load_collect(t->load, in);
+	struct observation seen = {.wal_bytes = -1, .cpu_share = -1};
+	if (t->observer != NULL)
+		observer_collect(t->observer, &seen);
+	int64_t origin = record_start_ns(t->record);
+	int64_t from = in->start_ns - origin;
+	int64_t to = in->end_ns - origin;
+	hist_clear(t->response);
+	hist_merge(t->response, in->total.response_ok);
+	hist_merge(t->response, in->total.response_failed);
+	note_view(t, &seen);
+	note_health(t);
+	for (int k = 0; k < KINDS; k++) {
+		char tag[64];
+		snprintf(tag, sizeof tag, "total/%s", KIND_NAMES[k]);
+		record_histogram(t->record, tag, from, to, hist_of(&in->total, k));
+	}
+	add_detail(t);
+	json_t *line = json_pack("{s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:i, s:I, s:{s:o, s:o, s:o}}", "start_ns",
+		(json_int_t)from, "end_ns", (json_int_t)to, "phase", t->phase, "planned", (json_int_t)in->planned, "abandoned",
+		(json_int_t)in->abandoned, "backlog", (json_int_t)in->backlog, "backlog_age_ns", (json_int_t)in->backlog_age_ns, "versions",
+		versions_json(in), "response", response_json(t->response), "lag", observation_lag_json(&seen), "wal_bytes",
+		seen.wal_bytes < 0 ? json_null() : json_integer((json_int_t)seen.wal_bytes), "waiting", seen.waiting, "longest_wait_ns",
+		(json_int_t)seen.longest_wait_ns, "cpu", "host", share_json(host_cpu_share(t)), "worker", share_json(in->cpu_share),
+		"observer", share_json(seen.cpu_share));
+	record_interval(t->record, line);
+	if (to - t->detail_from_ns >= DETAIL_EVERY_NS)
+		write_detail(t, to);
+	record_flush(t->record);
+	return to;
+}
+
+void ticker_phase(struct ticker *t, const char *name, bool started)
+{
+	int64_t now = record_now_ns(t->record);
+	if (started) {
+		now = ticker_cut(t);
+		write_detail(t, now);
+	} else {
+		host_cpu_share(t);
+		t->detail_from_ns = now;
+	}
+	if (t->phase[0] != '\0')
+		record_phase_end(t->record, now);
+	snprintf(t->phase, sizeof t->phase, "%s", name != NULL ? name : "");
+	if (name != NULL)
+		record_phase_start(t->record, name, now);
+	record_flush(t->record);
+}
+
+const char *ticker_phase_name(const struct ticker *t)
+{
+	return t->phase;
+}
+
+struct ticker_view ticker_view(const struct ticker *t)
+{
+	return t->view;
+}
+
+json_t *ticker_generator_json(const struct ticker *t)
+{
+	const struct hist *e = t->schedule_error;
+	double late = hist_count(e) > 0 ? (double)hist_count_above(e, LATE_NS) / (double)hist_count(e) : 0;
+	return json_pack("{s:{s:I, s:I, s:I, s:I}, s:f, s:I, s:f}", "schedule_error", "count", (json_int_t)hist_count(e), "p50_ns",
+		(json_int_t)hist_quantile(e, 0.5), "p99_ns", (json_int_t)hist_quantile(e, 0.99), "max_ns", (json_int_t)hist_max(e),
+		"cpu_share_max", t->cpu_share_max, "loop_lag_max_ns", (json_int_t)t->loop_lag_max_ns, "late_share", late);
+}
+
+json_t *ticker_totals_json(const struct load_totals *totals)
+{
+	json_t *versions = json_object();
+	for (size_t i = 0; i < totals->n_versions; i++) {
+		const struct load_version *v = &totals->versions[i];
+		if (v->started > 0)
+			json_object_set_new(versions, v->name,
+				json_pack("{s:I, s:I, s:I}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed",
+					(json_int_t)v->failed));
+	}
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "planned", (json_int_t)totals->planned, "started",
+		(json_int_t)totals->started, "abandoned", (json_int_t)totals->abandoned, "never_started", (json_int_t)totals->never_started,
+		"ok", (json_int_t)totals->ok, "failed", (json_int_t)totals->failed, "unfinished", (json_int_t)totals->unfinished,
+		"unfinished_oldest_ns", (json_int_t)totals->unfinished_oldest_ns, "errors", errors_json(&totals->errors), "versions",
+		versions, "holds", (int)totals->holds);
+}

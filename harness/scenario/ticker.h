@@ -1,0 +1,45 @@
+/* Once a second, and at the edges of phases: collects what load and observer saw since then and writes it to the record.
+ * Internal to the room. */
+#ifndef PGR_SCENARIO_TICKER_H
+#define PGR_SCENARIO_TICKER_H
+
+#include "load/engine.h"
+#include "observe/observer.h"
+#include "record/record.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ticker;
+
+/* What the last interval was like, for throttles and for people. */
+struct ticker_view {
+	int64_t length_ns;
+	uint64_t planned, ok, failed, abandoned, backlog, in_flight;
+	int64_t backlog_age_ns;
+	int64_t p99_ns; /* response time; -1: nothing ended */
+	int64_t lag_ns; /* the worst standby's heartbeat; -1: not known */
+	int waiting;
+	int64_t longest_wait_ns;
+};
+
+/* All three outlive the ticker. observer may be NULL. */
+struct ticker *ticker_create(struct load *load, struct observer *observer, struct record *record);
+void ticker_free(struct ticker *t);
+
+/* Writes the interval since the last cut as one of the current phase, and begins the next. Returns its end, in ns of the run. */
+int64_t ticker_cut(struct ticker *t);
+
+/* Ends the current phase (when there is one) at a cut, and starts `name` there (NULL: none). Before traffic begins, started is false:
+ * there is nothing to collect yet. */
+void ticker_phase(struct ticker *t, const char *name, bool started);
+
+const char *ticker_phase_name(const struct ticker *t);
+struct ticker_view ticker_view(const struct ticker *t);
+
+/* The fields `generator` and `totals` of run.json. */
+json_t *ticker_generator_json(const struct ticker *t);
+json_t *ticker_totals_json(const struct load_totals *totals);
+
+#endif

@@ -1,0 +1,220 @@
+-- Is a rollback clean? Compares what the catalogs say and what the tables hold, before and after, by names: identical,
+-- equivalent (the order of columns, holes of dropped ones, sequences that were set back) or dirty, with each difference.
+local clean = {}
+
+-- Text of values depends on these.
+local PINNED = [[
+SET search_path = ''; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
+SET extra_float_digits = 1; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET quote_all_identifiers = off; SET row_security = on]]
+
+-- Schemas that hold the application's objects.
+local OURS = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')"
+
+local function acl(column, kind, owner)
+	return string.format([[(SELECT pg_catalog.string_agg(a::text, ' ' ORDER BY a::text COLLATE "C")
+		FROM pg_catalog.unnest(COALESCE(%s, pg_catalog.acldefault('%s', %s))) AS a)]], column, kind, owner)
+end
+
+-- One query a kind of object: object, definition. to_jsonb lets one text serve versions with and without a column.
+local CATALOG = {
+	{ "schema", [[SELECT n.nspname, pg_catalog.concat_ws('; ', pg_catalog.pg_get_userbyid(n.nspowner), ]] .. acl("n.nspacl", "n", "n.nspowner") .. [[,
+		pg_catalog.obj_description(n.oid, 'pg_namespace')) FROM pg_catalog.pg_namespace n WHERE ]] .. OURS },
+	{ "relation", [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', 'kind ' || c.relkind, 'persistence ' || c.relpersistence,
+		'owner ' || pg_catalog.pg_get_userbyid(c.relowner), 'options ' || c.reloptions::text, 'replica identity ' || c.relreplident,
+		'row security ' || c.relrowsecurity || c.relforcerowsecurity, 'partition of ' || (SELECT pg_catalog.string_agg(i.inhparent::pg_catalog.regclass::text
+			|| (CASE WHEN (pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::bool THEN ' (detach pending)' ELSE '' END), ',' ORDER BY i.inhseqno)
+			FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), pg_catalog.pg_get_expr(c.relpartbound, c.oid), pg_catalog.pg_get_partkeydef(c.oid),
+		'tablespace ' || c.reltablespace, 'access ' || (SELECT am.amname FROM pg_catalog.pg_am am WHERE am.oid = c.relam),
+		'view ' || CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
+		'privileges ' || CASE WHEN c.relkind <> 'i' THEN ]] .. acl("c.relacl", "r", "c.relowner") .. [[ END,
+		'comment ' || pg_catalog.obj_description(c.oid, 'pg_class'))
+		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind <> 't' AND c.relkind <> 'I' AND ]] .. OURS },
+	{ "column", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(a.attname), pg_catalog.concat_ws('; ',
+		pg_catalog.format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'NOT NULL' END,
+		'default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), 'identity ' || NULLIF(a.attidentity::text, ''), 'generated ' || NULLIF(a.attgenerated::text, ''),
+		'collation ' || NULLIF(a.attcollation, t.typcollation)::pg_catalog.regcollation::text, 'storage ' || a.attstorage,
+		'compression ' || NULLIF(pg_catalog.to_jsonb(a) ->> 'attcompression', ''), 'statistics ' || NULLIF(a.attstattarget, -1),
+		'options ' || a.attoptions::text, 'privileges ' || a.attacl::text, 'comment ' || pg_catalog.col_description(c.oid, a.attnum))
+		FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_catalog.pg_type t ON t.oid = a.atttypid LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+		WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND ]] .. OURS },
+	{ "constraint", [[SELECT COALESCE(NULLIF(k.conrelid, 0)::pg_catalog.regclass::text, k.contypid::pg_catalog.regtype::text) || '.' || pg_catalog.quote_ident(k.conname),
+		pg_catalog.concat_ws('; ', pg_catalog.pg_get_constraintdef(k.oid), CASE WHEN NOT k.convalidated THEN 'not validated' END,
+		CASE WHEN k.connoinherit THEN 'NO INHERIT' END, 'comment ' || pg_catalog.obj_description(k.oid, 'pg_constraint'))
+		FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace WHERE k.contype <> 't' AND ]] .. OURS },
+	{ "index", [[SELECT i.indexrelid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', pg_catalog.pg_get_indexdef(i.indexrelid),
+		CASE WHEN NOT i.indisvalid THEN 'INVALID' END, CASE WHEN NOT i.indisready THEN 'not ready' END, CASE WHEN i.indisclustered THEN 'clustered' END,
+		CASE WHEN i.indisreplident THEN 'replica identity' END)
+		FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
+	{ "trigger", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(g.tgname), pg_catalog.concat_ws('; ', pg_catalog.pg_get_triggerdef(g.oid),
+		'enabled ' || g.tgenabled, 'comment ' || pg_catalog.obj_description(g.oid, 'pg_trigger'))
+		FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE NOT g.tgisinternal AND ]] .. OURS },
+	{ "rule", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(r.rulename), pg_catalog.concat_ws('; ', pg_catalog.pg_get_ruledef(r.oid), r.ev_enabled)
+		FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE r.rulename <> '_RETURN' AND ]] .. OURS },
+	{ "policy", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(p.polname), pg_catalog.concat_ws('; ', p.polcmd, p.polpermissive::text,
+		p.polroles::pg_catalog.regrole[]::text, pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
+		FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
+	{ "function", [[SELECT p.oid::pg_catalog.regprocedure::text, pg_catalog.concat_ws('; ', CASE WHEN p.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(p.oid) END,
+		'owner ' || pg_catalog.pg_get_userbyid(p.proowner), 'privileges ' || ]] .. acl("p.proacl", "f", "p.proowner") .. [[,
+		'comment ' || pg_catalog.obj_description(p.oid, 'pg_proc'))
+		FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE ]] .. OURS },
+	{ "sequence", [[SELECT s.seqrelid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', s.seqtypid::pg_catalog.regtype::text, 'start ' || s.seqstart, 'increment ' || s.seqincrement,
+		'max ' || s.seqmax, 'min ' || s.seqmin, 'cache ' || s.seqcache, 'cycle ' || s.seqcycle, 'owned by ' || (SELECT d.refobjid::pg_catalog.regclass::text || '.' || a.attname
+			FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+			WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = s.seqrelid AND d.deptype IN ('a', 'i') LIMIT 1))
+		FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
+	{ "type", [[SELECT t.oid::pg_catalog.regtype::text, pg_catalog.concat_ws('; ', 'kind ' || t.typtype, 'owner ' || pg_catalog.pg_get_userbyid(t.typowner),
+		'labels ' || (SELECT pg_catalog.string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid),
+		'base ' || CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END, CASE WHEN t.typnotnull THEN 'NOT NULL' END, 'default ' || t.typdefault,
+		'comment ' || pg_catalog.obj_description(t.oid, 'pg_type'))
+		FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype IN ('e', 'd', 'r') AND ]] .. OURS },
+	{ "statistics", [[SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.stxname), pg_catalog.pg_get_statisticsobjdef(s.oid)
+		FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace WHERE ]] .. OURS },
+	{ "extension", [[SELECT e.extname, e.extversion FROM pg_catalog.pg_extension e]] },
+	{ "event trigger", [[SELECT e.evtname, pg_catalog.concat_ws('; ', e.evtevent, e.evtfoid::pg_catalog.regproc::text, e.evtenabled, e.evttags::text) FROM pg_catalog.pg_event_trigger e]] },
+	{ "publication", [[SELECT p.pubname, pg_catalog.concat_ws('; ', p.puballtables::text, (SELECT pg_catalog.string_agg(t.schemaname || '.' || t.tablename, ',' ORDER BY 1)
+		FROM pg_catalog.pg_publication_tables t WHERE t.pubname = p.pubname AND t.schemaname <> 'pgrehearse')) FROM pg_catalog.pg_publication p]] },
+	{ "setting", [[SELECT COALESCE(NULLIF(s.setdatabase, 0)::text, 'all databases') || ' ' || COALESCE(r.rolname, 'all roles'), s.setconfig::text
+		FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole]] },
+	{ "default privilege", [[SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(d.defaclrole), n.nspname, d.defaclobjtype), d.defaclacl::text
+		FROM pg_catalog.pg_default_acl d LEFT JOIN pg_catalog.pg_namespace n ON n.oid = d.defaclnamespace]] },
+}
+
+-- What may differ in a rollback that is still good: the places of columns.
+local PLACES = [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.string_agg(CASE WHEN a.attisdropped THEN NULL ELSE a.attname END, ', ' ORDER BY a.attnum),
+	pg_catalog.count(*) FILTER (WHERE a.attisdropped)
+	FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	WHERE a.attnum > 0 AND c.relkind IN ('r', 'p') AND ]] .. OURS .. " GROUP BY c.oid"
+
+local POSITIONS = "SELECT pg_catalog.format('%I.%I', schemaname, sequencename), last_value FROM pg_catalog.pg_sequences n WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema'"
+
+local WRITES = [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.pg_stat_get_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_tuples_updated(c.oid)
+	+ pg_catalog.pg_stat_get_tuples_deleted(c.oid)
+	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND ]] .. OURS
+
+local TABLES = [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attname COLLATE "C")
+	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE c.relkind = 'r' AND ]] .. OURS .. " GROUP BY c.oid ORDER BY 1"
+
+local function query(session, sql)
+	local out = session:query(sql)
+	if not out.ok then error(string.format("the fingerprint cannot be taken: %s (SQLSTATE %s)", out.message, out.sqlstate), 0) end
+	return out.values
+end
+
+local function map(rows)
+	local out = {}
+	for _, row in ipairs(rows) do out[row[1]] = row[2] or "" end
+	return out
+end
+
+-- Rows written so far, by table; the server's own statistics, up to a second late while sessions are busy.
+function clean.writes(session)
+	query(session, PINNED)
+	return map(query(session, WRITES))
+end
+
+-- Everything that is compared later. A sum of hashes does not depend on the order of rows and, unlike xor, tells of duplicates.
+function clean.capture(session)
+	query(session, PINNED)
+	local out = { catalog = {}, places = {}, content = {} }
+	for _, kind in ipairs(CATALOG) do
+		for _, row in ipairs(query(session, kind[2])) do out.catalog[kind[1] .. " " .. row[1]] = row[2] or "" end
+	end
+	for _, row in ipairs(query(session, PLACES)) do out.places[row[1]] = { order = row[2] or "", holes = row[3] } end
+	out.positions = map(query(session, POSITIONS))
+	out.writes = map(query(session, WRITES))
+	for _, row in ipairs(query(session, TABLES)) do
+		local hash = query(session, string.format(
+			"SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(pg_catalog.hashtextextended(ROW(%s)::text, 0)::numeric), 0)::text FROM ONLY %s", row[2] or "", row[1]))[1]
+		out.content[row[1]] = { rows = hash[1], hash = hash[2], columns = row[2] }
+	end
+	return out
+end
+
+local function sorted_keys(a, b)
+	local seen, names = {}, {}
+	for _, t in ipairs { a, b } do
+		for name in pairs(t) do
+			if not seen[name] then names[#names + 1], seen[name] = name, true end
+		end
+	end
+	table.sort(names)
+	return names
+end
+
+local function short(text) return #text > 300 and text:sub(1, 297) .. "..." or text end
+
+local function compare_catalog(before, after, add)
+	for _, name in ipairs(sorted_keys(before.catalog, after.catalog)) do
+		local was, is = before.catalog[name], after.catalog[name]
+		if was == nil then add("dirty", name, "is there, but was not before: " .. short(is))
+		elseif is == nil then add("dirty", name, "is gone; it was: " .. short(was))
+		elseif was ~= is then add("dirty", name, "was: " .. short(was) .. " — is: " .. short(is)) end
+	end
+end
+
+local function compare_places(before, after, add)
+	for _, name in ipairs(sorted_keys(before.places, after.places)) do
+		local was, is = before.places[name], after.places[name]
+		if was and is then
+			if was.order ~= is.order then add("equivalent", "table " .. name, "the order of its columns was " .. was.order .. "; it is " .. is.order) end
+			if was.holes ~= is.holes then
+				add("equivalent", "table " .. name, string.format("%d dropped columns leave holes in its rows; it was %d", is.holes, was.holes))
+			end
+		end
+	end
+	for _, name in ipairs(sorted_keys(before.positions, after.positions)) do
+		local was, is = tonumber(before.positions[name]), tonumber(after.positions[name])
+		if before.positions[name] and after.positions[name] and (was or 0) > (is or 0) then
+			add("equivalent", "sequence " .. name, string.format("stood at %s and was set back to %s", was, is or "its start"))
+		end
+	end
+end
+
+-- Why a table's content cannot be compared, or nil: then only the migration can have changed it.
+local function written_by_load(name, before, after, baseline, touched)
+	local start = tonumber(before.writes[name]) or 0
+	local in_baseline = (tonumber(baseline[name]) or 0) - start
+	if in_baseline > 0 then return string.format("the load writes it (%d rows in the baseline)", in_baseline) end
+	local in_run = (tonumber(after.writes[name]) or 0) - start
+	if in_run > 0 and not touched[name] then return string.format("%d rows were written during the run, not by the migration", in_run) end
+end
+
+local function compare_content(host, before, after, baseline, touched, add)
+	local tables = host.array {}
+	for _, name in ipairs(sorted_keys(before.content, after.content)) do
+		local was, is = before.content[name], after.content[name]
+		if was and is then
+			local reason = written_by_load(name, before, after, baseline, touched)
+			local entry = { table = name, method = reason and "skipped" or "whole", rows = is.rows, reason = reason }
+			if not reason then
+				entry.same = was.hash == is.hash and was.rows == is.rows and was.columns == is.columns
+				if not entry.same then
+					add("dirty", "content of " .. name, was.rows ~= is.rows and string.format("it held %d rows and holds %d", was.rows, is.rows)
+						or was.columns ~= is.columns and "its columns differ" or string.format("the same number of rows (%d), but not the same values", is.rows))
+				end
+			end
+			tables[#tables + 1] = entry
+		end
+	end
+	return tables
+end
+
+-- The `rollback` of run.json. baseline: rows written by the end of the baseline; touched: tables that the migration had locked for writing.
+function clean.compare(host, before, after, baseline, touched)
+	local differences, verdict = host.array {}, "identical"
+	local function add(class, object, detail)
+		differences[#differences + 1] = { class = class, object = object, detail = detail }
+		if class == "dirty" or verdict == "identical" then verdict = class end
+	end
+	compare_catalog(before, after, add)
+	compare_places(before, after, add)
+	local tables = compare_content(host, before, after, baseline, touched, add)
+	return { verdict = verdict, differences = differences, tables = tables }
+end
+
+return clean

@@ -1,0 +1,141 @@
+-- The drills: in which order phases and steps are performed. What they are performed with is the conductor's (`host`).
+local Session = require "rehearse.session"
+local perform = require "rehearse.perform"
+local clean = require "rehearse.clean"
+local actors = require "rehearse.actors"
+
+local SETTLE_LONGEST_NS = 10000000000
+local CHECK_SAMPLE = 3
+
+-- Waits until the traffic has caught up, so that what a phase did to it is counted as that phase's.
+local function settle(host, scenario)
+	host.sleep(scenario.phases.settle / 1e9)
+	local limit = host.now() + SETTLE_LONGEST_NS
+	while host.now() < limit do
+		local backlog, oldest_ns = host.backlog()
+		if backlog == 0 and oldest_ns < 1000000000 then return end
+		host.status { detail = string.format("waiting for a backlog of %d", backlog) }
+		host.sleep(0.25)
+	end
+	host.warning(string.format("the traffic had not caught up %d s after the phase; what is left counts towards the next", SETTLE_LONGEST_NS // 1000000000))
+end
+
+-- Rows as text, for a person to recognise them.
+local function sample_of(out)
+	local lines = {}
+	for i, row in ipairs(out.values) do lines[i] = row[1] end
+	return #lines > 0 and table.concat(lines, ", ") or nil
+end
+
+local function run_checks(run, after)
+	for _, check in ipairs(run.scenario.checks) do
+		if check.after == after then
+			local out = run.inspector:query(string.format("SELECT pg_catalog.count(*) OVER ()::text AS n, violation::text FROM (%s) AS violation LIMIT %d", check.sql, CHECK_SAMPLE))
+			local entry = { name = check.name, when = after, ok = out.ok and #out.values == 0 }
+			if out.ok then
+				entry.rows = out.values[1] and math.tointeger(tonumber(out.values[1][1])) or 0
+				for _, row in ipairs(out.values) do row[1] = row[2] end
+				entry.sample = sample_of(out)
+			else
+				entry.error = out.message
+			end
+			run.checks[#run.checks + 1] = entry
+			local event = { type = "check" }
+			for k, v in pairs(entry) do event[k] = v end
+			run.host.event(event)
+		end
+	end
+end
+
+-- Steps in order (up) or in reverse (down). Returns why one failed; nil when none did.
+local function go_up(run)
+	for i, step in ipairs(run.scenario.steps) do
+		run.host.status { index = i, count = #run.scenario.steps }
+		local ok, why = perform.step(run.migration, step, "up")
+		if not ok then return string.format("step %q (up): %s", step.name, why) end
+		run_checks(run, step.name)
+	end
+end
+
+local function go_down(run)
+	for i = #run.scenario.steps, 1, -1 do
+		local step = run.scenario.steps[i]
+		run.host.status { index = i, count = #run.scenario.steps }
+		if step.irreversible then return string.format("step %q (down): irreversible: %s", step.name, step.irreversible) end
+		local ok, why = perform.step(run.migration, step, "down")
+		if not ok then return string.format("step %q (down): %s", step.name, why) end
+	end
+end
+
+local drills = {}
+
+-- True when all steps were performed.
+function drills.forward(run)
+	run.host.phase("migration")
+	run.problem = go_up(run)
+	if run.problem then return false end
+	settle(run.host, run.scenario)
+	run_checks(run, "migration")
+	return true
+end
+
+function drills.rollback(run)
+	if not drills.forward(run) then return end
+	run.host.phase("rollback")
+	run.problem = go_down(run)
+	if run.problem then return end
+	settle(run.host, run.scenario)
+	run_checks(run, "rollback")
+end
+
+local function start_traffic(run, phase)
+	local host = run.host
+	host.phase(phase)
+	host.start_load()
+	for _, actor in ipairs(host.actors(run.scenario.actors)) do
+		host.spawn(function() actors.run(host, actor) end)
+	end
+end
+
+local function end_traffic(host)
+	host.status { step = "", detail = "" }
+	host.stop_spawned()
+	host.stop_load()
+end
+
+local drill = {}
+
+-- Performs the drill called name. Returns { problem, checks, rollback }; problem: why a step failed, with which the drill ended.
+function drill.perform(host, scenario, name)
+	local run = { host = host, scenario = scenario, checks = host.array {} }
+	host.status { detail = "connecting" }
+	run.migration = Session.open(host)
+	run.inspector = host.session("pgrehearse inspector")
+	local before
+	if name == "rollback" then
+		host.status { detail = "taking the fingerprint" }
+		before = clean.capture(run.inspector)
+	end
+	host.status { detail = "" }
+	start_traffic(run, "baseline")
+	host.sleep(scenario.phases.baseline / 1e9)
+	run.writes_baseline = before and clean.writes(run.inspector)
+	drills[name](run)
+	end_traffic(host)
+	local result = { problem = run.problem, checks = run.checks }
+	if before and not run.problem then
+		host.status { detail = "comparing with the fingerprint" }
+		result.rollback = clean.compare(host, before, clean.capture(run.inspector), run.writes_baseline, run.migration.touched)
+	end
+	return result
+end
+
+-- Traffic without a migration.
+function drill.load(host, duration_ns)
+	start_traffic({ host = host, scenario = { actors = {} } }, "load")
+	host.sleep(duration_ns / 1e9)
+	end_traffic(host)
+	return {}
+end
+
+return drill

@@ -1,0 +1,138 @@
+-- Checks the tables that a scenario is written in: unknown fields, missing fields, wrong types and bad units are one clear
+-- message each, which names the step, the field, the value and what would be accepted.
+local fields = {}
+
+local SECONDS = { ns = 1, us = 1e3, ["µs"] = 1e3, ms = 1e6, s = 1e9, min = 60e9, h = 3600e9, d = 86400e9 }
+
+-- "50ms" -> 50000000, or nil. A bare number is refused: "pause = 50" would be read as seconds by one and as ms by the next.
+function fields.parse_time(text)
+	if type(text) ~= "string" then return nil end
+	local number, unit = text:match("^%s*([%d.]+)%s*(%S+)%s*$")
+	local factor, value = SECONDS[unit], tonumber(number)
+	if text:match("^%s*0%s*$") then return 0 end
+	if not factor or not value then return nil end
+	return math.floor(value * factor + 0.5)
+end
+
+local function show(value)
+	if type(value) == "string" then return string.format("%q", value) end
+	return type(value) == "table" and "a table" or type(value) == "function" and "a function" or tostring(value)
+end
+
+local function list(names)
+	table.sort(names)
+	return table.concat(names, ", ")
+end
+
+-- Kinds of values: each returns the normalised value, or nil and what would be accepted.
+local kinds = {}
+
+function kinds.text(v)
+	if type(v) == "string" and v:match("%S") then return v end
+	return nil, "text"
+end
+
+function kinds.name(v)
+	if type(v) == "string" and v:match("^[%w_-]+$") then return v end
+	return nil, "a name of letters, digits, _ and -"
+end
+
+function kinds.time(v)
+	local ns = fields.parse_time(v)
+	if ns then return ns end
+	return nil, 'a duration with its unit: "250us", "50ms", "2s", "10min", "24h"'
+end
+
+-- A timeout that guards others: leaving it off must be spelled out.
+function kinds.timeout(v)
+	if v == "none" then return 0 end
+	local ns = fields.parse_time(v)
+	if ns and ns >= 1e6 then return ns end
+	return nil, 'a duration of 1ms or more such as "2s", or "none" to wait for ever'
+end
+
+function kinds.count(v)
+	if math.type(v) == "integer" and v >= 0 then return v end
+	return nil, "a whole number, 0 or more"
+end
+
+function kinds.positive(v)
+	if math.type(v) == "integer" and v >= 1 then return v end
+	return nil, "a whole number, 1 or more"
+end
+
+function kinds.rate(v)
+	if type(v) == "number" and v > 0 and v < 1e7 then return v end
+	return nil, "transactions per second, over 0"
+end
+
+function kinds.number(v)
+	if type(v) == "number" and v > 0 then return v end
+	return nil, "a number over 0"
+end
+
+function kinds.boolean(v)
+	if type(v) == "boolean" then return v end
+	return nil, "true or false"
+end
+
+function kinds.table(v)
+	if type(v) == "table" then return v end
+	return nil, "a table"
+end
+
+-- SQL to perform: text, a list of texts, or a function of a migration session; false says that there is nothing to do.
+function kinds.action(v)
+	if v == false or type(v) == "function" then return v end
+	if type(v) == "string" and v:match("%S") then return { v } end
+	if type(v) == "table" and #v > 0 then
+		for i = 1, #v do
+			if type(v[i]) ~= "string" or not v[i]:match("%S") then
+				return nil, "a list in which each element is SQL text (element " .. i .. " is " .. show(v[i]) .. ")"
+			end
+		end
+		return table.move(v, 1, #v, 1, {})
+	end
+	return nil, "SQL text, a list of SQL texts, a function of a migration session, or false for nothing to do"
+end
+
+fields.kinds = kinds
+fields.show = show
+fields.list = list
+
+-- Raises for `owner` ('step "fill status"') at the scenario's own line: the first frame outside this library.
+function fields.fail(owner, format, ...)
+	local text = owner .. ": " .. string.format(format, ...)
+	local level = 2
+	while true do
+		local info = debug.getinfo(level, "S")
+		if not info then break end
+		if info.what ~= "C" and not info.source:match("/lib/rehearse/[%w_]+%.lua$") then error(text, level) end
+		level = level + 1
+	end
+	error(text, 0)
+end
+
+-- A copy of `given` with every value normalised. spec: field -> { kind, default = ..., required = true }.
+function fields.check(owner, given, spec)
+	if type(given) ~= "table" then fields.fail(owner, "a table is expected, not %s", show(given)) end
+	local out, accepted = {}, {}
+	for name in pairs(spec) do accepted[#accepted + 1] = name end
+	for name in pairs(given) do
+		if not spec[name] then fields.fail(owner, "unknown field %s; accepted are %s", show(name), list(accepted)) end
+	end
+	for name, rule in pairs(spec) do
+		local value = given[name]
+		if value == nil then value = rule.default end
+		if value == nil then
+			if rule.required then fields.fail(owner, "the field %s is missing: %s", name, rule.why or select(2, kinds[rule[1]](nil))) end
+		else
+			local accepted_value, expected = kinds[rule[1]](value)
+			if accepted_value == nil then fields.fail(owner, "%s = %s is not accepted; expected is %s", name, show(value), expected) end
+			out[name] = accepted_value
+		end
+	end
+	return out
+end
+
+return fields

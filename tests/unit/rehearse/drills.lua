@@ -1,0 +1,194 @@
+-- Drills on a host that only pretends: what is asked of it, in which order, and what comes of failures.
+local rehearse = require "rehearse"
+local drill = require "rehearse.drill"
+
+local tests = {}
+
+-- Answers every statement with success, but for those that `answers` (pattern -> function of the count so far) says otherwise.
+local function fake_host(answers)
+	local host = { log = {}, events = {}, clock = 0, counts = {} }
+	local function note(text) host.log[#host.log + 1] = text end
+	local function answer(sql)
+		for pattern, reply in pairs(answers or {}) do
+			if sql:match(pattern) then
+				host.counts[pattern] = (host.counts[pattern] or 0) + 1
+				return reply(host.counts[pattern])
+			end
+		end
+	end
+	local session = {}
+	function session:pid() return 42 end
+	function session:connected() return true end
+	function session:query(sql, ...)
+		local start_ns = host.clock
+		host.clock = host.clock + 1000
+		local out = answer(sql) or {}
+		if not sql:match("pg_catalog") and not sql:match("^SET ") then note(sql) end
+		local values = out.values or sql:match("pg_current_wal_insert_lsn") and { { 100 } } or {}
+		return { ok = not out.sqlstate, sqlstate = out.sqlstate or "00000", message = out.sqlstate and "no" or "", rows = out.rows or 0,
+			start_ns = start_ns, end_ns = host.clock, values = values }
+	end
+	function host.session() return session end
+	function host.now() return host.clock end
+	function host.sleep(seconds) host.clock = host.clock + math.floor(seconds * 1e9) end
+	function host.event(e)
+		host.events[#host.events + 1] = e
+		if e.type == "step" then note(e.direction .. " " .. e.edge .. " " .. e.name) end
+	end
+	function host.phase(name) note("phase " .. name) end
+	function host.replace_pod(pod, version) note("pod " .. pod .. " " .. version) end
+	function host.pods() return 2 end
+	function host.backlog() return 0, 0 end
+	function host.actors() return {} end
+	function host.array(t) return t end
+	function host.start_load() note "traffic" end
+	function host.stop_load() note "end of traffic" end
+	for _, name in ipairs { "status", "note", "set", "warning", "spawn", "stop_spawned" } do host[name] = function() end end
+	function host.replay_lag() return nil end
+	function host.p99() return nil end
+	return host
+end
+
+local function perform(host, steps, name, more)
+	local s = { title = "t", workload = "w", steps = steps, versions = { v2 = {} } }
+	for k, v in pairs(more or {}) do s[k] = v end
+	return drill.perform(host, rehearse.scenario(s), name or "forward")
+end
+
+local function expect(host, ...)
+	local wanted = { ... }
+	local got = table.concat(host.log, "\n")
+	assert(got == table.concat(wanted, "\n"), "performed was:\n" .. got)
+end
+
+tests["steps are performed in order, each in a transaction of its own"] = function()
+	local host = fake_host()
+	local result = perform(host, {
+		rehearse.sql { name = "one", up = "A; B", down = false },
+		rehearse.sql { name = "two", up = { "C" }, down = false, transaction = false },
+		rehearse.deploy { name = "three", from = "v1", to = "v2" },
+	})
+	assert(not result.problem)
+	expect(host, "phase baseline", "traffic", "phase migration", "up start one", "BEGIN", "A", "B", "COMMIT", "up end one",
+		"up start two", "C", "up end two", "up start three", "pod 1 v2", "pod 2 v2", "up end three", "end of traffic")
+end
+
+tests["a lock that is not had in time ends the transaction, which is tried again as a whole"] = function()
+	local host = fake_host { ["^B$"] = function(n) return n <= 2 and { sqlstate = "55P03" } or nil end }
+	local result = perform(host, { rehearse.sql { name = "one", up = "A; B", down = false } })
+	assert(not result.problem)
+	local attempts = {}
+	for _, e in ipairs(host.events) do
+		if e.type == "statement" then attempts[#attempts + 1] = e.sql .. e.attempt .. e.sqlstate end
+	end
+	assert(table.concat(attempts, " ") == "A100000 B155P03 A200000 B255P03 A300000 B300000", table.concat(attempts, " "))
+end
+
+tests["the drill ends with the step that fails for good, and says why"] = function()
+	local host = fake_host { ["^B$"] = function() return { sqlstate = "42703" } end }
+	local result = perform(host, { rehearse.sql { name = "one", up = "A; B", down = false }, rehearse.sql { name = "two", up = "C", down = false } })
+	assert(result.problem:find('step "one"', 1, true) and result.problem:find("42703", 1, true), result.problem)
+	expect(host, "phase baseline", "traffic", "phase migration", "up start one", "BEGIN", "A", "B", "ROLLBACK", "up end one", "end of traffic")
+end
+
+tests["retries end at the limit"] = function()
+	local host = fake_host { ["^A$"] = function() return { sqlstate = "55P03" } end }
+	local result = perform(host, { rehearse.sql { name = "one", up = "A", down = false, retries = 2 } })
+	assert(result.problem:find("55P03", 1, true) and host.counts["^A$"] == 3)
+end
+
+tests["what a failed statement outside a transaction left behind is cleaned up before the next attempt"] = function()
+	local host = fake_host { ["^CREATE"] = function(n) return n == 1 and { sqlstate = "55P03" } or nil end }
+	perform(host, { rehearse.sql { name = "one", up = "CREATE INDEX CONCURRENTLY i ON t (a)", on_retry = "DROP INDEX i", down = false, transaction = false } })
+	expect(host, "phase baseline", "traffic", "phase migration", "up start one", "CREATE INDEX CONCURRENTLY i ON t (a)", "DROP INDEX i",
+		"CREATE INDEX CONCURRENTLY i ON t (a)", "up end one", "end of traffic")
+end
+
+tests["a step may be a function of a session, and its failures are findings"] = function()
+	local host = fake_host { ["^X$"] = function() return { values = { { 7, n = 1 } } } end }
+	local seen
+	local result = perform(host, { { name = "f", up = function(m) seen = m:row("X") m:fail("too many: %d", seen) end, down = false } })
+	assert(seen == 7 and result.problem:find("too many: 7", 1, true))
+end
+
+tests["a mistake in a scenario's own code is an error, not a finding"] = function()
+	local ok, message = pcall(perform, fake_host(), { { name = "f", up = function() local x = nil; return x.y end, down = false } })
+	assert(not ok and message:find("drills.lua:", 1, true), message)
+end
+
+tests["the way back goes through the steps in reverse"] = function()
+	local host = fake_host { ["count%(%*%), COALESCE"] = function() return { values = { { 0, "0" } } } end }
+	local result = perform(host, {
+		rehearse.sql { name = "one", up = "A", down = "a" },
+		rehearse.deploy { name = "two", from = "v1", to = "v2" },
+		rehearse.sql { name = "three", up = "C", down = false },
+	}, "rollback")
+	assert(result.rollback.verdict == "identical")
+	expect(host, "phase baseline", "traffic", "phase migration", "up start one", "BEGIN", "A", "COMMIT", "up end one",
+		"up start two", "pod 1 v2", "pod 2 v2", "up end two", "up start three", "BEGIN", "C", "COMMIT", "up end three",
+		"phase rollback", "down start three", "down end three", "down start two", "pod 1 v1", "pod 2 v1", "down end two",
+		"down start one", "BEGIN", "a", "COMMIT", "down end one", "end of traffic")
+end
+
+tests["a step that cannot be undone ends the way back"] = function()
+	local result = perform(fake_host(), { rehearse.sql { name = "one", up = "A", irreversible = "the rows are gone" } }, "rollback")
+	assert(result.problem:find("irreversible: the rows are gone", 1, true))
+end
+
+tests["checks run after what they name, and their rows are counted"] = function()
+	local host = fake_host { ["violation::text"] = function() return { values = { { "12", "(1,x)" }, { "12", "(2,y)" } } } end }
+	local result = perform(host, { rehearse.sql { name = "one", up = "A", down = false } }, "forward", { checks = { c = "SELECT 1" } })
+	assert(result.checks[1].rows == 12 and not result.checks[1].ok and result.checks[1].sample == "(1,x), (2,y)" and result.checks[1].when == "migration")
+end
+
+-- A table of 25 rows with keys 1 to 25, filled by the statements of the backfill.
+local function backfill_host(rest)
+	local host
+	local at = 0
+	host = fake_host {
+		["format_type"] = function() return { values = { { "bigint", "id", 25 } } } end,
+		["^SELECT id::text FROM"] = function() return { values = { { "25" } } } end,
+		[">= %$2"] = function() return { values = { { at >= 25 } } } end,
+		["^WITH batch"] = function()
+			local from = at
+			at = math.min(25, at + 10)
+			return { values = { { tostring(at), at - from, at - from } } }
+		end,
+		["^UPDATE t SET"] = function(n) return { rows = rest(n) } end,
+	}
+	return host
+end
+
+tests["a backfill walks the keys that were there, then does the rest"] = function()
+	local host = backfill_host(function(n) return n == 1 and 3 or 0 end)
+	local step = rehearse.backfill { name = "fill", table = "t", set = "a = 1", where = "a IS NULL", batch = 10, pause = "1s" }
+	assert(not perform(host, { step }).problem)
+	assert(host.counts["^WITH batch"] == 3 and host.counts["^UPDATE t SET"] == 2)
+	local last
+	for _, e in ipairs(host.events) do if e.type == "backfill" then last = e end end
+	assert(last.done and last.rows == 28 and last.batches == 4 and last.total == 25, last.rows .. " " .. last.batches)
+end
+
+tests["a backfill that never ends is ended"] = function()
+	local host = backfill_host(function() return 10 end)
+	local step = rehearse.backfill { name = "fill", table = "t", set = "a = 1", where = "a IS NULL", batch = 10 }
+	assert(perform(host, { step }).problem:find("still match", 1, true))
+end
+
+tests["a backfill waits while the standby is behind"] = function()
+	local host = backfill_host(function() return 0 end)
+	local lag = 30e9
+	function host.replay_lag()
+		lag = lag - 1e9
+		return lag
+	end
+	local step = rehearse.backfill { name = "fill", table = "t", set = "a = 1", where = "a IS NULL", batch = 10, throttle = { replay_lag = "5s" } }
+	assert(not perform(host, { step }).problem)
+	local paused, reason = 0, nil
+	for _, e in ipairs(host.events) do
+		if e.type == "backfill" then paused, reason = math.max(paused, e.paused_ns), reason or e.reason end
+	end
+	assert(paused >= 2e9 and reason:find("replay lag", 1, true))
+end
+
+return tests
