@@ -1,6 +1,7 @@
 /* The load engine: worker threads that perform a workload's transactions against a server, open or closed loop, by the
  * plan of arrivals, in pods of so many sessions. It measures and counts; it judges nothing and writes no files.
  *
+ * Names of versions and transactions in its answers live as long as the load.
  * Calls may come from any thread and are carried out one after the other. Those that say "blocks" wait for the workers; none
  * may be made from a callback of this header. */
 #ifndef PGR_LOAD_ENGINE_H
@@ -121,9 +122,8 @@ void load_start(struct load *load, int64_t start_ns);
 enum status load_change_rate(struct load *load, double rate, struct error *err) MUST_CHECK;
 
 /* Replaces a pod (from 0): each of its sessions finishes its transaction, closes, and opens as the other version. done, which may be
- * NULL, is called once, on a worker's thread, when all of them serve again, or when the load
- * stops before. ST_USAGE for
- * unknown pods and versions; done is not called then. */
+ * NULL, is called once, on a worker's thread, when all of them serve again, or when the load stops before. ST_USAGE for unknown
+ * pods and versions; done is not called then. */
 enum status load_replace_pod(
 	struct load *load, int pod, const char *version, void (*done)(void *arg), void *arg, struct error *err) MUST_CHECK;
 
