@@ -26,7 +26,7 @@ local function opening(report)
 	local run = f.run
 	local server, host, workload = run.server or {}, run.host or {}, run.workload
 	return "<header>" .. '<p class="over">pgrehearse · rehearsal of a schema change</p>' .. "<h1>" .. E(report.title) .. "</h1>" .. page.facts {
-		{ "Scenario", run.scenario and page.join(page.code(run.scenario.path or run.scenario.name), run.scenario.sha256 and ", " .. run.scenario.sha256:sub(1, 12) or "") },
+		{ "Scenario", run.scenario and page.join(page.code(run.scenario.path or run.scenario.name), run.scenario.sha256 and ", sha256 " .. run.scenario.sha256:sub(1, 12) or "") },
 		{ "Workload", workload and page.join(page.code(workload.path or workload.name), string.format(", scale %s", words.number(workload.scale or 1))) },
 		{ "Load", load_text(run.load) },
 		{ "Server", (server.version and not server.version:find("PostgreSQL") and "PostgreSQL " or "") .. (server.version or words.none) .. (server.kind == "sandbox" and ", a sandbox of its own" or "") ..
@@ -38,8 +38,8 @@ local function opening(report)
 end
 
 -- The big word, what it means, and what made it so.
-local function band(f, word, extra)
-	local out = { '<div class="band ' .. page.kind(word) .. '"><p class="word">' .. E(word) .. "</p><p>" .. E(facts.meaning[word]:gsub("^%l", string.upper)) .. "." .. (extra or "") .. "</p>" }
+local function band(f, word, extra, small)
+	local out = { '<div class="band ' .. page.kind(word) .. (small and " small" or "") .. '"><p class="word">' .. E(word) .. "</p><p>" .. E(facts.meaning[word]:gsub("^%l", string.upper)) .. "." .. (extra or "") .. "</p>" }
 	local problem = f and f.run.error
 	if problem then
 		out[#out + 1] = "<p><strong>" .. E(problem.what) .. "</strong>" .. (problem.where and problem.where ~= "" and "<br>at " .. E(problem.where) or "") ..
@@ -61,7 +61,7 @@ local function overview(report)
 			if c.verdict == "PASS" then held = held + 1 else broken[#broken + 1] = c.criterion end
 		end
 		rows[i] = { { html = '<a href="#run' .. i .. '">' .. E(f.drill) .. "</a>" }, page.tag(f.word), words.time(f.duration_ns), string.format("%d of %d", held, #f.criteria),
-			#broken > 0 and page.code(table.concat(broken, "   ")) or "", words.time(f.blame.load.n > 0 and f.blame.load.max_ns or nil) }
+			#broken > 0 and page.lines(broken) or "", words.time(f.blame.load.n > 0 and f.blame.load.max_ns or nil) }
 	end
 	return page.table({ { "Drill", "tight" }, { "Verdict", "tight" }, { "Took", "num" }, { "Criteria held", "num" }, { "Not held", "wide" }, { "Longest lock wait", "num" } }, rows)
 end
@@ -70,7 +70,7 @@ local function run_section(report, i, f)
 	local out = {}
 	local several = #report.runs > 1
 	if several then out[#out + 1] = '<h2 id="run' .. i .. '">Drill: ' .. E(f.drill) .. "</h2>\n" end
-	out[#out + 1] = band(f, f.word)
+	out[#out + 1] = band(f, f.word, nil, several)
 	local board = plot.board(report.options.dir, report.options.home, f)
 	for _, section in ipairs(sections) do
 		local body = section.write(f, board)

@@ -25,10 +25,10 @@ local function culprit(f)
 	if not worst then
 		return { f.drill == "load" and "No migration was running." or "No transaction was seen waiting for a lock of the migration." }
 	end
-	local where = #worst.relations > 0 and " on " .. words.relation(worst.relations[1]) .. (#worst.relations > 1 and " and others" or "") or ""
+	local where = #worst.relations > 0 and " for " .. words.relation(worst.relations[1]) .. (#worst.relations > 1 and " and others" or "") or ""
 	return { { code = words.sql(worst.sql or "a statement of the migration", 80) },
-		(worst.step and " (step “" .. worst.step .. "”)" or "") .. " held up " .. words.number_of(worst.load.n, "transaction") .. where ..
-		" for " .. words.time(worst.load.total_ns) .. " in sum, the longest for " .. words.time(worst.load.max_ns) .. "." }
+		(worst.step and " (step “" .. worst.step .. "”)" or "") .. " made the application wait " .. (worst.load.n == 1 and "once" or words.count(worst.load.n) .. " times") .. where ..
+		", " .. words.time(worst.load.total_ns) .. " in sum, at the longest " .. words.time(worst.load.max_ns) .. "." }
 end
 
 local function failures(f)

@@ -14,6 +14,13 @@ end
 
 function page.code(text) return { html = '<code class="sql">' .. E(text) .. "</code>" } end
 
+-- Pieces of code, each on a line of its own.
+function page.lines(list)
+	local out = {}
+	for i, text in ipairs(list) do out[i] = page.code(text).html end
+	return { html = table.concat(out, "<br>") }
+end
+
 -- Several values one after the other.
 function page.join(...)
 	local out = {}
@@ -25,7 +32,7 @@ local kinds = { PASS = "pass", FAIL = "fail", FAILED = "fail", INVALID = "unfit"
 function page.kind(word) return kinds[word] or "unsure" end
 function page.tag(word) return { html = '<span class="tag ' .. page.kind(word) .. '">' .. E(word) .. "</span>" } end
 
--- columns: { {title, class}, ... }, class being "num", "tight", "wide" or nil; rows: lists of values, with an optional field `class`.
+-- columns: { {title, class}, ... }, class being "num", "tight", "sentence", "wide" or nil; rows: lists of values, with an optional field `class`.
 function page.table(columns, rows, caption)
 	local out = { '<div class="scroll"><table>' }
 	local function add(text) out[#out + 1] = text end

@@ -76,7 +76,7 @@ local function backdrop(f, scale)
 		to = math.max(to, from + span * 0.0025)
 		add('set object %d rectangle from first %.6g, graph 1 to first %.6g, graph 1.03 noclip fc rgb "#333333" fs transparent solid %s noborder', 200 + s.number, from, to, s.number % 2 == 1 and "0.55" or "0.30")
 		add('set arrow from first %.6g, graph 0 to first %.6g, graph 1 nohead back dt 3 lc rgb "#333333" lw 0.35', from, from)
-		if from >= free then
+		if (from + to) / 2 >= free then
 			add('set label "%d" at first %.6g, graph 1.03 center offset 0, char 0.55 noenhanced font ",10" textcolor rgb "#333333"', s.number, (from + to) / 2)
 			free = (from + to) / 2 + span * 0.018
 		end

@@ -28,7 +28,7 @@ local function criteria(f)
 	end
 	local rows = {}
 	for i, c in ipairs(f.criteria) do rows[i] = { page.tag(c.verdict), page.code(c.criterion), c.observed or words.none, c.evidence or "" } end
-	return page.table({ { "Verdict", "tight" }, { "Criterion", "wide" }, { "Observed", "num" }, { "Evidence", "wide" } }, rows)
+	return page.table({ { "Verdict", "tight" }, { "Criterion", "sentence" }, { "Observed", "num" }, { "Evidence", "wide" } }, rows)
 end
 
 local function what_users_felt(f)
@@ -93,13 +93,13 @@ local function who_behind_whom(f)
 		local waiter, lock, root = w.waiter or {}, w.lock or {}, w.root or {}
 		local blocker = (w.blockers or {})[1] or root
 		local who = (waiter.role == "load" and ((waiter.transaction or "?") .. (waiter.version and ", " .. waiter.version or "")) or waiter.role or "?")
-		local behind = (root.role or "?") .. " " .. (root.pid and tostring(root.pid) or "")
+		local mode = root.mode and ", " .. words.mode(root.mode) or ""
+		local behind = (root.role or "?") .. (root.pid and " " .. root.pid or "") .. mode .. (root.state and root.state ~= "active" and ", " .. root.state or "")
 		local through = w.chain and #w.chain > 1 and ", through " .. words.number_of(#w.chain - 1, "other") or ""
 		rows[i] = { words.at(w.start_ns), (w.quality == "bounded" and "≈ " or "") .. words.time(w.length_ns), w.ended or "",
 			page.join(who, { html = "<br>" }, page.code(words.sql(waiter.sql, 90))),
 			page.join(words.relation(lock.relation) or lock.type or words.none, { html = "<br>" }, { html = '<span class="soft">' .. E(words.mode(lock.mode)) .. "</span>" }),
-			page.join(behind .. (blocker.queued and " (queued itself)" or "") .. through, { html = "<br>" }, page.code(words.sql(root.sql, 90)),
-				root.mode and { html = ' <span class="soft">' .. E(words.mode(root.mode)) .. (root.state and ", " .. E(root.state) or "") .. "</span>" } or "") }
+			page.join(behind, { html = '<span class="soft">' .. E((blocker.queued and ", queued itself" or "") .. through) .. "</span><br>" }, page.code(words.sql(root.sql, 90))) }
 	end
 	local table_text = page.table({ { "At", "num" }, { "Waited", "num" }, { "Ended" }, { "Who", "wide" }, { "For", "tight" }, { "Behind", "wide" } }, rows)
 	local rest = f.blame.all.n - #list
@@ -136,12 +136,12 @@ local function locks(f)
 	if #f.statement_sums == 0 then return nil end
 	local rows = {}
 	for _, s in ipairs(f.statement_sums) do
-		local head = page.join(page.code(words.sql(s.sql, 200)), { html = '<br><span class="soft">' }, "step “" .. (s.step or "?") .. "”" .. direction_of(s.direction), { html = "</span>" })
+		local head = page.join(page.code(words.sql(s.sql, 200)), { html = '<br><span class="soft">' }, "step “" .. (s.step or "?") .. "”" .. direction_of(s.direction), { html = "</span>" },
+			s.failed > 0 and { html = "<br>" .. E(words.errors(s.errors)) } or "")
 		table.sort(s.locks, function(a, b)
 			local x, y = rank[a.mode] or 9, rank[b.mode] or 9
 			return x < y or (x == y and (a.relation or "") < (b.relation or ""))
 		end)
-		local errors = s.failed > 0 and words.errors(s.errors) or ""
 		local first = s.locks[1]
 		local function lock_cells(l)
 			if not l then return "", "", "" end
@@ -150,32 +150,33 @@ local function locks(f)
 		end
 		local relation, mode, held = lock_cells(first)
 		local out = first and first.granted ~= false and keeps_out[first.mode] or ""
-		rows[#rows + 1] = { head, words.count(s.n), words.time(s.max_ns), words.bytes(s.wal_bytes), errors, relation, mode, held, out }
+		rows[#rows + 1] = { head, words.count(s.n), words.time(s.max_ns), words.bytes(s.wal_bytes), relation, mode, held, out }
 		for i = 2, math.min(#s.locks, 6) do
 			relation, mode, held = lock_cells(s.locks[i])
-			rows[#rows + 1] = { "", "", "", "", "", relation, mode, held, s.locks[i].granted ~= false and keeps_out[s.locks[i].mode] or "" }
+			rows[#rows + 1] = { "", "", "", "", relation, mode, held, s.locks[i].granted ~= false and keeps_out[s.locks[i].mode] or "" }
 		end
-		if #s.locks > 6 then rows[#rows + 1] = { "", "", "", "", "", "and " .. (#s.locks - 6) .. " more", "", "", "" } end
+		if #s.locks > 6 then rows[#rows + 1] = { "", "", "", "", "and " .. (#s.locks - 6) .. " more", "", "", "" } end
 	end
-	return page.table({ { "Statement", "wide" }, { "Runs", "num" }, { "Longest", "num" }, { "WAL", "num" }, { "Errors" }, { "Relation" }, { "Lock" }, { "Held, at most", "num" }, { "Keeps out" } }, rows,
+	return page.table({ { "Statement", "wide" }, { "Runs", "num" }, { "Longest", "num" }, { "WAL", "num" }, { "Relation" }, { "Lock", "tight" }, { "Held, at most", "num" }, { "Keeps out", "tight" } }, rows,
 		"A lock is held from the statement's start to the end of its transaction. The strongest ones come first.")
 end
 
 local function transactions(f)
 	if #f.transactions == 0 then return nil end
-	local columns, rows = { { "Transaction", "tight" } }, {}
-	for _, p in ipairs(f.phases) do
-		for _, c in ipairs { "n", "p50", "p99", "slowest" } do columns[#columns + 1] = { p.name .. " " .. c, "num" } end
-	end
-	for i, t in ipairs(f.transactions) do
-		rows[i] = { t.name }
+	local rows = {}
+	for _, t in ipairs(f.transactions) do
+		local before, shown = t.phases.baseline, false
 		for _, p in ipairs(f.phases) do
 			local q = t.phases[p.name]
-			local r = rows[i]
-			r[#r + 1], r[#r + 2], r[#r + 3], r[#r + 4] = words.count(q and q.n or 0), words.time(q and q.at[0.5]), words.time(q and q.at[0.99]), words.time(q and q.max_ns)
+			if q then
+				rows[#rows + 1] = { shown and "" or t.name, p.name, words.count(q.n), words.time(q.at[0.5]), words.time(q.at[0.99]), words.time(q.at[0.999]), words.time(q.max_ns),
+					p.name ~= "baseline" and before and words.times(q.at[0.99], before.at[0.99]) or "" }
+				shown = true
+			end
 		end
 	end
-	return page.table(columns, rows)
+	return page.table({ { "Transaction", "tight" }, { "Phase", "tight" }, { "Ended", "num" }, { "p50", "num" }, { "p99", "num" }, { "p99.9", "num" }, { "Slowest", "num" }, { "p99 against baseline", "num" } }, rows,
+		"Response times, all app versions together.")
 end
 
 local function rollback(f)

@@ -6,7 +6,15 @@ local words = {}
 words.none = "–"
 
 -- Duration and size with three significant digits, as everywhere in the program; nil is a dash.
-function words.time(ns) return ns and host.time(math.floor(ns)) or words.none end
+-- From a minute on as people say it: "96 s", "12 min 05 s", "3 h 20 min".
+function words.time(ns)
+	if not ns then return words.none end
+	if ns < 60e9 then return host.time(math.floor(ns)) end
+	local s = math.floor(ns / 1e9 + 0.5)
+	if s < 600 then return string.format("%d s", s) end
+	if s < 7200 then return string.format("%d min %02d s", s // 60, s % 60) end
+	return string.format("%s h %02d min", words.count(s // 3600), s // 60 % 60)
+end
 function words.bytes(n) return n and host.bytes(n) or words.none end
 
 -- 12345 -> "12,345".
@@ -20,12 +28,13 @@ end
 -- "1 wait", "12 waits"; plural when it is not just an s.
 function words.number_of(n, singular, plural) return words.count(n) .. " " .. (n == 1 and singular or plural or singular .. "s") end
 
--- Three significant digits: 0.0123 -> "0.012", 412.3 -> "412".
+-- Three significant digits, fewer where they are noughts: 0.0123 -> "0.012", 412.3 -> "412".
 function words.number(x)
 	if not x then return words.none end
 	if x == 0 then return "0" end
 	local magnitude = math.floor(math.log(math.abs(x), 10) + 1e-9)
 	if magnitude >= 2 then return words.count(x) end
+	if x == math.floor(x) then return string.format("%d", math.floor(x)) end
 	return string.format("%." .. math.min(4, 2 - magnitude) .. "f", x)
 end
 

@@ -16,7 +16,7 @@ set lmargin at screen 0.08
 set rmargin at screen 0.985
 set bmargin at screen 42.0 / @HEIGHT@
 set tmargin at screen 1 - @TOP@.0 / @HEIGHT@
-set label 1 "@TITLE@" at screen 0.012, 1 - 16.0 / @HEIGHT@ left noenhanced textcolor rgb "#333333" font ",14" front
+set label 1 "@TITLE@" at screen 0, 1 - 16.0 / @HEIGHT@ left noenhanced textcolor rgb "#333333" font ",14" front
 set key at screen 0.985, 1 - 16.0 / @HEIGHT@ right horizontal maxrows 1 samplen 1.5 textcolor rgb "#333333" noenhanced
 set xlabel "@XLABEL@" noenhanced textcolor rgb "#333333" offset 0,0.5
 set ylabel "@YLABEL@" noenhanced textcolor rgb "#333333"

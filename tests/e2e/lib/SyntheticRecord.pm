@@ -195,13 +195,12 @@ sub write_record
 			push @{$histograms{"$a->{name}/$a->{version}/response/$how"}}, $r;
 			push @{$histograms{"$a->{name}/$a->{version}/service/$how"}}, $s;
 		}
-		for my $name (keys %v, keys %started) {
+		for my $name (sort keys %{{%v, %started}}) {
 			$v{$name}{$_} //= 0 for qw(started ok);
 			$v{$name}{failed} //= {};
 			$v{$name}{in_flight} = ($started{$name} // 0) - ($done{$name} // 0);
 			$by_version{$name}{started} += $v{$name}{started}; $by_version{$name}{ok} += $v{$name}{ok}; $by_version{$name}{failed} += $_ for values %{$v{$name}{failed}};
 		}
-		%started = map { $_ => $started{$_} } keys %started;
 		my @sorted = sort { $a <=> $b } @response;
 		my @waiting = grep { $_->{start_ns} < ns($to) && $_->{start_ns} + $_->{length_ns} > ns($from) } @waits;
 		my $longest = 0;
