@@ -212,12 +212,7 @@ enum status report_write(const struct report_spec *spec, struct error *err)
 	enum status st = reader_list(spec->dir, &records, err);
 	if (st != ST_OK)
 		return st;
-	if (records.n == 0) {
-		st = error_set(err, ST_USAGE, "%s holds no run record", spec->dir);
-		error_hint(err, "the folder that `pgrehearse run` named, with a run.json in it or below it");
-	} else {
-		st = write_records(spec, &records, spec->out != NULL ? spec->out : path, err);
-	}
+	st = write_records(spec, &records, spec->out != NULL ? spec->out : path, err);
 	reader_list_free(&records);
 	return st;
 }

@@ -23,10 +23,16 @@ local function read_all(path)
 	return text
 end
 
+-- What the user can mend (a full disk, a folder that cannot be written) is an error without a traceback.
+local function must(ok, why)
+	if not ok then error({ message = why }, 0) end
+	return ok
+end
+
 local function write_all(path, text)
-	local file = assert(io.open(path, "wb"))
-	assert(file:write(text))
-	assert(file:close())
+	local file = must(io.open(path, "wb"))
+	must(file:write(text))
+	must(file:close())
 end
 
 -- A label for gnuplot's double quotes.
@@ -127,7 +133,7 @@ end
 
 -- A drawing board for the run f: files go to <dir>/plots with the run's name in front.
 function plot.board(dir, home, f)
-	local board = { folder = dir .. "/plots", prefix = f.name:gsub("[^%w_-]", "_"), f = f, home = home, files = {} }
+	local board = { folder = dir .. "/plots", prefix = f.name:gsub("[^%w_-]", "_"), f = f, home = home }
 	board.scale, board.xlabel = time_axis(f)
 	return setmetatable(board, { __index = plot })
 end
@@ -141,7 +147,7 @@ function plot:data(name, columns, rows)
 		out[#out + 1] = table.concat(cells, "\t")
 	end
 	local file = self.prefix .. "-" .. name .. ".dat"
-	assert(host.make_dirs(self.folder))
+	must(host.make_dirs(self.folder))
 	write_all(self.folder .. "/" .. file, table.concat(out, "\n") .. "\n")
 	return file
 end
@@ -189,9 +195,21 @@ function plot:timeline()
 		end
 		return r
 	end
-	for _, p in ipairs(self.f.points) do rows[#rows + 1] = row(p, p.start_ns) end
+	-- A step is drawn up to the next row: where nothing follows, or something is not known from there on, the row is repeated at its end.
+	local previous
+	for i, p in ipairs(self.f.points) do
+		local r = row(p, p.start_ns)
+		for c = 3, previous and #columns or 0 do
+			if previous[c] and not r[c] then
+				rows[#rows + 1] = row(self.f.points[i - 1], p.start_ns)
+				break
+			end
+		end
+		rows[#rows + 1] = r
+		previous = r
+	end
 	local last = self.f.points[#self.f.points]
-	if last then rows[#rows + 1] = row(last, last.end_ns) end -- steps end where the last interval ends
+	if last then rows[#rows + 1] = row(last, last.end_ns) end
 	self.timeline_file = self:data("timeline", columns, rows)
 	return self.timeline_file
 end

@@ -56,13 +56,15 @@ end
 function timelines.load(f, board)
 	if #f.points == 0 then return '<p class="note">The record holds no intervals.</p>\n' end
 	local out = { legend(f) }
-	local function add(svg, reason, ...) out[#out + 1] = page.figure(svg, reason, numbers(f, board.timeline_file, ...)) end
+	local function add(svg, reason, columns, note)
+		out[#out + 1] = page.figure(svg, reason, (note and '<p class="note">' .. E(note) .. "</p>\n" or "") .. numbers(f, board.timeline_file, columns))
+	end
 	local svg, reason = board:response()
-	add(svg, reason, { { "p50", field "p50_ns", time }, { "p99", field "p99_ns", time }, { "slowest", field "max_ns", time } })
 	local silent = 0
 	for _, p in ipairs(f.points) do if not p.p50_ns then silent = silent + p.end_ns - p.start_ns end end
-	if silent > 0 and svg then out[#out + 1] = '<p class="note">Where the lines break (' .. E(words.time(silent)) .. " in all) no transaction ended.</p>\n" end
-	if f.folded > 1 then out[#out + 1] = '<p class="note">Each point is the largest of ' .. f.folded .. " seconds.</p>\n" end
+	local note = silent > 0 and "Where the lines break (" .. words.time(silent) .. " in all) no transaction ended." or nil
+	if f.folded > 1 then note = (note and note .. " " or "") .. "Each point is the largest of " .. f.folded .. " seconds." end
+	add(svg, reason, { { "p50", field "p50_ns", time }, { "p99", field "p99_ns", time }, { "slowest", field "max_ns", time } }, note)
 	svg, reason = board:rates()
 	add(svg, reason, { { "planned/s", per_second "planned", rate }, { "done/s", per_second "ok", rate } })
 	if any(f, "failed") then

@@ -1,0 +1,283 @@
+#!/usr/bin/perl
+# pgrehearse report on records from a simulation: what it says is what the record holds, in every format, whatever state the run was in.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Encode ();
+use File::Temp qw(tempdir);
+use JSON::PP;
+use SyntheticRecord;
+use Test::More;
+
+my $program = $ENV{PGREHEARSE} // "$FindBin::Bin/../../build/pgrehearse";
+my $folder = tempdir(CLEANUP => 1);
+
+sub report
+{
+	my ($dir, @words) = @_;
+	my $pid = open(my $out, '-|') // die;
+	if (!$pid) { open STDERR, '>', "$folder/stderr"; exec $program, 'report', $dir, @words or die; }
+	local $/;
+	my $text = <$out> // '';
+	close $out;
+	return ($? >> 8, $text);
+}
+
+sub content { my ($path) = @_; open my $f, '<:raw', $path or return; local $/; return scalar <$f>; }
+
+# What is wrong with the nesting, attributes and entities of XML or of HTML with void elements; '' when nothing is.
+sub ill_formed
+{
+	my ($text, %void) = @_;
+	my @open;
+	$text =~ s/^<\?xml [^>]*\?>\n//;
+	$text =~ s/^<!DOCTYPE html>\n//;
+	$text =~ s/<style>[^<]*<\/style>//;
+	while ($text =~ /\G([^<]*)(?:<([^>]*)>)?/gc) {
+		my ($words, $tag) = ($1, $2);
+		return "an ampersand that is no entity: " . substr($words, 0, 60) if $words =~ /&(?!(?:amp|lt|gt|quot|#\d+);)/;
+		return "a > in text: " . substr($words, 0, 60) if $words =~ />/;
+		return 'a control character' if $words =~ /[\x00-\x08\x0b\x0c\x0e-\x1f]/;
+		last if !defined $tag;
+		if ($tag =~ m{^/([\w-]+)\s*$}) {
+			my $expected = pop @open // 'nothing';
+			return "</$1> where </$expected> was due" if $1 ne $expected;
+			next;
+		}
+		return "no tag: <$tag>" if $tag !~ m{^([\w-]+)((?:\s+[\w:-]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*)\s*(/?)\s*$}s;
+		my ($name, $attributes, $closed) = ($1, $2, $3);
+		my %seen;
+		while ($attributes =~ /([\w:-]+)\s*=\s*(["'])(.*?)\2/gs) { return "$1 twice in <$tag>" if $seen{$1}++; return "& in <$tag>" if $3 =~ /&(?!(?:amp|lt|gt|quot|#\d+);)/; }
+		push @open, $name unless $closed || $void{$name};
+	}
+	return "something unreadable: " . substr($text, pos($text) // 0, 60) if (pos($text) // 0) < length $text;
+	return @open ? "never closed: @open" : '';
+}
+my %VOID = map { $_ => 1 } qw(meta br);
+
+# The rules of the JUnit schemas that CI servers check, stated as they are there. Returns what is broken, '' when nothing is.
+sub breaks_junit
+{
+	my ($xml) = @_;
+	return 'root' if $xml !~ m{^<\?xml version="1.0" encoding="UTF-8"\?>\n<testsuites>\n(.*)</testsuites>\n$}s;
+	my ($rest, $id) = ($1, 0);
+	while ($rest =~ s{^\s*<testsuite ([^>]*)>(.*?)</testsuite>\s*}{}s) {
+		my ($head, $body) = ($1, $2);
+		my %a = $head =~ /(\w+)="([^"]*)"/g;
+		for (qw(id name package hostname timestamp tests failures errors time)) { return "testsuite without $_" if !length($a{$_} // ''); }
+		return "id $a{id}" if $a{id} != $id++;
+		return "timestamp $a{timestamp}" if $a{timestamp} !~ /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$/;
+		return "time $a{time}" if $a{time} !~ /^\d+(\.\d{1,3})?$/;
+		return 'properties come first' if $body !~ s{^\s*<properties>(.*?)</properties>}{}s;
+		my $properties = $1;
+		$properties =~ s{\s*<property name="[^"]+" value="[^"]*"/>}{}g;
+		return "property: $properties" if $properties =~ /\S/;
+		return 'system-out, then system-err, come last' if $body !~ s{\s*<system-out>[^<]*</system-out>\s*<system-err>[^<]*</system-err>\s*$}{}s;
+		my %n = (tests => 0, failures => 0, errors => 0);
+		while ($body =~ s{^\s*<testcase ([^>]*?)(/>|>(.*?)</testcase>)}{}s) {
+			my ($attributes, $inner) = ($1, $3 // '');
+			my %c = $attributes =~ /(\w+)="([^"]*)"/g;
+			for (qw(name classname time)) { return "testcase without $_" if !length($c{$_} // ''); }
+			return "time $c{time}" if $c{time} !~ /^\d+(\.\d{1,3})?$/;
+			$n{tests}++;
+			next if $inner eq '';
+			return "testcase holds: $inner" if $inner !~ m{^\s*<(failure|error) type="[^"]+" message="[^"]*">[^<]*</\1>\s*$}s;
+			$n{"$1s"}++;
+		}
+		return "left over: $body" if $body =~ /\S/;
+		for (keys %n) { return "$_ is $a{$_}, not $n{$_}" if $a{$_} != $n{$_}; }
+	}
+	return $rest =~ /\S/ ? "left over: $rest" : '';
+}
+
+mkdir "$folder/both";
+my $forward = SyntheticRecord::write_record("$folder/both/forward");
+my $rollback = SyntheticRecord::write_record("$folder/both/rollback", drill => 'rollback', seed => 9);
+SyntheticRecord::write_record("$folder/cut", until => 63);
+SyntheticRecord::write_record("$folder/failed", until => 63, status => 'failed');
+SyntheticRecord::write_record("$folder/nasty", nasty => 1, drill => 'rollback');
+mkdir "$folder/empty";
+open my $f, '>', "$folder/empty/run.json" or die;
+print $f '{"format": 1, "status": "running", "writer_pid": 999999, "id": "20261121T065018Z-x-forward"}';
+close $f;
+
+subtest 'one HTML file covers all drills, needs nothing from elsewhere and is well-formed' => sub {
+	my ($code, $said) = report("$folder/both");
+	is($code, 0, 'exit code') or diag(content("$folder/stderr"));
+	is($said, "$folder/both/report.html\n", 'names the file');
+	my $html = content("$folder/both/report.html");
+	is(ill_formed($html, %VOID), '', 'well-formed');
+	unlike($html, qr/<script|<link|<iframe|<object|\bsrc\s*=|\@import|url\(|https?:/i, 'nothing is fetched or run');
+	like($html, qr/Drill: forward.*Drill: rollback/s, 'both drills');
+	for my $run ($forward, $rollback) {
+		for my $c (@{$run->{run}{verdict}{criteria}}) {
+			my $text = $c->{criterion} =~ s/&/&amp;/gr =~ s/</&lt;/gr;
+			like($html, qr/>$c->{verdict}<\/span><\/td><td class="sentence"><code class="sql">\Q$text\E<\/code><\/td><td class="num">\Q$c->{observed}\E</, $c->{criterion});
+		}
+	}
+	my %ids;
+	$ids{$_}++ for $html =~ / id="([^"]*)"/g;
+	is(join(' ', grep { $ids{$_} > 1 } keys %ids), '', 'no id twice');
+};
+
+subtest 'the blame table is the sum of waits.jsonl' => sub {
+	my $html = content("$folder/both/report.html");
+	my ($part) = $html =~ m{id="blame1">(.*?)</table>}s;
+	my (%n, %longest);
+	for my $w (@{$forward->{waits}}) {
+		my $by = $w->{blamed} // 'other';
+		for my $key ("$by", "$by $w->{waiter}{transaction}, $w->{waiter}{version}", 'all') {
+			$n{$key}++;
+			$longest{$key} = $w->{length_ns} if $w->{length_ns} > ($longest{$key} // 0);
+		}
+	}
+	my %sql = map { $_->{sql} => $_->{id} } grep { $_->{type} eq 'statement' } @{$forward->{events}};
+	my ($seen, $total, $by) = (0, 0, '');
+	while ($part =~ m{<tr class="(group|member|total)"><td class="wide">(.*?)</td><td class="num">([\d,]+)</td><td class="num">[^<]*</td><td class="num">([^<]*)</td>}gs) {
+		my ($kind, $who, $count, $longest) = ($1, $2, $3, $4);
+		my $key = $who;
+		if ($kind eq 'group') {
+			($by) = $who =~ m{^<code class="sql">(.*?)</code>} ? grep { exists $n{$_} } map { $_->{id} } grep { $_->{type} eq 'statement' && $_->{sql} eq $1 } @{$forward->{events}} : ('other');
+			$key = $by;
+			$total += $count;
+		} elsif ($kind eq 'member') {
+			$key = "$by $who";
+		} else {
+			$key = 'all';
+		}
+		is($count, $n{$key}, "number of waits: $key");
+		my $ns = $longest{$key};
+		my ($value, $unit) = $longest =~ /^([\d.]+) (\S+)$/;
+		my $shown = $value * {s => 1e9, ms => 1e6, "\xc2\xb5s" => 1e3}->{$unit};
+		ok(abs($shown - $ns) <= 0.006 * $ns, "longest: $key ($longest)");
+		$seen++;
+	}
+	is($seen, scalar keys %n, 'every sum has its row, and no row is without');
+	is($total, scalar @{$forward->{waits}}, 'the groups add up to all waits');
+};
+
+subtest 'each picture keeps its script and data, from which it can be drawn again' => sub {
+	my $html = content("$folder/both/report.html");
+	for my $name (map { ("forward-$_", "rollback-$_") } qw(response rates failed backlog waiting curve backfill lag-time lag-bytes wal)) {
+		ok(-s "$folder/both/plots/$name.gp", "$name.gp");
+	}
+	ok(-s "$folder/both/plots/forward-timeline.dat", 'data');
+	SKIP: {
+		skip 'gnuplot is not installed', 2 if system('gnuplot --version >/dev/null 2>&1') != 0;
+		my $pictures = () = $html =~ /<svg /g;
+		is($pictures, 20, 'ten pictures a drill');
+		unlink "$folder/both/plots/forward-response.svg";
+		system("cd $folder/both/plots && gnuplot forward-response.gp");
+		ok(-s "$folder/both/plots/forward-response.svg", 'drawn again');
+	}
+	my $numbers = () = $html =~ /<summary>Its numbers/g;
+	is($numbers, 16, 'numbers beside every picture over time');
+};
+
+subtest 'without gnuplot the page says so and keeps its tables' => sub {
+	local $ENV{PATH} = '/nonexistent';
+	my ($code) = report("$folder/both/forward", '--out', "$folder/plain.html");
+	is($code, 0, 'exit code');
+	my $html = content("$folder/plain.html");
+	like($html, qr/gnuplot is not installed/, 'says so');
+	unlike($html, qr/<svg/, 'no picture');
+	like($html, qr/Its numbers/, 'the numbers are there');
+	is(ill_formed($html, %VOID), '', 'well-formed');
+	ok(-s "$folder/plots/forward-response.gp", 'the script to draw it with is there');
+};
+
+subtest 'names, SQL and messages full of markup stay text' => sub {
+	for my $format (qw(html markdown junit text)) {
+		my ($code) = report("$folder/nasty", '--format', $format, '--out', "$folder/nasty.$format");
+		is($code, 0, "$format: exit code");
+		my $text = content("$folder/nasty.$format");
+		unlike($text, qr/[\x00-\x08\x0b\x0c\x0e-\x1f]/, "$format: no control characters");
+		next if $format eq 'text';
+		unlike($text, qr/<script|<i>|<b>/, "$format: no markup from the record");
+		is(ill_formed($text, %VOID), '', "$format: well-formed") if $format ne 'markdown';
+	}
+	is(breaks_junit(content("$folder/nasty.junit")), '', 'JUnit');
+	my @broken = grep { /^\|/ && !/^\|(?: [^|]* \|)+$/ } split /\n/, content("$folder/nasty.markdown");
+	is(scalar @broken, 0, 'no table row of the Markdown is torn by a bar') or diag(@broken);
+};
+
+subtest 'JUnit holds a suite a drill and a case a criterion, as the schemas of Ant and Jenkins want it' => sub {
+	my ($code, $said) = report("$folder/both", '--format', 'junit');
+	is("$code $said", "0 $folder/both/junit.xml\n", 'written');
+	my $xml = content("$folder/both/junit.xml");
+	is(ill_formed($xml), '', 'well-formed');
+	is(breaks_junit($xml), '', 'the rules');
+	my $suites = () = $xml =~ /<testsuite /g;
+	is($suites, 2, 'suites');
+	my $failures = () = $xml =~ /<failure /g;
+	is($failures, scalar(grep { $_->{verdict} eq 'FAIL' } map { @{$_->{run}{verdict}{criteria}} } $forward, $rollback), 'failures');
+	report("$folder/cut", '--format', 'junit');
+	$xml = content("$folder/cut/junit.xml");
+	is(breaks_junit($xml), '', 'an interrupted run');
+	like($xml, qr/<error type="INTERRUPTED"/, 'is an error');
+};
+
+subtest 'what could not be told or was unfit is an error, not a failure' => sub {
+	SyntheticRecord::write_record("$folder/unfit", pass => 1, run => {invalid => ['the generator was the bottleneck'],
+		verdict => {verdict => 'INVALID', criteria => [{criterion => 'lock_wait.max < 1s', verdict => 'INCONCLUSIVE', observed => undef, evidence => 'No data.'}]}});
+	my (undef, $xml) = report("$folder/unfit", '--format', 'junit', '--out', '-');
+	is(breaks_junit($xml), '', 'the rules');
+	like($xml, qr/failures="0" errors="2"/, 'two errors');
+	my (undef, $text) = report("$folder/unfit", '--format', 'text');
+	like($text, qr/^INVALID .*unfit: the generator was the bottleneck/s, 'the reason stands at the top');
+};
+
+subtest 'Markdown stays under 1 MiB whatever the record holds' => sub {
+	my $long = 'x' x 3000;
+	SyntheticRecord::write_record("$folder/vast", drill => 'rollback', run => {
+		verdict => {verdict => 'FAIL', criteria => [map { {criterion => "lock_wait[$_$long].max < 1s", verdict => 'FAIL', observed => $long, evidence => $long} } 1 .. 1000]},
+		rollback => {verdict => 'dirty', tables => [], differences => [map { {class => 'dirty', object => "$_ $long", detail => $long} } 1 .. 1000]}});
+	my ($code, $text) = report("$folder/vast", '--format', 'markdown');
+	is($code, 0, 'exit code');
+	cmp_ok(length $text, '<', 2**20, 'size');
+	my ($ok) = report("$folder/both", '--format', 'markdown');
+	is($ok, 0, 'both drills');
+};
+
+subtest 'a run that was cut short, that failed or that hardly began is shown as what it is' => sub {
+	for my $format (qw(html markdown junit text)) {
+		for my $case (['cut', 'INTERRUPTED'], ['failed', 'FAILED'], ['empty', 'INTERRUPTED']) {
+			my ($code, $text) = report("$folder/$case->[0]", '--format', $format, '--out', '-');
+			is($code, 0, "$format of $case->[0]") or diag(content("$folder/stderr"));
+			like($text, qr/$case->[1]/, 'the word');
+			is(ill_formed($text, %VOID), '', 'well-formed') if $format eq 'html' || $format eq 'junit';
+		}
+	}
+	my (undef, $text) = report("$folder/failed", '--format', 'text');
+	like($text, qr/connection to the primary was lost/, 'with the error');
+};
+
+subtest 'the same record gives the same report' => sub {
+	my (undef, $first) = report("$folder/both", '--format', 'html', '--out', '-');
+	my (undef, $second) = report("$folder/both", '--format', 'html', '--out', '-');
+	ok($first eq $second, 'to the byte');
+};
+
+subtest 'text on a pipe is plain' => sub {
+	my (undef, $text) = report("$folder/both", '--format', 'text');
+	unlike($text, qr/\e/, 'no colours');
+	like($text, qr/^FAIL  users.is_active becomes users.status/, 'the verdict comes first');
+	cmp_ok((sort { $b <=> $a } map { length(Encode::decode('UTF-8', $_)) } split /\n/, $text)[0], '<=', 110, 'lines fit a terminal');
+};
+
+subtest 'what cannot be done is refused with what would be accepted' => sub {
+	my ($code) = report("$folder/both", '--format', 'pdf');
+	is($code, 2, 'unknown format');
+	like(content("$folder/stderr"), qr/"pdf".*html, markdown, junit or text/s, 'the formats');
+	($code) = report("$folder/nowhere");
+	is($code, 2, 'no such folder');
+	mkdir "$folder/hollow";
+	($code) = report("$folder/hollow");
+	is($code, 2, 'a folder without a record');
+	like(content("$folder/stderr"), qr/there is no record in .*hollow/, 'says what was looked for');
+	($code) = report("$folder/both", '--out', "$folder/stderr/place.html");
+	cmp_ok($code, '!=', 0, 'a place that cannot be written');
+};
+
+done_testing();
