@@ -176,13 +176,15 @@ static enum status write_records(const struct report_spec *spec, const struct re
 	lua_pop(L, 1);
 	if ((st = script_load(L, entry, err)) == ST_OK) {
 		push_options(L, spec, home, beside, records, strcmp(path, "-") == 0);
-		st = script_call(L, 1, 1, ST_FAILED, err);
+		st = script_call(L, 1, 2, ST_FAILED, err);
 	}
 	if (st == ST_OK) {
 		size_t len;
-		const char *text = lua_tolstring(L, -1, &len);
-		st = text == NULL ? error_set(err, ST_FAILED, "the writer of %s gave no text", spec->format)
-				  : write_result(spec, path, text, len, err);
+		const char *text = lua_tolstring(L, -2, &len);
+		if (text != NULL)
+			st = write_result(spec, path, text, len, err);
+		else
+			st = error_set(err, ST_FAILED, "%s", lua_isstring(L, -1) ? lua_tostring(L, -1) : "the writer gave no text");
 	}
 	script_free(L);
 	return st;
