@@ -1,0 +1,47 @@
+/* The lock sampler: one session on the primary that looks for lock waits every few milliseconds and feeds waits.h. */
+#ifndef PGR_OBSERVE_SAMPLER_H
+#define PGR_OBSERVE_SAMPLER_H
+
+#include "observe/clockmap.h"
+#include "observe/link.h"
+#include "observe/queries.h"
+#include "observe/waits.h"
+#include "runtime/loop.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sampler {
+	/* Set by the owner: link's dsn, warn, statements; and these. */
+	struct link link;
+	struct waits *waits;
+	int64_t period_ns;
+	void (*before)(struct sampler *sampler); /* before what a look showed is worked in: hand over what clients have reported */
+	void (*after)(struct sampler *sampler);  /* a round is complete */
+	void *owner;
+
+	/* Read by the owner. */
+	int64_t samples;
+	int64_t missed; /* ticks at which nothing could be sent */
+	struct server_facts facts;
+
+	/* Its own. */
+	struct clockmap map;
+	struct loop_timer tick;
+	int64_t next_ns;
+	bool ready; /* facts are known */
+	bool in_round;
+	bool told_blind;
+	glance_vec glances;
+	seen_vec rows;
+	blocker_vec blockers;
+	int asked[256]; /* most sessions in one dear look */
+	int asked_n;
+	char pids[WAITS_MAX * 12 + 16];
+	const char *values[1];
+};
+
+void sampler_start(struct sampler *sampler, struct loop *loop);
+void sampler_stop(struct sampler *sampler);
+
+#endif
