@@ -1,5 +1,5 @@
 # make | make test | make rehearse [SCENARIO=...] | make bench | make install PREFIX=... | make clean
-# make lint | make format | make test-unit | make test-e2e | make tsan
+# make lint | make format | make test-unit | make test-e2e | make tsan | make fuzz
 #
 # BUILD is the folder for everything made; CC may be gcc or clang; SANITIZE=address,undefined or thread builds with sanitizers.
 
@@ -28,7 +28,7 @@ UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: all test test-unit test-e2e tsan bench lint format install clean deps rehearse unit-binaries compile-flags
+.PHONY: all test test-unit test-e2e tsan bench lint format install clean deps rehearse unit-binaries compile-flags fuzz fuzz-binaries
 
 all: deps
 	@$(MAKE) --no-print-directory $(BUILD)/pgrehearse
@@ -65,6 +65,19 @@ test-unit test-e2e: test-%: deps
 tsan: deps
 	@scripts/run-tests tsan
 
+# Each fuzz target for FUZZ_SECONDS, with clang's libFuzzer; what it found stays in build/fuzz/.
+FUZZ_SECONDS ?= 60
+FUZZ_BIN     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(BUILD)/libharness.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libharness.a $(LDLIBS)
+fuzz-binaries: $(FUZZ_BIN)
+fuzz: deps
+	@$(MAKE) --no-print-directory -s BUILD=$(BUILD)/fuzz CC=clang OPTIMIZE=-O1 SANITIZE=fuzzer-no-link,address,undefined fuzz-binaries
+	@cd $(BUILD)/fuzz && for target in $(notdir $(FUZZ_BIN)); do \
+		mkdir -p corpus/$$target && tests/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 corpus/$$target || exit 1; \
+	done
+
 lint: deps
 	@scripts/lint
 
@@ -89,4 +102,4 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
--include $(OBJECTS:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d)
+-include $(OBJECTS:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d) $(FUZZ_BIN:=.d)
