@@ -19,7 +19,8 @@
 struct copy {
 	uid_t uid;
 	gid_t gid;
-	bool (*skip)(const char *path);
+	bool (*skip)(const char *path, void *arg);
+	void *arg;
 	struct copy_totals totals;
 	bool no_reflink;     /* the file system has refused one */
 	char path[PATH_MAX]; /* below the root: where we are */
@@ -143,20 +144,20 @@ static enum status copy_folder(struct copy *c, int from, int to)
 			continue;
 		char path[PATH_MAX + 256];
 		snprintf(path, sizeof path, "%s%s%s", c->path, c->path[0] != '\0' ? "/" : "", e->d_name);
-		if (c->skip == NULL || !c->skip(path))
+		if (c->skip == NULL || !c->skip(path, c->arg))
 			st = copy_entry(c, from, to, e->d_name);
 	}
 	closedir(d);
 	return st;
 }
 
-enum status copy_tree(const char *from, const char *to, uid_t uid, gid_t gid, bool (*skip)(const char *path), struct copy_totals *totals,
-	struct error *err)
+enum status copy_tree(const char *from, const char *to, uid_t uid, gid_t gid, bool (*skip)(const char *path, void *arg), void *arg,
+	struct copy_totals *totals, struct error *err)
 {
 	struct copy *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return error_set(err, ST_FAILED, "cannot copy %s: out of memory", from);
-	*c = (struct copy){.uid = uid, .gid = gid, .skip = skip, .err = err};
+	*c = (struct copy){.uid = uid, .gid = gid, .skip = skip, .arg = arg, .err = err};
 	enum status st = ST_OK;
 	int in = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int out = -1;

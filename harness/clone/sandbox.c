@@ -28,6 +28,7 @@
 #define SPACE_NEEDED (INT64_C(512) << 20)
 #define STREAMING_LIMIT_NS (120 * NS_PER_S)
 #define SNAPSHOT_FORMAT 1
+#define RECYCLED_WAL_KEPT 8 /* files of 16 MB */
 
 /* One server of the sandbox, its strings for a struct server_place. */
 struct member {
@@ -188,13 +189,43 @@ static enum status make_database(struct sandbox *sb, struct error *err)
 	return st;
 }
 
-static bool is_left_out_of_copies(const char *path)
+/* A WAL segment's timeline and its number (16 MB each, as initdb makes them); false when the name is none. */
+static bool parse_wal_name(const char *name, uint32_t *timeline, uint64_t *number)
+{
+	if (strlen(name) != 24 || strspn(name, "0123456789ABCDEF") != 24)
+		return false;
+	char part[9] = "";
+	uint32_t value[3];
+	for (int i = 0; i < 3; i++) {
+		memcpy(part, name + (ptrdiff_t)8 * i, 8);
+		value[i] = (uint32_t)strtoul(part, NULL, 16);
+	}
+	*timeline = value[0];
+	*number = (uint64_t)value[1] * 256 + value[2];
+	return true;
+}
+
+/* WAL that no start needs: older than the first that it reads, or a recycled file for later. Some of the latter are kept,
+ * since a server that has to make them all stalls its first writers in a way that one in production does not. */
+static bool is_spare_wal(const char *name, const char *first)
+{
+	uint32_t timeline, first_timeline;
+	uint64_t number, first_number;
+	if (!parse_wal_name(name, &timeline, &number) || !parse_wal_name(first, &first_timeline, &first_number))
+		return false;
+	return timeline == first_timeline && (number < first_number || number > first_number + RECYCLED_WAL_KEPT);
+}
+
+/* arg: the name of the first WAL file needed. */
+static bool is_left_out_of_copies(const char *path, void *arg)
 {
 	/* Slots would hold WAL back for standbys that are no more; the others belong to a running server. */
 	static const char *const NAMES[] = {"pg_replslot/", "pg_dynshmem/", "pg_stat_tmp/"};
 	for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
 		if (strncmp(path, NAMES[i], strlen(NAMES[i])) == 0)
 			return true;
+	if (strncmp(path, "pg_wal/", 7) == 0 && is_spare_wal(path + 7, arg))
+		return true;
 	return strcmp(path, "postmaster.pid") == 0 || strcmp(path, "postmaster.opts") == 0;
 }
 
@@ -233,7 +264,7 @@ static enum status restore_primary(struct sandbox *sb, const char *snapshot, str
 		return st;
 	char data[PATH_MAX];
 	snprintf(data, sizeof data, "%.4000s/data", snapshot);
-	return copy_tree(data, sb->member[0].data_dir, sb->tools.uid, sb->tools.gid, is_left_out_of_copies, NULL, err);
+	return copy_tree(data, sb->member[0].data_dir, sb->tools.uid, sb->tools.gid, NULL, NULL, NULL, err);
 }
 
 static enum status make_primary(struct sandbox *sb, const char *snapshot, struct error *err)
@@ -503,8 +534,12 @@ enum status sandbox_snapshot(struct sandbox *sb, const char *dir, struct error *
 	char data[PATH_MAX];
 	snprintf(data, sizeof data, "%.4000s/data", dir);
 	struct copy_totals totals;
+	struct server_place place = place_of(sb, 0);
+	char first_wal[25] = "";
 	if (st == ST_OK)
-		st = copy_tree(sb->member[0].data_dir, data, 0, 0, is_left_out_of_copies, &totals, err);
+		st = server_first_wal(&sb->tools, &place, first_wal, err);
+	if (st == ST_OK)
+		st = copy_tree(sb->member[0].data_dir, data, 0, 0, is_left_out_of_copies, first_wal, &totals, err);
 	/* Last: a folder with a snapshot.json is a whole one. */
 	if (st == ST_OK)
 		st = write_snapshot_info(sb, dir, &totals, err);

@@ -22,30 +22,33 @@
 #define PROGRAM_LIMIT_NS (300 * NS_PER_S)
 #define START_LIMIT "300" /* s; a snapshot may have to recover */
 
-/* A program of the server's, argv's first element in tools->dir, as the servers' user. */
-static enum status run_program(const struct server_tools *tools, const char *dir, const char **argv, int64_t limit_ns, struct error *err)
+/* A program of the server's, argv's first element in tools->dir, as the servers' user. said takes what it prints. */
+static enum status ask_program(
+	const struct server_tools *tools, const char *dir, const char **argv, int64_t limit_ns, struct buf *said, struct error *err)
 {
 	char program[PATH_MAX + 64];
 	snprintf(program, sizeof program, "%s/%s", tools->dir, argv[0]);
 	const char *name = argv[0];
 	argv[0] = program;
 	static const char *const ENV[] = {"LC_ALL=C", "PGOPTIONS=", NULL};
-	struct buf output;
-	buf_init(&output, 65536);
-	enum status st = proc_check(&(struct proc_spec){.argv = argv,
-					    .env = ENV,
-					    .dir = dir,
-					    .uid = tools->uid,
-					    .gid = tools->gid,
-					    .timeout_ns = limit_ns,
-					    .own_session = true},
-		&output, err);
-	if (st != ST_OK && strstr(output.data, "No space left on device") != NULL) {
+	struct proc_spec spec = {.argv = argv, .env = ENV, .dir = dir, .timeout_ns = limit_ns, .own_session = true};
+	spec.uid = tools->uid;
+	spec.gid = tools->gid;
+	enum status st = proc_check(&spec, said, err);
+	if (st != ST_OK && strstr(said->data, "No space left on device") != NULL) {
 		error_set(err, ST_FAILED, "the disk is full: %s could not write below %s", name, dir);
 		error_hint(err, "free some space, or set TMPDIR to a folder on a larger disk");
 	}
 	argv[0] = name;
-	buf_free(&output);
+	return st;
+}
+
+static enum status run_program(const struct server_tools *tools, const char *dir, const char **argv, int64_t limit_ns, struct error *err)
+{
+	struct buf said;
+	buf_init(&said, 65536);
+	enum status st = ask_program(tools, dir, argv, limit_ns, &said, err);
+	buf_free(&said);
 	return st;
 }
 
@@ -316,7 +319,26 @@ enum status server_init(const struct server_tools *tools, const struct server_pl
 	return ok ? ST_OK : error_errno(err, ST_FAILED, "cannot write %s", path);
 }
 
-/* The end of the log, at most `most` bytes, from a line's start. */
+enum status server_first_wal(const struct server_tools *tools, const struct server_place *place, char out[25], struct error *err)
+{
+	static const char LABEL[] = "Latest checkpoint's REDO WAL file:";
+	const char *argv[] = {"pg_controldata", "-D", place->data_dir, NULL};
+	struct buf said;
+	buf_init(&said, 65536);
+	enum status st = ask_program(tools, place->work_dir, argv, PROGRAM_LIMIT_NS, &said, err);
+	const char *at = st == ST_OK ? strstr(said.data, LABEL) : NULL;
+	if (at != NULL) {
+		at += sizeof LABEL - 1;
+		at += strspn(at, " ");
+		snprintf(out, 25, "%.24s", at);
+	}
+	if (st == ST_OK && (at == NULL || strspn(out, "0123456789ABCDEF") != 24))
+		st = error_set(err, ST_FAILED, "pg_controldata does not say where the WAL of %s begins", place->data_dir);
+	buf_free(&said);
+	return st;
+}
+
+/* Puts the last 600 bytes of the log, from a line's start, into err. */
 static void quote_log(const char *path, struct error *err)
 {
 	FILE *f = fopen(path, "re");

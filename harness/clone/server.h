@@ -43,6 +43,10 @@ enum status server_start(const struct server_tools *tools, const struct server_p
 
 enum status server_stop(const struct server_tools *tools, const struct server_place *place, bool immediate, struct error *err) MUST_CHECK;
 
+/* The WAL file that a stopped server will start from: its 24 hexadecimal digits. */
+enum status server_first_wal(
+	const struct server_tools *tools, const struct server_place *place, char out[25], struct error *err) MUST_CHECK;
+
 /* A base backup of the server at dsn into place, with a slot named after the standby; not started yet. */
 enum status server_clone_standby(const struct server_tools *tools, const struct server_place *place, const char *primary_dsn,
 	const char *name, struct error *err) MUST_CHECK;
