@@ -53,7 +53,7 @@ struct criterion {
 	char label[256]; /* "" = all */
 	enum stat stat;
 	double quantile; /* of STAT_QUANTILE: 0.99 */
-	char phase[64];  /* "" = every phase but baseline (every phase, when there is no other) */
+	char phase[64];  /* "" = every phase but warmup and baseline (every phase, when there is no other) */
 	enum comparison comparison;
 	double value;   /* in the base unit of unit; with `relative` a factor */
 	enum unit unit; /* of the metric's values */

@@ -30,7 +30,7 @@ struct figure {
 	char evidence[600]; /* one sentence: where the value comes from, or what is missing */
 };
 
-/* The figure that c asks for, in `phase` (NULL: in the phase that c names, or its default scope: every phase but baseline). */
+/* The figure that c asks for, in `phase` (NULL: in the phase that c names, or its default scope: every phase but warmup and baseline). */
 void facts_measure(const struct facts *, const struct criterion *c, const char *phase, struct figure *out);
 
 /* Seconds in which the busiest load worker used more than `share` of a core, and how many seconds with traffic there were. */

@@ -43,13 +43,19 @@ static void add_phase(const struct facts *f, struct scope *s, int i)
 		s->length_ns += f->phases[i].end_ns - f->phases[i].start_ns;
 }
 
+/* Before the migration: what the users felt then is not its doing. */
+static bool is_preparation(const char *phase)
+{
+	return strcmp(phase, "warmup") == 0 || strcmp(phase, "baseline") == 0;
+}
+
 /* False, with out filled, when the record has no such phase. */
 static bool find_scope(const struct facts *f, const char *phase, struct scope *s, struct figure *out)
 {
 	*s = (struct scope){0};
 	const char *drill = json_get_string(f->run, "drill", "");
 	for (int i = 0; i < f->phase_count; i++)
-		if (phase[0] != '\0' ? strcmp(f->phases[i].name, phase) == 0 : strcmp(f->phases[i].name, "baseline") != 0)
+		if (phase[0] != '\0' ? strcmp(f->phases[i].name, phase) == 0 : !is_preparation(f->phases[i].name))
 			add_phase(f, s, i);
 	if (phase[0] == '\0' && s->phases == 0)
 		for (int i = 0; i < f->phase_count; i++)
@@ -74,7 +80,10 @@ static bool find_scope(const struct facts *f, const char *phase, struct scope *s
 		size_t n = strlen(names);
 		snprintf(names + n, sizeof names - n, "%s%s", i > 0 ? ", " : "", f->phases[i].name);
 	}
-	MISSING(out, "the record has no phase %s; it has %s", phase, names[0] != '\0' ? names : "none");
+	if (names[0] == '\0')
+		MISSING(out, "the run did not get as far as its first phase");
+	else
+		MISSING(out, "the record has no phase %s; it has %s", phase, names);
 	return false;
 }
 
