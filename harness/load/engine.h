@@ -89,7 +89,7 @@ struct load_interval {
 	size_t n_hists; /* n_versions times the number of transactions */
 	struct load_hists *hists;
 	struct load_hists total;     /* sums; its names are NULL */
-	struct hist *schedule_error; /* first send - due, of arrivals for which an idle session stood ready */
+	struct hist *schedule_error; /* first send - due, of arrivals for which an idle session stood ready; empty in the closed loop */
 	double cpu_share;            /* of one core, the busiest worker */
 	int64_t loop_lag_ns;         /* the latest that a timer of a worker fired behind its time */
 	uint64_t reconnects;         /* connections lost or refused and opened again */

@@ -254,7 +254,7 @@ static void start_transaction(struct client *c, const struct arrival *a)
 	c->transaction = workload_pick_transaction(w->workload, a->kind);
 	c->due_ns = a->due_ns;
 	c->sent_ns = 0;
-	c->awaited = c->idle_since_ns <= a->due_ns;
+	c->awaited = w->crew->plan != NULL && c->idle_since_ns <= a->due_ns;
 	random_seed(c->random, a->seed);
 	w->stats->versions[c->version].started++;
 	w->totals[c->version].started++;

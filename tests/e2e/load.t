@@ -1,0 +1,111 @@
+#!/usr/bin/perl
+# pgrehearse load, on real servers: what it counts is what happened, also when transactions fail, and Ctrl-C leaves a record and no servers.
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use File::Path qw(remove_tree);
+use File::Temp qw(tempdir);
+use JSON::PP;
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+my $pgrehearse = abs_path($ENV{PGREHEARSE} // 'build/pgrehearse');
+my $home = tempdir('/tmp/pgr-e2e-XXXXXX');
+chmod 0755, $home;
+$ENV{TMPDIR} = $home;
+delete @ENV{grep { /^PG(?!REHEARSE)/ } keys %ENV};
+
+# Starts the program; both outputs go to a file.
+sub start
+{
+	my @words = @_;
+	my $pid = fork // die "fork: $!";
+	if (!$pid) {
+		open STDOUT, '>', "$home/output" or die "$home/output: $!";
+		open STDERR, '>&', \*STDOUT;
+		exec $pgrehearse, @words or die "$pgrehearse: $!";
+	}
+	return $pid;
+}
+
+sub slurp { my ($path) = @_; open my $in, '<', $path or return ''; local $/; return <$in> // '' }
+sub run { my $pid = start(@_); waitpid $pid, 0; return ($? >> 8, slurp("$home/output")) }
+sub record { my ($dir) = @_; return decode_json(slurp("$dir/run.json") || '{}') }
+sub intervals { my ($dir) = @_; return map { decode_json($_) } split /\n/, slurp("$dir/intervals.jsonl") }
+
+sub workload
+{
+	my ($name, $transactions) = @_;
+	open my $out, '>', "$home/$name.lua" or die "$home/$name.lua: $!";
+	print $out "return { name = '$name', schema = 'CREATE TABLE t (n int)', generate = {}, statements = {\n",
+		"one = 'SELECT 1', divide = 'SELECT 1 / \$1::int', nap = 'SELECT pg_sleep(\$1)' }, transactions = {\n$transactions\n} }\n";
+	close $out;
+	return "$home/$name.lua";
+}
+
+sub nothing_is_left
+{
+	for (1 .. 600) {
+		return 1 unless grep { (readlink($_) // '') =~ m{^\Q$home\E/} } glob '/proc/[0-9]*/cwd';
+		sleep 0.05;
+	}
+	return 0;
+}
+
+my ($code, $text) = run('load', 'shop', '--rate', 200, '--duration', '3s', '--scale', '0.01', '--seed', 5, '--out', "$home/shop");
+is($code, 0, 'the shop runs') or diag $text;
+my $run = record("$home/shop");
+my $totals = $run->{totals};
+is($run->{status}, 'finished', 'its record is finished');
+ok($totals->{holds}, 'the conservation law holds');
+is($totals->{planned}, $totals->{started} + $totals->{abandoned} + $totals->{never_started}, 'every planned arrival is accounted for');
+is($totals->{started}, $totals->{ok} + $totals->{failed} + $totals->{unfinished}, 'every started transaction is accounted for');
+cmp_ok(abs($totals->{planned} - 600), '<', 4 * sqrt(600) + 40, 'about 200 a second were planned');
+is_deeply($totals->{errors}, {}, 'no transaction of the shop fails');
+my ($planned, $started) = (0, 0);
+for (intervals("$home/shop")) { $planned += $_->{planned}; $started += $_->{versions}{v1}{started} // 0 }
+is($planned, $totals->{planned}, 'planned of the intervals add up');
+is($started, $totals->{started}, 'started of the intervals add up');
+
+my $failing = workload('failing', "bad = { run = function(c) c:exec('divide', 0) end }, good = { run = function(c) c:exec('one') end }");
+($code, $text) = run('load', $failing, '--rate', 200, '--duration', '2s', '--out', "$home/failing");
+$totals = record("$home/failing")->{totals};
+ok($totals->{holds}, 'the law holds when transactions fail') or diag $text;
+cmp_ok($totals->{failed}, '>', 50, 'failures do not end the traffic');
+is_deeply($totals->{errors}, { '22012' => $totals->{failed} }, 'they are counted by SQLSTATE');
+like(slurp("$home/failing/latency.hlog"), qr{Tag=total/response/failed,}, 'and their latency is kept');
+
+my $mistaken = workload('mistaken', "get = { args = function(r) return r:int(1, 9) end, run = function(c, n) if c:exec('one') == 1 then local x = nil .. n end end }");
+run('load', $mistaken, '--rate', 50, '--duration', '1s', '--out', "$home/mistaken");
+my $events = slurp("$home/mistaken/events.jsonl");
+is(() = $events =~ /"type":"warning"/g, 1, 'a mistake of the script is one warning');
+like($events, qr/mistaken\.lua:3/, 'which names file and line');
+is((keys %{record("$home/mistaken")->{totals}{errors}})[0], 'LUA', 'and is counted as LUA');
+
+($code, $text) = run('load', workload('broken', 'get = = 1'), '--duration', '1s', '--out', "$home/broken");
+is($code, 2, 'a workload that is no Lua is refused');
+like($text, qr/broken\.lua:3/, 'with file and line');
+($code, $text) = run('load', workload('lost', "get = { run = function(c) c:exec('nowhere') end }"), '--duration', '1s', '--out', "$home/lost");
+is($code, 2, 'a statement that does not exist is found before any traffic');
+like($text, qr/nowhere/, 'and named');
+
+($code, $text) = run('load', workload('closed', "get = { run = function(c) c:exec('one') end }"), '--closed', '--clients', 4, '--workers', 2, '--duration', '1s',
+	'--out', "$home/closed");
+$totals = record("$home/closed")->{totals};
+is($code, 0, 'the closed loop runs') or diag $text;
+ok($totals->{holds} && $totals->{ok} > 500, 'and is busy');
+
+my $pid = start('load', workload('long', "nap = { run = function(c) c:exec('nap', 20) end }"), '--rate', 100, '--duration', '60s', '--out', "$home/long");
+for (1 .. 600) { last if (intervals("$home/long"))[1]; sleep 0.05 }
+kill 'INT', $pid;
+waitpid $pid, 0;
+is($? >> 8, 130, 'Ctrl-C ends it with 130') or diag slurp("$home/output");
+$run = record("$home/long");
+is($run->{status}, 'interrupted', 'the record says so');
+ok($run->{totals}{holds}, 'the law holds in mid-flight');
+cmp_ok($run->{totals}{unfinished}, '>', 0, 'what was under way is unfinished');
+ok(nothing_is_left(), 'and no server is left');
+
+chdir '/';
+remove_tree($home);
+done_testing();
