@@ -1,7 +1,8 @@
 # make | make test | make rehearse [SCENARIO=...] | make bench | make install PREFIX=... | make clean
 # make lint | make format | make test-unit | make test-e2e | make tsan | make fuzz
 #
-# BUILD is the folder for everything made; CC may be gcc or clang; SANITIZE=address,undefined or thread builds with sanitizers.
+# BUILD is the folder for everything made; CC may be gcc or clang; SANITIZE=address,undefined or thread builds with sanitizers;
+# V=1 shows the commands.
 
 BUILD    ?= build
 PREFIX   ?= /usr/local
@@ -18,6 +19,11 @@ CPPFLAGS += -Iharness -isystem /usr/include/postgresql -DPGR_VERSION='"$(VERSION
 CFLAGS   += -std=c17 -g $(OPTIMIZE) $(WARNINGS) $(SAN_FLAGS) -pthread
 LDLIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -pthread
 LDFLAGS  += $(SAN_FLAGS)
+# What is being made, in a word a line; nothing under make -s.
+Q        := $(if $(V),,@)
+say       = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@printf '  %-3s %s\n' $(1))
+# As many jobs as cores, unless the caller's make shares its own.
+JOBS      = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 SOURCES  := $(filter-out harness/cli/%,$(wildcard harness/*/*.c))
 CLI      := $(wildcard harness/cli/*.c)
@@ -28,29 +34,35 @@ UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: all test test-unit test-e2e tsan bench lint format install clean deps rehearse unit-binaries compile-flags fuzz fuzz-binaries
+.PHONY: all program test test-unit test-e2e tsan bench lint format install clean deps rehearse unit-binaries compile-flags fuzz fuzz-binaries
 
 all: deps
-	@$(MAKE) --no-print-directory $(BUILD)/pgrehearse
+	@$(MAKE) --no-print-directory $(JOBS) program
+program: $(BUILD)/pgrehearse
+	@:
 
 # Installs what is missing from Debian's packages; a second's look when nothing is.
 deps:
 	@scripts/install-deps --quiet
 
 $(BUILD)/pgrehearse: $(OBJECTS) $(CLI_OBJ)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/libharness.a: $(OBJECTS)
+	$(call say,AR $@)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC $<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libharness.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libharness.a -lcmocka $(LDLIBS)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libharness.a -lcmocka $(LDLIBS)
 
 unit-binaries: $(UNIT_BIN)
 
@@ -70,7 +82,8 @@ FUZZ_SECONDS ?= 60
 FUZZ_BIN     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(BUILD)/libharness.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libharness.a $(LDLIBS)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libharness.a $(LDLIBS)
 fuzz-binaries: $(FUZZ_BIN)
 fuzz: deps
 	@$(MAKE) --no-print-directory -s BUILD=$(BUILD)/fuzz CC=clang OPTIMIZE=-O1 SANITIZE=fuzzer-no-link,address,undefined fuzz-binaries
