@@ -68,6 +68,7 @@ struct wait {
 	int64_t query_start_us; /* of the glance that led to it */
 	uint64_t event;
 	bool next_statement;    /* the session was last seen waiting in another statement */
+	bool waking;            /* by the last look it waits no more, but goes on with the same statement: see look_at_session */
 	bool doubtful;          /* the next look may show another wait of the same session: look dearly */
 	uint64_t round;         /* in which a look last mentioned it */
 	int64_t detail_from_ns; /* when the last dear look that showed it was sent, */
@@ -211,14 +212,10 @@ static void mark_gone(struct wait *it, int64_t gone_ns, enum wait_end as)
 	it->gone_as = as;
 }
 
-/* How the wait of a session that waits no more must have ended, by what it does now. */
-static enum wait_end judge_state(const struct wait *it, const struct wait_glance *now)
+/* How the wait of a session that has left its statement must have ended, by what it does now. */
+static enum wait_end judge_state(const struct wait_glance *now)
 {
-	if (strcmp(now->state, "idle in transaction") == 0)
-		return WAIT_GRANTED;
-	if (strcmp(now->state, "active") == 0 && now->query_start_us == it->query_start_us)
-		return WAIT_GRANTED;
-	return WAIT_UNKNOWN;
+	return strcmp(now->state, "idle in transaction") == 0 ? WAIT_GRANTED : WAIT_UNKNOWN;
 }
 
 static void look_at_session(struct waits *w, const struct wait_look *look, const struct wait_glance *g)
@@ -227,8 +224,12 @@ static void look_at_session(struct waits *w, const struct wait_look *look, const
 	if (it != NULL)
 		it->round = w->round;
 	if (!g->waiting) {
-		if (it != NULL)
-			mark_gone(it, look->to_ns, judge_state(it, g));
+		/* A session that has waited for deadlock_timeout wakes to look for a deadlock, and for that moment shows no wait_event: only
+		 * pg_locks can tell that from the end of its wait. */
+		if (it != NULL && strcmp(g->state, "active") == 0 && g->query_start_us == it->query_start_us)
+			it->doubtful = it->waking = true;
+		else if (it != NULL)
+			mark_gone(it, look->to_ns, judge_state(g));
 		return;
 	}
 	w->state.waiting++;
@@ -236,6 +237,7 @@ static void look_at_session(struct waits *w, const struct wait_look *look, const
 		VEC_PUSH(&w->candidates, (struct candidate){g->pid, g->query_start_us, g->event});
 		return;
 	}
+	it->waking = false;
 	bool over = it->noted && look->from_ns > it->note.done_ns;
 	if (over || it->doubtful || it->event != g->event || it->query_start_us != g->query_start_us) {
 		it->doubtful = true;
@@ -372,7 +374,7 @@ static struct wait *take_row(struct waits *w, const struct wait_seen *row, int64
 	} else if (it->start_us == WAIT_NONE && row->start_us != WAIT_NONE) {
 		set_start(it, row);
 	}
-	it->doubtful = false;
+	it->doubtful = it->waking = false;
 	it->gone_ns = WAIT_NONE;
 	it->seen_from_ns = it->detail_from_ns = from_ns;
 	it->detail_ns = to_ns;
@@ -537,10 +539,13 @@ void waits_detail(struct waits *w, int64_t from_ns, int64_t to_ns, const int *as
 		if (it != NULL)
 			touched[touched_n++] = it;
 	}
-	/* Asked for but not waiting any more: over by now. It stays open for the next look, which tells in what state the session is. */
+	/* Asked for but not waiting any more: over by now. Unless the last look told already that its session goes on, it stays open for the
+	 * next one, which tells in what state the session is. */
 	for (int i = 0; i < asked_n; i++) {
 		struct wait *it = find_open(w, asked[i]);
-		if (it != NULL && it->detail_ns != to_ns) {
+		if (it != NULL && it->detail_ns != to_ns && it->waking) {
+			mark_gone(it, to_ns, WAIT_GRANTED);
+		} else if (it != NULL && it->detail_ns != to_ns) {
 			it->gone_ns = earlier(it->gone_ns, to_ns);
 			it->detail_ns = to_ns;
 			it->doubtful = true;
