@@ -27,11 +27,11 @@ local function opening(report)
 	local server, host, workload = run.server or {}, run.host or {}, run.workload
 	return "<header>" .. '<p class="over">pgrehearse · rehearsal of a schema change</p>' .. "<h1>" .. E(report.title) .. "</h1>" .. page.facts {
 		{ "Scenario", run.scenario and page.join(page.code(run.scenario.path or run.scenario.name), run.scenario.sha256 and ", sha256 " .. run.scenario.sha256:sub(1, 12) or "") },
-		{ "Workload", workload and page.join(page.code(workload.path or workload.name), string.format(", scale %s", words.number(workload.scale or 1))) },
+		{ "Workload", workload and page.join(page.code(workload.path or workload.name), string.format(", scale %s", words.plain(workload.scale or 1))) },
 		{ "Load", load_text(run.load) },
-		{ "Server", (server.version and not server.version:find("PostgreSQL") and "PostgreSQL " or "") .. (server.version or words.none) .. (server.kind == "sandbox" and ", a sandbox of its own" or "") ..
+		{ "Server", (f.server or words.none) .. (server.kind == "sandbox" and ", a sandbox of its own" or "") ..
 			(server.standbys and ", " .. words.number_of(server.standbys, "standby", "standbys") or "") },
-		{ "Machine", host.cores and words.number_of(host.cores, "core") .. (host.memory_bytes and ", " .. words.bytes(host.memory_bytes) or "") .. (host.kernel and ", " .. host.kernel or "") },
+		{ "Machine", host.cores and words.number_of(host.cores, "core") .. (host.memory_bytes and ", " .. words.bytes(host.memory_bytes) or "") .. (host.kernel and ", Linux " .. host.kernel:gsub("^Linux ", "") or "") },
 		{ "Seed", run.seed and tostring(run.seed) },
 		{ "Started", run.started_at and run.started_at:gsub("T", " "):gsub("%.%d+", ""):gsub("Z$", " UTC") },
 	}
@@ -40,10 +40,10 @@ end
 -- The big word, what it means, and what made it so.
 local function band(f, word, extra, small)
 	local out = { '<div class="band ' .. page.kind(word) .. (small and " small" or "") .. '"><p class="word">' .. E(word) .. "</p><p>" .. E(facts.meaning[word]:gsub("^%l", string.upper)) .. "." .. (extra or "") .. "</p>" }
-	local problem = f and f.run.error
+	local problem = f and f.problem
 	if problem then
-		out[#out + 1] = "<p><strong>" .. E(problem.what) .. "</strong>" .. (problem.where and problem.where ~= "" and "<br>at " .. E(problem.where) or "") ..
-			(problem.hint and problem.hint ~= "" and '<br><span class="soft">' .. E(problem.hint) .. "</span>" or "") .. "</p>"
+		out[#out + 1] = "<p><strong>" .. E(problem.what) .. "</strong>" .. (problem.where and "<br>at " .. E(problem.where) or "") ..
+			(problem.hint and '<br><span class="soft">' .. E(problem.hint) .. "</span>" or "") .. "</p>"
 	end
 	if f and (f.word == "INTERRUPTED" or f.word == "RUNNING") then
 		out[#out + 1] = "<p>The record holds the first " .. E(words.at(f.last_ns)) .. "; what follows is about those.</p>"
@@ -56,11 +56,11 @@ end
 local function overview(report)
 	local rows = {}
 	for i, f in ipairs(report.runs) do
-		local held, broken = 0, {}
+		local broken = {}
 		for _, c in ipairs(f.criteria) do
-			if c.verdict == "PASS" then held = held + 1 else broken[#broken + 1] = c.criterion end
+			if c.verdict ~= "PASS" and c.verdict ~= "SKIPPED" then broken[#broken + 1] = c.criterion end
 		end
-		rows[i] = { { html = '<a href="#run' .. i .. '">' .. E(f.drill) .. "</a>" }, page.tag(f.word), words.time(f.duration_ns), string.format("%d of %d", held, #f.criteria),
+		rows[i] = { { html = '<a href="#run' .. i .. '">' .. E(f.drill) .. "</a>" }, page.tag(f.word), words.time(f.duration_ns), string.format("%d of %d", f.held, f.asked),
 			#broken > 0 and page.lines(broken) or "", words.time(f.blame.load.n > 0 and f.blame.load.max_ns or nil) }
 	end
 	return page.table({ { "Drill", "tight" }, { "Verdict", "tight" }, { "Took", "num" }, { "Criteria held", "num" }, { "Not held", "wide" }, { "Longest lock wait", "num" } }, rows)

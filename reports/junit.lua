@@ -17,7 +17,7 @@ local function cases_of(f)
 	local cases = { { name = "the rehearsal was carried out" } }
 	local first = cases[1]
 	if f.word == "FAILED" or f.word == "INTERRUPTED" or f.word == "RUNNING" or f.word == "NOT JUDGED" then
-		local problem = f.run.error or {}
+		local problem = f.problem or {}
 		first.kind, first.type, first.message = "error", f.word, problem.what or facts.meaning[f.word]
 		first.text = table.concat({ problem.where or "", problem.hint or "" }, "\n")
 	elseif #f.invalid > 0 then
@@ -25,7 +25,7 @@ local function cases_of(f)
 	end
 	for _, c in ipairs(f.criteria) do
 		local kind = outcome[c.verdict]
-		if c.verdict ~= "PASS" and not kind then kind = "error" end
+		if c.verdict == "SKIPPED" then kind = "skipped" elseif c.verdict ~= "PASS" and not kind then kind = "error" end
 		cases[#cases + 1] = { name = c.criterion, kind = kind, type = c.verdict, message = kind and "observed " .. (c.observed or "nothing"), text = c.evidence }
 	end
 	return cases
@@ -33,25 +33,27 @@ end
 
 local function suite(f, id)
 	local cases = cases_of(f)
-	local failures, errors = 0, 0
+	local failures, errors, skipped = 0, 0, 0
 	for _, c in ipairs(cases) do
-		if c.kind == "failure" then failures = failures + 1 elseif c.kind == "error" then errors = errors + 1 end
+		if c.kind == "failure" then failures = failures + 1 elseif c.kind == "error" then errors = errors + 1 elseif c.kind then skipped = skipped + 1 end
 	end
 	local run = f.run
 	local name = (run.scenario and run.scenario.name or run.workload and run.workload.name or "run") .. "." .. f.drill
 	local stamp = tostring(run.started_at or ""):match("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d") or "1970-01-01T00:00:00"
 	local out = {}
 	local function add(...) out[#out + 1] = string.format(...) end
-	add('  <testsuite id="%d" name="%s" package="pgrehearse" hostname="localhost" timestamp="%s" tests="%d" failures="%d" errors="%d" time="%s">', id, E(name), stamp, #cases, failures, errors,
+	add('  <testsuite id="%d" name="%s" package="pgrehearse" hostname="localhost" timestamp="%s" tests="%d" failures="%d" errors="%d" skipped="%d" time="%s">', id, E(name), stamp, #cases, failures, errors, skipped,
 		seconds(f.duration_ns))
 	out[#out + 1] = "    <properties>"
-	for _, p in ipairs { { "verdict", f.word }, { "record", run.id or f.name }, { "title", f.title }, { "server", run.server and run.server.version }, { "seed", run.seed }, { "scale", run.workload and run.workload.scale } } do
+	for _, p in ipairs { { "verdict", f.word }, { "record", run.id or f.name }, { "title", f.title }, { "server", f.server }, { "seed", run.seed }, { "scale", run.workload and run.workload.scale } } do
 		if p[2] ~= nil and p[2] ~= "" then add('      <property name="%s" value="%s"/>', p[1], E(tostring(p[2]))) end
 	end
 	out[#out + 1] = "    </properties>"
 	for _, c in ipairs(cases) do
 		local head = string.format('    <testcase name="%s" classname="%s" time="%s"', E(c.name), E("pgrehearse." .. name), seconds(0))
-		if c.kind then
+		if c.kind == "skipped" then
+			out[#out + 1] = head .. "><skipped/></testcase>"
+		elseif c.kind then
 			add('%s>\n      <%s type="%s" message="%s">%s</%s>\n    </testcase>', head, c.kind, E(c.type), E(c.message), E(c.text or ""), c.kind)
 		else
 			out[#out + 1] = head .. "/>"

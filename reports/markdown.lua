@@ -5,7 +5,7 @@ local felt = require "lib.felt"
 local words = require "lib.words"
 
 local LIMIT = 1000 * 1000 -- bytes; a comment may hold 1 MiB
-local mark = { PASS = "✅", FAIL = "❌", FAILED = "❌", INVALID = "🚫", INCONCLUSIVE = "❔", INTERRUPTED = "⏹️", RUNNING = "⏳", ["NOT JUDGED"] = "❔" }
+local mark = { PASS = "✅", FAIL = "❌", FAILED = "❌", INVALID = "🚫", INCONCLUSIVE = "❔", SKIPPED = "➖", MEASURED = "ℹ️", INTERRUPTED = "⏹️", RUNNING = "⏳", ["NOT JUDGED"] = "❔" }
 
 -- Text that is neither markup nor the end of a table's cell.
 local function T(text)
@@ -37,8 +37,8 @@ local function run_text(f, several)
 	local out = {}
 	local function add(text) out[#out + 1] = text end
 	add((several and "## " .. T(f.drill) .. ": " or "") .. (several and "" or "**") .. (mark[f.word] or "") .. " " .. f.word .. (several and "" or "**") .. "\n")
-	if f.run.error then
-		add("**" .. T(f.run.error.what or "") .. "**" .. (f.run.error.where and " at " .. T(f.run.error.where) or "") .. (f.run.error.hint and " (" .. T(f.run.error.hint) .. ")" or "") .. "\n")
+	if f.problem then
+		add("**" .. T(f.problem.what) .. "**" .. (f.problem.where and " at " .. T(f.problem.where) or "") .. (f.problem.hint and " (" .. T(f.problem.hint) .. ")" or "") .. "\n")
 	elseif f.word ~= "PASS" and f.word ~= "FAIL" then
 		add(facts.meaning[f.word]:gsub("^%l", string.upper) .. ".\n")
 	end
@@ -102,7 +102,7 @@ return function(report)
 	local about = {}
 	if run.scenario then about[#about + 1] = code(run.scenario.path or run.scenario.name) end
 	if run.load and run.load.rate then about[#about + 1] = words.number(run.load.rate) .. " transactions/s" end
-	if run.server and run.server.version then about[#about + 1] = T(run.server.version) end
+	if f.server then about[#about + 1] = T(f.server) end
 	if run.seed then about[#about + 1] = "seed " .. T(run.seed) end
 	out[2] = table.concat(about, " · ") .. "\n"
 	local length, left = 0, 0

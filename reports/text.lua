@@ -70,8 +70,8 @@ return function(report)
 	for n, f in ipairs(report.runs) do
 		if n > 1 then say("") end
 		say(coloured(f.word, f.word) .. "  " .. words.clean(f.title) .. " · " .. f.drill .. " · " .. words.time(f.duration_ns) .. (f.word == "PASS" and "" or " (" .. facts.meaning[f.word] .. ")"))
-		if f.run.error then
-			sentence((f.run.error.where and f.run.error.where .. ": " or "") .. tostring(f.run.error.what) .. (f.run.error.hint and " (" .. f.run.error.hint .. ")" or ""), "  ")
+		if f.problem then
+			sentence((f.problem.where and f.problem.where .. ": " or "") .. f.problem.what .. (f.problem.hint and " (" .. f.problem.hint .. ")" or ""), "  ")
 		end
 		for _, reason in ipairs(f.invalid) do sentence("unfit: " .. reason, "  ") end
 		if #f.criteria > 0 then

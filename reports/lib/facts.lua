@@ -12,11 +12,12 @@ local function word_of(run)
 	if run.status == "failed" then return "FAILED" end
 	if run.status == "interrupted" then return "INTERRUPTED" end
 	if run.status == "running" then return "RUNNING" end
-	return run.verdict and run.verdict.verdict or "NOT JUDGED"
+	if run.verdict then return run.verdict.verdict end
+	return #(run.criteria or {}) > 0 and "NOT JUDGED" or "MEASURED"
 end
 
 -- From worst to best; one bad drill spoils the rehearsal.
-local severity = { FAILED = 8, INTERRUPTED = 7, FAIL = 6, INVALID = 5, RUNNING = 4, INCONCLUSIVE = 3, ["NOT JUDGED"] = 2, PASS = 1 }
+local severity = { FAILED = 8, INTERRUPTED = 7, FAIL = 6, INVALID = 5, RUNNING = 4, INCONCLUSIVE = 3, ["NOT JUDGED"] = 2, PASS = 1, MEASURED = 0 }
 
 facts.meaning = {
 	PASS = "every criterion held",
@@ -27,6 +28,7 @@ facts.meaning = {
 	INTERRUPTED = "the rehearsal did not come to its end",
 	RUNNING = "the rehearsal is still going on",
 	["NOT JUDGED"] = "the record holds no verdict",
+	MEASURED = "no criteria were given, so there is no verdict",
 }
 
 function facts.worst_word(list)
@@ -187,19 +189,23 @@ local function fold(point, i, f)
 	largest("cpu_observer", cpu.observer)
 end
 
+local SLIVER_NS = 250000000
+
 -- First the length of the run, then the series: two passes over a file are cheaper than keeping every line of a long one.
 local function read_intervals(rec, f)
 	local count = 0
 	for i in rec:intervals() do
 		count = count + 1
 		f.last_ns = math.max(f.last_ns, i.end_ns or 0)
+		if i.waiting and not f.run.observer then f.observed = true end -- of a run that was cut short
 	end
 	f.points, f.versions, f.version_seen, f.standbys, f.by_phase = {}, {}, {}, {}, {}
 	f.folded = math.max(1, math.ceil(count / facts.POINTS))
 	local point
 	for i in rec:intervals() do
 		local phase = i.phase or ""
-		if not point or point.merged >= f.folded or point.phase ~= phase then
+		local sliver = i.end_ns - i.start_ns < SLIVER_NS and point and point.phase == phase -- at the edge of a phase: too short for a rate
+		if not sliver and (not point or point.merged >= f.folded or point.phase ~= phase) then
 			point = { start_ns = i.start_ns, phase = phase, merged = 0, planned = 0, ok = 0, failed = 0, wal_bytes = 0, lag = {}, by_version = {} }
 			f.points[#f.points + 1] = point
 		end
@@ -292,6 +298,22 @@ local function read_phases(f)
 	end
 end
 
+-- What went wrong as { what, where, hint }, each a non-empty line or nil. A Lua traceback is for the one who wrote the script; the record has it.
+local function problem_of(run)
+	if type(run.error) ~= "table" then return nil end
+	local function line(text)
+		text = text and tostring(text):gsub("\nstack traceback:.*", ""):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
+		return text ~= "" and text or nil
+	end
+	return { what = line(run.error.what) or "the record does not say why", where = line(run.error.where), hint = line(run.error.hint) }
+end
+
+local function server_of(run)
+	local version = run.server and run.server.version
+	if not version then return nil end
+	return version:find("^PostgreSQL") and version or "PostgreSQL " .. version
+end
+
 local function phase_at(f, ns)
 	for _, p in ipairs(f.run.phases or {}) do
 		if ns >= p.start_ns and (not p.end_ns or ns < p.end_ns) then return p.name end
@@ -309,6 +331,13 @@ function facts.gather(dir)
 	f.title = run.scenario and (run.scenario.title or run.scenario.name) or run.workload and "Traffic of " .. tostring(run.workload.name) or "A run"
 	f.criteria = run.verdict and run.verdict.criteria or {}
 	f.invalid = run.invalid or {}
+	f.problem = problem_of(run)
+	f.server = server_of(run)
+	f.held, f.asked = 0, 0
+	for _, c in ipairs(f.criteria) do
+		if c.verdict == "PASS" then f.held = f.held + 1 end
+		if c.verdict ~= "SKIPPED" then f.asked = f.asked + 1 end
+	end
 	read_events(rec, f)
 	read_intervals(rec, f)
 	f.duration_ns = run.duration_ns or f.last_ns
@@ -316,6 +345,7 @@ function facts.gather(dir)
 	sum_statements(f)
 	read_histograms(rec, f)
 	f.blame = blame.gather(rec:waits(), f.statements, function(ns) return phase_at(f, ns) end)
+	if f.blame.all.n > 0 or run.observer and (run.observer.samples or 0) > 0 then f.observed = true end
 	return f
 end
 

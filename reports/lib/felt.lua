@@ -18,12 +18,13 @@ local function latency(f, phase)
 end
 
 local function culprit(f)
+	if not f.observed then return { "Lock waits were not observed." } end
 	local worst
 	for _, g in ipairs(f.blame.groups) do
 		if g.migration and g.load.n > 0 and (not worst or g.load.total_ns > worst.load.total_ns) then worst = g end
 	end
 	if not worst then
-		return { f.drill == "load" and "No migration was running." or "No transaction was seen waiting for a lock of the migration." }
+		return { "No transaction was seen waiting for a lock of the migration." }
 	end
 	local where = #worst.relations > 0 and " for " .. words.relation(worst.relations[1]) .. (#worst.relations > 1 and " and others" or "") or ""
 	return { { code = words.sql(worst.sql or "a statement of the migration", 80) },
@@ -64,7 +65,7 @@ function felt.sentences(f)
 		end
 	end
 	if not named and f.phases[1] then out[#out + 1] = latency(f, f.phases[#f.phases]) end
-	if f.blame.all.n > 0 or f.phases.migration then out[#out + 1] = culprit(f) end
+	if f.phases.migration then out[#out + 1] = culprit(f) end
 	out[#out + 1] = failures(f)
 	return out
 end

@@ -28,7 +28,7 @@ function page.join(...)
 	return { html = table.concat(out) }
 end
 
-local kinds = { PASS = "pass", FAIL = "fail", FAILED = "fail", INVALID = "unfit", identical = "pass", equivalent = "pass", dirty = "fail" }
+local kinds = { SKIPPED = "quiet", MEASURED = "quiet", PASS = "pass", FAIL = "fail", FAILED = "fail", INVALID = "unfit", identical = "pass", equivalent = "pass", dirty = "fail" }
 function page.kind(word) return kinds[word] or "unsure" end
 function page.tag(word) return { html = '<span class="tag ' .. page.kind(word) .. '">' .. E(word) .. "</span>" } end
 

@@ -52,7 +52,8 @@ end
 
 local function blame_table(f)
 	if f.blame.all.n == 0 then
-		return (#f.points > 0 or #f.steps > 0) and '<p>No lock wait was seen.</p>\n' or nil
+		if #f.points == 0 and #f.steps == 0 then return nil end
+		return f.observed and "<p>No lock wait was seen.</p>\n" or "<p>Lock waits were not observed.</p>\n"
 	end
 	local rows = {}
 	local function numbers(sum) return words.count(sum.n), words.time(sum.total_ns), words.time(sum.max_ns), words.time(sum.p99_ns), not_granted(sum) end
@@ -132,33 +133,55 @@ for i, mode in ipairs(strength) do rank[mode] = i end
 -- What a lock keeps out, in the words of a user of the table.
 local keeps_out = { AccessExclusiveLock = "reads and writes", ExclusiveLock = "writes", ShareRowExclusiveLock = "writes", ShareLock = "writes" }
 
+-- Of each relation the strongest lock, strongest first.
+local function strongest(list)
+	table.sort(list, function(a, b)
+		local x, y = rank[a.mode] or 9, rank[b.mode] or 9
+		if x ~= y then return x < y end
+		if (a.relation or "") ~= (b.relation or "") then return (a.relation or "") < (b.relation or "") end
+		return a.granted and not b.granted
+	end)
+	local out, seen = {}, {}
+	for _, l in ipairs(list) do
+		local name = l.relation or ""
+		if not seen[name] then
+			seen[name] = true
+			out[#out + 1] = l
+		end
+	end
+	return out
+end
+
+local MOST_LOCKS, SHOWN_STATEMENTS = 4, 8
+
 local function locks(f)
 	if #f.statement_sums == 0 then return nil end
-	local rows = {}
-	for _, s in ipairs(f.statement_sums) do
-		local head = page.join(page.code(words.sql(s.sql, 200)), { html = '<br><span class="soft">' }, "step “" .. (s.step or "?") .. "”" .. direction_of(s.direction), { html = "</span>" },
-			s.failed > 0 and { html = "<br>" .. E(words.errors(s.errors)) } or "")
-		table.sort(s.locks, function(a, b)
-			local x, y = rank[a.mode] or 9, rank[b.mode] or 9
-			return x < y or (x == y and (a.relation or "") < (b.relation or ""))
-		end)
-		local first = s.locks[1]
-		local function lock_cells(l)
-			if not l then return "", "", "" end
-			return page.join(words.relation(l.relation) or words.none), page.join(words.mode(l.mode), l.granted == false and { html = ' <span class="soft">asked for</span>' } or ""),
-				words.time(l.max_ns)
+	local rows, worst = {}, {}
+	for i, s in ipairs(f.statement_sums) do
+		local relation, mode, held, out = {}, {}, {}, {}
+		local kept_out_ns = 0
+		local list = strongest(s.locks)
+		for k = 1, math.min(#list, MOST_LOCKS) do
+			local l = list[k]
+			relation[k] = E(words.relation(l.relation) or words.none)
+			mode[k] = E(words.mode(l.mode)) .. (l.granted == false and ' <span class="soft">asked for</span>' or "")
+			if l.granted ~= false and keeps_out[l.mode] then kept_out_ns = math.max(kept_out_ns, l.max_ns or 0) end
+			held[k] = E(words.time(l.max_ns))
+			out[k] = l.granted ~= false and keeps_out[l.mode] or "&#160;"
 		end
-		local relation, mode, held = lock_cells(first)
-		local out = first and first.granted ~= false and keeps_out[first.mode] or ""
-		rows[#rows + 1] = { head, words.count(s.n), words.time(s.max_ns), words.bytes(s.wal_bytes), relation, mode, held, out }
-		for i = 2, math.min(#s.locks, 6) do
-			relation, mode, held = lock_cells(s.locks[i])
-			rows[#rows + 1] = { "", "", "", "", relation, mode, held, s.locks[i].granted ~= false and keeps_out[s.locks[i].mode] or "" }
-		end
-		if #s.locks > 6 then rows[#rows + 1] = { "", "", "", "", "and " .. (#s.locks - 6) .. " more", "", "", "" } end
+		if #list > MOST_LOCKS then relation[MOST_LOCKS + 1] = '<span class="soft">and ' .. (#list - MOST_LOCKS) .. " more</span>" end
+		local function lines(of) return { html = table.concat(of, "<br>") } end
+		rows[i] = { page.join(page.code(words.sql(s.sql, 160)), { html = '<br><span class="soft">' }, "step “" .. (s.step or "?") .. "”" .. direction_of(s.direction), { html = "</span>" },
+			s.failed > 0 and { html = "<br>" .. E(words.errors(s.errors)) } or ""), words.count(s.n), words.time(s.max_ns), words.bytes(s.wal_bytes), lines(relation), lines(mode), lines(held), lines(out) }
+		worst[i] = { row = rows[i], kept_out_ns = kept_out_ns, order = i }
 	end
-	return page.table({ { "Statement", "wide" }, { "Runs", "num" }, { "Longest", "num" }, { "WAL", "num" }, { "Relation" }, { "Lock", "tight" }, { "Held, at most", "num" }, { "Keeps out", "tight" } }, rows,
-		"A lock is held from the statement's start to the end of its transaction. The strongest ones come first.")
+	local columns = { { "Statement", "wide" }, { "Runs", "num" }, { "Longest", "num" }, { "WAL", "num" }, { "Relation", "tight" }, { "Lock", "tight" }, { "Held up to", "num" }, { "Keeps out", "tight" } }
+	local caption = "The strongest lock on each relation, held from the statement's start to the end of its transaction."
+	if #rows <= SHOWN_STATEMENTS + 2 then return page.table(columns, rows, caption) end
+	table.sort(worst, function(a, b) return a.kept_out_ns > b.kept_out_ns or (a.kept_out_ns == b.kept_out_ns and a.order < b.order) end)
+	local first = {}
+	for i = 1, SHOWN_STATEMENTS do first[i] = worst[i].row end
+	return page.table(columns, first, caption .. " These kept others out longest.") .. page.details("All " .. #rows .. " statements in the order in which they ran", page.table(columns, rows))
 end
 
 local function transactions(f)
@@ -183,7 +206,7 @@ local function rollback(f)
 	local r = f.run.rollback
 	if not r then return nil end
 	local meaning = { identical = "schema and data are as they were at the start", equivalent = "the differences are of a kind that no application sees", dirty = "the way back does not lead back" }
-	local out = { "<p>" .. page.tag(r.verdict or "not compared").html .. " " .. E(meaning[r.verdict] or "") .. ".</p>\n" }
+	local out = { "<p>" .. page.tag(r.verdict or "not compared").html .. ": " .. E(meaning[r.verdict] or "") .. ".</p>\n" }
 	local rows = {}
 	for i, d in ipairs(r.differences or {}) do
 		if i > 200 then
@@ -194,11 +217,16 @@ local function rollback(f)
 	end
 	if #rows > 0 then out[#out + 1] = page.table({ { "Class", "tight" }, { "Object", "wide" }, { "Difference", "wide" } }, rows) end
 	rows = {}
+	local same, different, skipped = 0, 0, 0
 	for i, t in ipairs(r.tables or {}) do
-		local same = t.same
-		rows[i] = { page.code(t.table or ""), t.method or "", words.count(t.rows), same == true and "same" or same == false and page.tag("dirty") or "not compared", t.reason or "" }
+		if t.same == true then same = same + 1 elseif t.same == false then different = different + 1 else skipped = skipped + 1 end
+		rows[i] = { page.code(t.table or ""), t.method or "", words.count(t.rows), t.same == true and "same" or t.same == false and page.tag("dirty") or "not compared", t.reason or "" }
 	end
-	if #rows > 0 then out[#out + 1] = page.table({ { "Table" }, { "Compared" }, { "Rows", "num" }, { "Content" }, { "Reason", "wide" } }, rows) end
+	if #rows > 0 then
+		out[#out + 1] = "<p>Content: " .. words.number_of(same, "table") .. " the same, " .. words.count(different) .. " different, " .. words.count(skipped) .. " not compared.</p>"
+		local text = page.table({ { "Table" }, { "Compared" }, { "Rows", "num" }, { "Content" }, { "Reason", "wide" } }, rows)
+		out[#out + 1] = #rows > 8 and page.details("All " .. #rows .. " tables", text) or text
+	end
 	return table.concat(out)
 end
 

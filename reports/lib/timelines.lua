@@ -62,7 +62,7 @@ function timelines.load(f, board)
 	local svg, reason = board:response()
 	local silent = 0
 	for _, p in ipairs(f.points) do if not p.p50_ns then silent = silent + p.end_ns - p.start_ns end end
-	local note = silent > 0 and "Where the lines break (" .. words.time(silent) .. " in all) no transaction ended." or nil
+	local note = silent >= 500000000 and "Where the lines break (" .. words.time(silent) .. " in all) no transaction ended." or nil
 	if f.folded > 1 then note = (note and note .. " " or "") .. "Each point is the largest of " .. f.folded .. " seconds." end
 	add(svg, reason, { { "p50", field "p50_ns", time }, { "p99", field "p99_ns", time }, { "slowest", field "max_ns", time } }, note)
 	svg, reason = board:rates()

@@ -15,7 +15,13 @@ function words.time(ns)
 	if s < 7200 then return string.format("%d min %02d s", s // 60, s % 60) end
 	return string.format("%s h %02d min", words.count(s // 3600), s // 60 % 60)
 end
-function words.bytes(n) return n and host.bytes(n) or words.none end
+function words.bytes(n)
+	if not n then return words.none end
+	return n > -1024 and n < 1024 and string.format("%d B", math.floor(n + 0.5)) or host.bytes(n)
+end
+
+-- A number as somebody wrote it: 1, 0.1, 2.5.
+function words.plain(x) return x and string.format("%.10g", x) or words.none end
 
 -- 12345 -> "12,345".
 function words.count(n)

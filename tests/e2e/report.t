@@ -65,7 +65,7 @@ sub breaks_junit
 	while ($rest =~ s{^\s*<testsuite ([^>]*)>(.*?)</testsuite>\s*}{}s) {
 		my ($head, $body) = ($1, $2);
 		my %a = $head =~ /(\w+)="([^"]*)"/g;
-		for (qw(id name package hostname timestamp tests failures errors time)) { return "testsuite without $_" if !length($a{$_} // ''); }
+		for (qw(id name package hostname timestamp tests failures errors skipped time)) { return "testsuite without $_" if !length($a{$_} // ''); }
 		return "id $a{id}" if $a{id} != $id++;
 		return "timestamp $a{timestamp}" if $a{timestamp} !~ /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$/;
 		return "time $a{time}" if $a{time} !~ /^\d+(\.\d{1,3})?$/;
@@ -74,7 +74,7 @@ sub breaks_junit
 		$properties =~ s{\s*<property name="[^"]+" value="[^"]*"/>}{}g;
 		return "property: $properties" if $properties =~ /\S/;
 		return 'system-out, then system-err, come last' if $body !~ s{\s*<system-out>[^<]*</system-out>\s*<system-err>[^<]*</system-err>\s*$}{}s;
-		my %n = (tests => 0, failures => 0, errors => 0);
+		my %n = (tests => 0, failures => 0, errors => 0, skipped => 0);
 		while ($body =~ s{^\s*<testcase ([^>]*?)(/>|>(.*?)</testcase>)}{}s) {
 			my ($attributes, $inner) = ($1, $3 // '');
 			my %c = $attributes =~ /(\w+)="([^"]*)"/g;
@@ -82,6 +82,7 @@ sub breaks_junit
 			return "time $c{time}" if $c{time} !~ /^\d+(\.\d{1,3})?$/;
 			$n{tests}++;
 			next if $inner eq '';
+			if ($inner eq '<skipped/>') { $n{skipped}++; next; }
 			return "testcase holds: $inner" if $inner !~ m{^\s*<(failure|error) type="[^"]+" message="[^"]*">[^<]*</\1>\s*$}s;
 			$n{"$1s"}++;
 		}
@@ -220,10 +221,11 @@ subtest 'JUnit holds a suite a drill and a case a criterion, as the schemas of A
 
 subtest 'what could not be told or was unfit is an error, not a failure' => sub {
 	SyntheticRecord::write_record("$folder/unfit", pass => 1, run => {invalid => ['the generator was the bottleneck'],
-		verdict => {verdict => 'INVALID', criteria => [{criterion => 'lock_wait.max < 1s', verdict => 'INCONCLUSIVE', observed => undef, evidence => 'No data.'}]}});
+		verdict => {verdict => 'INVALID', criteria => [{criterion => 'lock_wait.max < 1s', verdict => 'INCONCLUSIVE', observed => undef, evidence => 'No data.'},
+			{criterion => 'rollback.clean', verdict => 'SKIPPED', observed => undef, evidence => 'The drill forward does not roll back.'}]}});
 	my (undef, $xml) = report("$folder/unfit", '--format', 'junit', '--out', '-');
 	is(breaks_junit($xml), '', 'the rules');
-	like($xml, qr/failures="0" errors="2"/, 'two errors');
+	like($xml, qr/failures="0" errors="2" skipped="1"/, 'two errors');
 	my (undef, $text) = report("$folder/unfit", '--format', 'text');
 	like($text, qr/^INVALID .*unfit: the generator was the bottleneck/s, 'the reason stands at the top');
 };
