@@ -19,12 +19,12 @@ end
 local CATALOG = {
 	{ "schema", [[SELECT n.nspname, pg_catalog.concat_ws('; ', pg_catalog.pg_get_userbyid(n.nspowner), ]] .. acl("n.nspacl", "n", "n.nspowner") .. [[,
 		pg_catalog.obj_description(n.oid, 'pg_namespace')) FROM pg_catalog.pg_namespace n WHERE ]] .. OURS },
-	{ "relation", [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', 'kind ' || c.relkind, 'persistence ' || c.relpersistence,
-		'owner ' || pg_catalog.pg_get_userbyid(c.relowner), 'options ' || c.reloptions::text, 'replica identity ' || c.relreplident,
-		'row security ' || c.relrowsecurity || c.relforcerowsecurity, 'partition of ' || (SELECT pg_catalog.string_agg(i.inhparent::pg_catalog.regclass::text
+	{ "relation", [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', 'kind ' || c.relkind::text, 'persistence ' || c.relpersistence::text,
+		'owner ' || pg_catalog.pg_get_userbyid(c.relowner), 'options ' || c.reloptions::text, 'replica identity ' || c.relreplident::text,
+		'row security ' || c.relrowsecurity::text || c.relforcerowsecurity::text, 'partition of ' || (SELECT pg_catalog.string_agg(i.inhparent::pg_catalog.regclass::text
 			|| (CASE WHEN (pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::bool THEN ' (detach pending)' ELSE '' END), ',' ORDER BY i.inhseqno)
 			FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), pg_catalog.pg_get_expr(c.relpartbound, c.oid), pg_catalog.pg_get_partkeydef(c.oid),
-		'tablespace ' || c.reltablespace, 'access ' || (SELECT am.amname FROM pg_catalog.pg_am am WHERE am.oid = c.relam),
+		'tablespace ' || c.reltablespace::text, 'access ' || (SELECT am.amname FROM pg_catalog.pg_am am WHERE am.oid = c.relam),
 		'view ' || CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
 		'privileges ' || CASE WHEN c.relkind <> 'i' THEN ]] .. acl("c.relacl", "r", "c.relowner") .. [[ END,
 		'comment ' || pg_catalog.obj_description(c.oid, 'pg_class'))
@@ -32,8 +32,8 @@ local CATALOG = {
 	{ "column", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(a.attname), pg_catalog.concat_ws('; ',
 		pg_catalog.format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'NOT NULL' END,
 		'default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), 'identity ' || NULLIF(a.attidentity::text, ''), 'generated ' || NULLIF(a.attgenerated::text, ''),
-		'collation ' || NULLIF(a.attcollation, t.typcollation)::pg_catalog.regcollation::text, 'storage ' || a.attstorage,
-		'compression ' || NULLIF(pg_catalog.to_jsonb(a) ->> 'attcompression', ''), 'statistics ' || NULLIF(a.attstattarget, -1),
+		'collation ' || NULLIF(a.attcollation, t.typcollation)::pg_catalog.regcollation::text, 'storage ' || a.attstorage::text,
+		'compression ' || NULLIF(pg_catalog.to_jsonb(a) ->> 'attcompression', ''), 'statistics ' || NULLIF(a.attstattarget, -1)::text,
 		'options ' || a.attoptions::text, 'privileges ' || a.attacl::text, 'comment ' || pg_catalog.col_description(c.oid, a.attnum))
 		FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_catalog.pg_type t ON t.oid = a.atttypid LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -47,13 +47,13 @@ local CATALOG = {
 		CASE WHEN i.indisreplident THEN 'replica identity' END)
 		FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
 	{ "trigger", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(g.tgname), pg_catalog.concat_ws('; ', pg_catalog.pg_get_triggerdef(g.oid),
-		'enabled ' || g.tgenabled, 'comment ' || pg_catalog.obj_description(g.oid, 'pg_trigger'))
+		'enabled ' || g.tgenabled::text, 'comment ' || pg_catalog.obj_description(g.oid, 'pg_trigger'))
 		FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE NOT g.tgisinternal AND ]] .. OURS },
-	{ "rule", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(r.rulename), pg_catalog.concat_ws('; ', pg_catalog.pg_get_ruledef(r.oid), r.ev_enabled)
+	{ "rule", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(r.rulename), pg_catalog.concat_ws('; ', pg_catalog.pg_get_ruledef(r.oid), r.ev_enabled::text)
 		FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE r.rulename <> '_RETURN' AND ]] .. OURS },
-	{ "policy", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(p.polname), pg_catalog.concat_ws('; ', p.polcmd, p.polpermissive::text,
+	{ "policy", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(p.polname), pg_catalog.concat_ws('; ', p.polcmd::text, p.polpermissive::text,
 		p.polroles::pg_catalog.regrole[]::text, pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
 		FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
 	{ "function", [[SELECT p.oid::pg_catalog.regprocedure::text, pg_catalog.concat_ws('; ', CASE WHEN p.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(p.oid) END,
@@ -61,11 +61,11 @@ local CATALOG = {
 		'comment ' || pg_catalog.obj_description(p.oid, 'pg_proc'))
 		FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE ]] .. OURS },
 	{ "sequence", [[SELECT s.seqrelid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', s.seqtypid::pg_catalog.regtype::text, 'start ' || s.seqstart, 'increment ' || s.seqincrement,
-		'max ' || s.seqmax, 'min ' || s.seqmin, 'cache ' || s.seqcache, 'cycle ' || s.seqcycle, 'owned by ' || (SELECT d.refobjid::pg_catalog.regclass::text || '.' || a.attname
+		'max ' || s.seqmax, 'min ' || s.seqmin, 'cache ' || s.seqcache, 'cycle ' || s.seqcycle::text, 'owned by ' || (SELECT d.refobjid::pg_catalog.regclass::text || '.' || a.attname
 			FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 			WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = s.seqrelid AND d.deptype IN ('a', 'i') LIMIT 1))
 		FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
-	{ "type", [[SELECT t.oid::pg_catalog.regtype::text, pg_catalog.concat_ws('; ', 'kind ' || t.typtype, 'owner ' || pg_catalog.pg_get_userbyid(t.typowner),
+	{ "type", [[SELECT t.oid::pg_catalog.regtype::text, pg_catalog.concat_ws('; ', 'kind ' || t.typtype::text, 'owner ' || pg_catalog.pg_get_userbyid(t.typowner),
 		'labels ' || (SELECT pg_catalog.string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid),
 		'base ' || CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END, CASE WHEN t.typnotnull THEN 'NOT NULL' END, 'default ' || t.typdefault,
 		'comment ' || pg_catalog.obj_description(t.oid, 'pg_type'))
@@ -73,12 +73,12 @@ local CATALOG = {
 	{ "statistics", [[SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.stxname), pg_catalog.pg_get_statisticsobjdef(s.oid)
 		FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace WHERE ]] .. OURS },
 	{ "extension", [[SELECT e.extname, e.extversion FROM pg_catalog.pg_extension e]] },
-	{ "event trigger", [[SELECT e.evtname, pg_catalog.concat_ws('; ', e.evtevent, e.evtfoid::pg_catalog.regproc::text, e.evtenabled, e.evttags::text) FROM pg_catalog.pg_event_trigger e]] },
+	{ "event trigger", [[SELECT e.evtname, pg_catalog.concat_ws('; ', e.evtevent, e.evtfoid::pg_catalog.regproc::text, e.evtenabled::text, e.evttags::text) FROM pg_catalog.pg_event_trigger e]] },
 	{ "publication", [[SELECT p.pubname, pg_catalog.concat_ws('; ', p.puballtables::text, (SELECT pg_catalog.string_agg(t.schemaname || '.' || t.tablename, ',' ORDER BY 1)
 		FROM pg_catalog.pg_publication_tables t WHERE t.pubname = p.pubname AND t.schemaname <> 'pgrehearse')) FROM pg_catalog.pg_publication p]] },
 	{ "setting", [[SELECT COALESCE(NULLIF(s.setdatabase, 0)::text, 'all databases') || ' ' || COALESCE(r.rolname, 'all roles'), s.setconfig::text
 		FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole]] },
-	{ "default privilege", [[SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(d.defaclrole), n.nspname, d.defaclobjtype), d.defaclacl::text
+	{ "default privilege", [[SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(d.defaclrole), n.nspname, d.defaclobjtype::text), d.defaclacl::text
 		FROM pg_catalog.pg_default_acl d LEFT JOIN pg_catalog.pg_namespace n ON n.oid = d.defaclnamespace]] },
 }
 
@@ -111,15 +111,20 @@ local function map(rows)
 	return out
 end
 
+-- A session of its own: the application's SQL must not meet these settings.
+function clean.open(host)
+	local session = host.session("pgrehearse comparison")
+	query(session, PINNED)
+	return session
+end
+
 -- Rows written so far, by table; the server's own statistics, up to a second late while sessions are busy.
 function clean.writes(session)
-	query(session, PINNED)
 	return map(query(session, WRITES))
 end
 
 -- Everything that is compared later. A sum of hashes does not depend on the order of rows and, unlike xor, tells of duplicates.
 function clean.capture(session)
-	query(session, PINNED)
 	local out = { catalog = {}, places = {}, content = {} }
 	for _, kind in ipairs(CATALOG) do
 		for _, row in ipairs(query(session, kind[2])) do out.catalog[kind[1] .. " " .. row[1]] = row[2] or "" end

@@ -111,21 +111,22 @@ function drill.perform(host, scenario, name)
 	host.status { detail = "connecting" }
 	run.migration = Session.open(host)
 	run.inspector = host.session("pgrehearse inspector")
-	local before
+	local comparer, before
 	if name == "rollback" then
 		host.status { detail = "taking the fingerprint" }
-		before = clean.capture(run.inspector)
+		comparer = clean.open(host)
+		before = clean.capture(comparer)
 	end
 	host.status { detail = "" }
 	start_traffic(run, "baseline")
 	host.sleep(scenario.phases.baseline / 1e9)
-	run.writes_baseline = before and clean.writes(run.inspector)
+	run.writes_baseline = before and clean.writes(comparer)
 	drills[name](run)
 	end_traffic(host)
 	local result = { problem = run.problem, checks = run.checks }
 	if before and not run.problem then
 		host.status { detail = "comparing with the fingerprint" }
-		result.rollback = clean.compare(host, before, clean.capture(run.inspector), run.writes_baseline, run.migration.touched)
+		result.rollback = clean.compare(host, before, clean.capture(comparer), run.writes_baseline, run.migration.touched)
 	end
 	return result
 end
