@@ -23,8 +23,8 @@ local NO_SYNC = { "DROP TRIGGER sync_user_status ON users", "DROP FUNCTION sync_
 return rehearse.scenario {
 	title = "users.is_active becomes users.status",
 	workload = "shop",
-	load = { rate = 200, pods = 4, pool = 6 },
-	phases = { baseline = "10s", settle = "2s" },
+	load = { rate = 250, pods = 4, pool = 6 },
+	phases = { baseline = "10s", settle = "3s" },
 
 	versions = {
 		v2 = {
@@ -51,7 +51,7 @@ return rehearse.scenario {
 		rehearse.backfill { name = "fill status", table = "users", key = "id",
 			set = "status = CASE WHEN is_active THEN 'active' ELSE 'disabled' END",
 			where = "status IS NULL",
-			batch = rehearse.setting("batch", 2500), pause = "100ms",
+			batch = rehearse.setting("batch", 4000), pause = "150ms",
 			throttle = { replay_lag = "5s", p99 = "500ms" } },
 
 		-- Not before the rows are filled: a NOT VALID constraint still binds every row that is updated.
@@ -69,7 +69,7 @@ return rehearse.scenario {
 			up = { "ALTER TABLE users ALTER COLUMN status SET NOT NULL", "ALTER TABLE users DROP CONSTRAINT users_status_present" },
 			down = "ALTER TABLE users ALTER COLUMN status DROP NOT NULL" },
 
-		rehearse.deploy { name = "roll out v2", from = "v1", to = "v2", every = "1s" },
+		rehearse.deploy { name = "roll out v2", from = "v1", to = "v2", every = "1500ms" },
 
 		-- The way back, third part: is_active is in step for rows that change; this is for those that did not.
 		rehearse.sql { name = "refill is_active",

@@ -108,9 +108,10 @@ void progress_run(const struct rehearsal_progress *r, void *arg)
 		}
 		add_time(text, sizeof text, "lag", r->lag_ns);
 		if (r->waiting > 0) {
-			char longest[32];
-			snprintf(
-				value, sizeof value, "%d (%s)", r->waiting, units_format_time(r->longest_wait_ns, longest, sizeof longest));
+			char longest[32] = "";
+			if (r->longest_wait_ns > 0)
+				units_format_time(r->longest_wait_ns, longest, sizeof longest);
+			snprintf(value, sizeof value, "%d %s", r->waiting, longest);
 			add(text, sizeof text, "waiting", value);
 		}
 	}

@@ -207,7 +207,7 @@ static void take_result(struct conductor *c)
 	lua_State *co = fiber_state(c->fiber);
 	if (!lua_istable(co, -1))
 		return;
-	static const char *const FIELDS[] = {"checks", "rollback", "problem"};
+	static const char *const FIELDS[] = {"checks", "rollback"};
 	for (size_t i = 0; i < sizeof FIELDS / sizeof FIELDS[0]; i++) {
 		if (lua_getfield(co, -1, FIELDS[i]) != LUA_TNIL)
 			record_set(c->host.record, FIELDS[i], lua_json_value(co, -1));

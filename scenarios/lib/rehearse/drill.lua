@@ -61,7 +61,6 @@ local function go_down(run)
 	for i = #run.scenario.steps, 1, -1 do
 		local step = run.scenario.steps[i]
 		run.host.status { index = i, count = #run.scenario.steps }
-		if step.irreversible then return string.format("step %q (down): irreversible: %s", step.name, step.irreversible) end
 		local ok, why = perform.step(run.migration, step, "down")
 		if not ok then return string.format("step %q (down): %s", step.name, why) end
 	end

@@ -50,6 +50,7 @@ local function deploy(m, step, from, to)
 end
 
 local function do_it(m, step, direction)
+	if direction == "down" and step.irreversible then m:fail("irreversible: %s", step.irreversible) end
 	if step.kind == "deploy" then
 		if direction == "up" then deploy(m, step, step.from, step.to) else deploy(m, step, step.to, step.from) end
 	elseif step.kind == "backfill" and direction == "up" then
