@@ -19,14 +19,14 @@
 
 static void claim_due(struct worker *w);
 static void connect_client(struct client *c);
-static void serve_again(struct client *c);
+static void serve_again(struct client *c, int64_t now_ns);
 
 /* ---- the idle queue: first in, first out, so that all sessions and pods share the work ---- */
 
-static void push_idle(struct worker *w, struct client *c)
+static void push_idle(struct worker *w, struct client *c, int64_t now_ns)
 {
 	c->state = CLIENT_IDLE;
-	c->idle_since_ns = clock_now_ns();
+	c->idle_since_ns = now_ns;
 	c->next = NULL;
 	c->prev = w->idle_last;
 	if (w->idle_last != NULL)
@@ -70,7 +70,7 @@ static void connection_lost(struct session *s, void *arg)
 	if (c->state != CLIENT_IDLE)
 		return;
 	remove_idle(c->worker, c);
-	serve_again(c);
+	serve_again(c, clock_now_ns());
 }
 
 /* A session that will connect as the wanted version. */
@@ -139,7 +139,7 @@ static void connection_made(struct session *s, void *arg)
 	if (!c->counted)
 		tell_connected(c);
 	end_replacement(c);
-	serve_again(c);
+	serve_again(c, clock_now_ns());
 }
 
 static void connect_client(struct client *c)
@@ -157,7 +157,7 @@ static void retry_now(struct loop_timer *t)
 }
 
 /* The session has nothing to do. Calls claim_due, unless that is on the C stack already. */
-static void serve_again(struct client *c)
+static void serve_again(struct client *c, int64_t now_ns)
 {
 	struct worker *w = c->worker;
 	if (c->replacement != NULL) {
@@ -166,7 +166,7 @@ static void serve_again(struct client *c)
 	} else if (session_state(c->session) == SESSION_CLOSED) {
 		try_later(c);
 	} else {
-		push_idle(w, c);
+		push_idle(w, c, now_ns);
 		claim_due(w);
 	}
 }
@@ -199,7 +199,7 @@ static void rolled_back(struct session *s, void *arg)
 {
 	/* Whether that went well does not matter: a session that is not fit has lost its connection. */
 	(void)s;
-	serve_again(arg);
+	serve_again(arg, clock_now_ns());
 }
 
 /* A retry of 40001 and 40P01 would start the fiber again from here, with the same seed and due time, before anything is counted. */
@@ -242,7 +242,7 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 		c->state = CLIENT_CLEANING;
 		session_query(c->session, "ROLLBACK", rolled_back, c);
 	} else {
-		serve_again(c);
+		serve_again(c, e.end_ns);
 	}
 }
 
