@@ -2,6 +2,7 @@
 #include "load/random.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 void random_seed(struct random *r, uint64_t seed)
 {
@@ -107,6 +108,77 @@ double random_gaussian(struct random *r, double mean, double sd)
 double random_exponential(struct random *r, double mean)
 {
 	return -mean * log(rng_unit_open(rng_next(&r->rng)));
+}
+
+int64_t random_nurand(struct random *r, int64_t a, int64_t x, int64_t y, int64_t c)
+{
+	int64_t wide = random_int(r, 0, a);
+	wide |= random_int(r, x, y);
+	return (wide + c) % (y - x + 1) + x;
+}
+
+double random_pareto(struct random *r, double minimum, double shape)
+{
+	return minimum * pow(rng_unit_open(rng_next(&r->rng)), -1 / shape);
+}
+
+int64_t random_hotspot(struct random *r, int64_t n, double hot_share, double hot_weight)
+{
+	double share = floor((double)n * hot_share);
+	int64_t hot = share < 1 ? 1 : share < (double)n ? (int64_t)share : n;
+	bool is_hot = random_unit(r) < hot_weight;
+	if (hot == n)
+		return random_int(r, 1, n);
+	return is_hot ? random_int(r, 1, hot) : random_int(r, hot + 1, n);
+}
+
+int64_t random_latest(struct random *r, int64_t n, double s)
+{
+	return n + 1 - random_zipf(r, n, s);
+}
+
+size_t random_weighted(struct random *r, const double *sums, size_t n)
+{
+	double at = random_unit(r) * sums[n - 1];
+	size_t lo = 0, hi = n - 1;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (at < sums[mid])
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
+/* per_draw characters from one draw: few enough that the remainder's bias is below 1e-4. */
+static void fill_from(struct random *r, char *out, size_t len, const char *letters, unsigned n, unsigned per_draw)
+{
+	uint64_t bits = 0;
+	for (size_t i = 0; i < len; i++) {
+		if (i % per_draw == 0)
+			bits = rng_next(&r->rng);
+		out[i] = letters[bits % n];
+		bits /= n;
+	}
+}
+
+void random_alnum(struct random *r, char *out, size_t len)
+{
+	fill_from(r, out, len, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", 62, 8);
+}
+
+void random_digits(struct random *r, char *out, size_t len)
+{
+	fill_from(r, out, len, "0123456789", 10, 15);
+}
+
+void random_uuid(struct random *r, char out[static RANDOM_UUID_LEN])
+{
+	random_hex(r, out, RANDOM_UUID_LEN);
+	out[8] = out[13] = out[18] = out[23] = '-';
+	out[14] = '4';
+	out[19] = "89ab"[rng_next(&r->rng) & 3];
 }
 
 /* 5 bits a letter, about as frequent as in English, so that text compresses about as text does. */

@@ -41,6 +41,31 @@ int64_t random_zipf(struct random *r, int64_t n, double s);
 double random_gaussian(struct random *r, double mean, double sd);
 double random_exponential(struct random *r, double mean);
 
+/* [x, y], skewed as TPC-C (revision 5.11, clause 2.1.6) asks for: ((random(0, a) | random(x, y)) + c) mod (y - x + 1) + x.
+ * 0 <= x <= y, 0 <= c, a + 1 a power of two; all below 2^62. */
+int64_t random_nurand(struct random *r, int64_t a, int64_t x, int64_t y, int64_t c);
+
+/* [minimum, inf) with P(above v) = (minimum / v)^shape; both above 0. */
+double random_pareto(struct random *r, double minimum, double shape);
+
+/* 1..n: the first hot_share of them (whole numbers, at least one) get hot_weight of the draws, evenly; the others the rest.
+ * n >= 1; both from 0 to 1. When all are hot, they are even. */
+int64_t random_hotspot(struct random *r, int64_t n, double hot_share, double hot_weight);
+
+/* 1..n, the highest most often: n + 1 - zipf. */
+int64_t random_latest(struct random *r, int64_t n, double s);
+
+/* An index below n; sums[i] is the sum of the weights 0..i, rising, n >= 1. */
+size_t random_weighted(struct random *r, const double *sums, size_t n);
+
+/* Fills out with len letters of both cases and digits; with len digits; no terminator. */
+void random_alnum(struct random *r, char *out, size_t len);
+void random_digits(struct random *r, char *out, size_t len);
+
+/* A random (version 4) UUID as text, without a terminator: RFC 4122, section 4.4. */
+#define RANDOM_UUID_LEN 36
+void random_uuid(struct random *r, char out[static RANDOM_UUID_LEN]);
+
 /* Fills out with len lower-case letters and spaces that look like words; no terminator. The same for hexadecimal digits. */
 void random_text(struct random *r, char *out, size_t len);
 void random_hex(struct random *r, char *out, size_t len);
