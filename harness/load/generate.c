@@ -70,6 +70,7 @@ struct generator {
 	int running;
 	enum status status;
 	struct error error;
+	size_t failed_task;     /* of several errors the first task's counts, so that one mistake is one message */
 	const char *const *sql; /* the tasks of a batch of SQL */
 	size_t sql_before;      /* how many statements the batches before this one had */
 	generate_progress *progress;
@@ -340,15 +341,16 @@ static void *run_worker(void *arg)
 	struct generator *g = w->g;
 	struct error err;
 	enum status st = ST_OK;
-	size_t task;
+	size_t task = 0;
 	while (st == ST_OK && (task = atomic_fetch_add(&g->next_task, 1)) < g->n_tasks) {
 		st = g->perform(w, task, &err);
 		atomic_fetch_add(&g->tasks_done, 1);
 	}
 	pthread_mutex_lock(&g->lock);
-	if (st != ST_OK && g->status == ST_OK) {
+	if (st != ST_OK && (g->status == ST_OK || task < g->failed_task)) {
 		g->status = st;
 		g->error = err;
+		g->failed_task = task;
 		atomic_store(&g->next_task, g->n_tasks); /* the other one finishes what it has, and that is all */
 	}
 	g->running--;
