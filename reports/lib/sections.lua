@@ -106,7 +106,7 @@ local function who_behind_whom(f)
 	local rest = f.blame.all.n - #list
 	local bounded = "A length with ≈ is bounded by the sampling period (up to " .. words.time(f.blame.all.bound_ns) .. " off); the others are exact to " .. "the client's own clock."
 	local text = '<p class="note">' .. E((rest > 0 and "The " .. #list .. " longest; " .. words.count(rest) .. " shorter ones are in waits.jsonl. " or "Longest first. ") .. bounded) .. "</p>\n"
-	if #list <= 10 then return text .. table_text end
+	if #list <= 14 then return text .. table_text end
 	local head = {}
 	for i = 1, 10 do head[i] = rows[i] end
 	local tail = table.move(rows, 11, #rows, 1, {})
@@ -133,9 +133,18 @@ for i, mode in ipairs(strength) do rank[mode] = i end
 -- What a lock keeps out, in the words of a user of the table.
 local keeps_out = { AccessExclusiveLock = "reads and writes", ExclusiveLock = "writes", ShareRowExclusiveLock = "writes", ShareLock = "writes" }
 
--- Of each relation the strongest lock, strongest first.
-local function strongest(list)
+-- Whether the statement itself made the relation, so that nobody else could want it yet.
+local function made_by(sql, relation)
+	local head = (sql or ""):upper():match("^%s*CREATE%s+(.-)[%(;]") or ""
+	head = head:match("^(.-)%sON%s") or head
+	return (" " .. head .. " "):find("[%s.\"]" .. words.relation(relation or ""):upper():gsub("%p", "%%%0") .. "[%s\"]") ~= nil
+end
+
+-- Of each relation the strongest lock, strongest first; what the statement made comes last.
+local function strongest(list, sql)
+	for _, l in ipairs(list) do l.new = l.relation and made_by(sql, l.relation) end
 	table.sort(list, function(a, b)
+		if a.new ~= b.new then return not a.new end
 		local x, y = rank[a.mode] or 9, rank[b.mode] or 9
 		if x ~= y then return x < y end
 		if (a.relation or "") ~= (b.relation or "") then return (a.relation or "") < (b.relation or "") end
@@ -160,14 +169,15 @@ local function locks(f)
 	for i, s in ipairs(f.statement_sums) do
 		local relation, mode, held, out = {}, {}, {}, {}
 		local kept_out_ns = 0
-		local list = strongest(s.locks)
+		local list = strongest(s.locks, s.sql)
 		for k = 1, math.min(#list, MOST_LOCKS) do
 			local l = list[k]
 			relation[k] = E(words.relation(l.relation) or words.none)
 			mode[k] = E(words.mode(l.mode)) .. (l.granted == false and ' <span class="soft">asked for</span>' or "")
-			if l.granted ~= false and keeps_out[l.mode] then kept_out_ns = math.max(kept_out_ns, l.max_ns or 0) end
+			local out_of = not l.new and l.granted ~= false and keeps_out[l.mode]
+			if out_of then kept_out_ns = math.max(kept_out_ns, l.max_ns or 0) end
 			held[k] = E(words.time(l.max_ns))
-			out[k] = l.granted ~= false and keeps_out[l.mode] or "&#160;"
+			out[k] = out_of or l.new and '<span class="soft">new</span>' or "&#160;"
 		end
 		if #list > MOST_LOCKS then relation[MOST_LOCKS + 1] = '<span class="soft">and ' .. (#list - MOST_LOCKS) .. " more</span>" end
 		local function lines(of) return { html = table.concat(of, "<br>") } end
