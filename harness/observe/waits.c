@@ -6,14 +6,12 @@
 #include "observe/waits.h"
 
 #include "base/clock.h"
-#include "base/vec.h"
+#include "observe/waits_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKETS 1024
-#define STATEMENTS 256 /* migration statements remembered */
 #define REFRESH_NS (100 * NS_PER_MS)
 #define REFRESH_CROWD 40             /* with fewer sessions waiting, the dear look is repeated sooner: at most 400 of them a second */
 #define HOLD_LOAD_NS (10 * NS_PER_S) /* how long a wait that is over stays for the completion that names it */
@@ -25,85 +23,6 @@
 #define LOCK_FAILURE_NS (1 * NS_PER_S)
 /* ... and these may as well have hit the work after it. */
 #define OTHER_FAILURE_NS (50 * NS_PER_MS)
-
-struct statement {
-	int64_t id;
-	int pid;
-	int64_t start_ns, end_ns;
-};
-
-/* Who stood in the way, as one or more dear looks in a row showed it. */
-struct view {
-	struct wait_blocker *blockers;
-	int blockers_n;
-	struct wait_blocker root;
-	int chain[WAIT_CHAIN_MAX];
-	int chain_n;
-	int64_t blamed;
-	uint64_t signature; /* 0: no view yet */
-	int64_t since_ns, until_ns;
-};
-
-struct wait {
-	struct wait *next; /* in the bucket of its pid, newest first */
-	struct wait_session session;
-	enum wait_role role;
-	char version[32];
-	struct wait_lock lock;
-
-	int64_t start_us;      /* or WAIT_NONE */
-	int64_t start_ns;      /* the server's start, or else the last time at which it was not waiting yet */
-	int64_t start_last_ns; /* the latest that it can have started */
-
-	int64_t seen_from_ns;
-	int64_t gone_ns; /* or WAIT_NONE */
-	bool gone;       /* over by what the server showed; gone_ns is set. There is at most one wait of a session that is not */
-	bool superseded; /* the same session was found in another wait after this */
-	enum wait_end gone_as;
-
-	bool noted;
-	struct wait_note note;
-	bool nameless; /* its completion will not come: it took less than what is reported */
-
-	int64_t query_start_us; /* of the glance that led to it */
-	uint64_t event;
-	bool next_statement;    /* the session was last seen waiting in another statement */
-	bool waking;            /* by the last look it waits no more, but goes on with the same statement: see look_at_session */
-	bool doubtful;          /* the next look may show another wait of the same session: look dearly */
-	uint64_t round;         /* in which a look last mentioned it */
-	int64_t detail_from_ns; /* when the last dear look that showed it was sent, */
-	int64_t detail_ns;      /* and when the last one that was asked for it came back */
-
-	struct wait_blocker *direct; /* as the last dear look had them: the edges of the graph */
-	int direct_n;
-	struct view current, best;
-};
-
-struct candidate {
-	int pid;
-	int64_t query_start_us;
-	uint64_t event;
-};
-
-struct waits {
-	struct waits_config config;
-	struct wait *all[WAITS_MAX];
-	int n;
-	struct wait *bucket[BUCKETS];
-
-	uint64_t round;
-	int64_t look_from_ns; /* of the last look, WAIT_NONE before the first */
-	int64_t look_to_ns;
-	int64_t look_before_ns; /* from of the look before it */
-	VEC(struct candidate) candidates;
-
-	struct wait_note notes[WAIT_NOTES_MAX];
-	int notes_n;
-	struct statement statements[STATEMENTS];
-	uint64_t statements_n; /* ever; the slot is the number modulo STATEMENTS */
-
-	struct waits_state state;
-};
 
 struct waits *waits_create(const struct waits_config *config)
 {
@@ -124,15 +43,7 @@ void waits_set_waitstart(struct waits *w, bool has_waitstart)
 
 static struct wait **bucket_of(struct waits *w, int pid)
 {
-	return &w->bucket[(unsigned)pid % BUCKETS];
-}
-
-static struct wait *find_open(const struct waits *w, int pid)
-{
-	for (struct wait *it = w->bucket[(unsigned)pid % BUCKETS]; it != NULL; it = it->next)
-		if (it->session.pid == pid && !it->gone)
-			return it;
-	return NULL;
+	return &w->bucket[(unsigned)pid % WAIT_BUCKETS];
 }
 
 static void free_wait(struct wait *it)
@@ -163,17 +74,6 @@ void waits_free(struct waits *w)
 		free_wait(w->all[i]);
 	VEC_FREE(&w->candidates);
 	free(w);
-}
-
-static struct wait_blocker *copy_blockers(const struct wait_blocker *from, int n)
-{
-	if (n == 0)
-		return NULL;
-	struct wait_blocker *copy = malloc((size_t)n * sizeof *copy);
-	if (copy == NULL)
-		abort();
-	memcpy(copy, from, (size_t)n * sizeof *copy);
-	return copy;
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -220,7 +120,7 @@ static enum wait_end judge_state(const struct wait_glance *now)
 
 static void look_at_session(struct waits *w, const struct wait_look *look, const struct wait_glance *g)
 {
-	struct wait *it = find_open(w, g->pid);
+	struct wait *it = waits_find_open(w, g->pid);
 	if (it != NULL)
 		it->round = w->round;
 	if (!g->waiting) {
@@ -264,7 +164,7 @@ void waits_look(struct waits *w, const struct wait_look *look)
 		w->state.waiting_max = w->state.waiting;
 	for (int i = 0; i < w->n; i++)
 		if (!w->all[i]->gone && w->all[i]->round != w->round)
-			mark_gone(w->all[i], look->to_ns, WAIT_LOST);
+			mark_gone(w->all[i], look->to_ns, WAIT_UNKNOWN); /* disconnected, or lost: its client knows */
 }
 
 static bool wants_detail(const struct waits *w, const struct wait *it)
@@ -354,7 +254,7 @@ static void supersede(struct wait *it, const struct wait_seen *row, int64_t to_n
 
 static struct wait *take_row(struct waits *w, const struct wait_seen *row, int64_t from_ns, int64_t to_ns)
 {
-	struct wait *it = find_open(w, row->session.pid);
+	struct wait *it = waits_find_open(w, row->session.pid);
 	struct candidate glance = {0};
 	int64_t not_before_ns = WAIT_NONE;
 	if (it != NULL && !is_same(it, row, from_ns)) {
@@ -379,155 +279,10 @@ static struct wait *take_row(struct waits *w, const struct wait_seen *row, int64
 	it->seen_from_ns = it->detail_from_ns = from_ns;
 	it->detail_ns = to_ns;
 	free(it->direct);
-	it->direct = copy_blockers(row->blockers, row->blockers_n);
+	it->direct = wait_copy_blockers(row->blockers, row->blockers_n);
 	it->direct_n = row->blockers_n;
 	grow_longest(w, to_ns - it->start_ns);
 	return it;
-}
-
-static int64_t find_statement(const struct waits *w, int pid, int64_t at_ns)
-{
-	uint64_t oldest = w->statements_n > STATEMENTS ? w->statements_n - STATEMENTS : 0;
-	for (uint64_t i = w->statements_n; i-- > oldest;) {
-		const struct statement *s = &w->statements[i % STATEMENTS];
-		if (s->pid == pid && s->start_ns <= at_ns)
-			return s->id;
-	}
-	return 0;
-}
-
-static bool is_migration(const struct waits *w, const struct wait_blocker *b, int64_t at_ns)
-{
-	char version[32];
-	return wait_role_of(b->session.application_name, version) == WAIT_ROLE_MIGRATION || find_statement(w, b->session.pid, at_ns) != 0;
-}
-
-/* A step of the search through the graph of who waits for whom. */
-struct hop {
-	const struct wait_blocker *blocker;
-	int parent; /* index of the hop that it blocks; -1: the waiter itself */
-};
-
-#define HOPS_MAX 256
-
-static bool has_hop(const struct hop *hops, int n, int pid)
-{
-	for (int i = 0; i < n; i++)
-		if (hops[i].blocker->session.pid == pid)
-			return true;
-	return false;
-}
-
-static int push_hops(const struct wait *from, int parent, int waiter, struct hop *hops, int n)
-{
-	for (int i = 0; i < from->direct_n && n < HOPS_MAX; i++) {
-		int pid = from->direct[i].session.pid;
-		if (pid != waiter && !has_hop(hops, n, pid))
-			hops[n++] = (struct hop){&from->direct[i], parent};
-	}
-	return n;
-}
-
-/* The nearest migration session on any way up from the waiter; the way to it goes to view->chain. NULL when there is none. */
-static const struct wait_blocker *find_migration(const struct waits *w, const struct wait *it, int64_t at_ns, struct view *view)
-{
-	struct hop hops[HOPS_MAX];
-	int n = push_hops(it, -1, it->session.pid, hops, 0);
-	for (int i = 0; i < n; i++) {
-		if (is_migration(w, hops[i].blocker, at_ns)) {
-			int length = 0;
-			for (int h = i; h >= 0; h = hops[h].parent)
-				length++;
-			if (length > WAIT_CHAIN_MAX)
-				return NULL;
-			view->chain_n = length;
-			for (int h = i; h >= 0; h = hops[h].parent)
-				view->chain[--length] = hops[h].blocker->session.pid;
-			return hops[i].blocker;
-		}
-		const struct wait *up = find_open(w, hops[i].blocker->session.pid);
-		if (up != NULL)
-			n = push_hops(up, i, it->session.pid, hops, n);
-	}
-	return NULL;
-}
-
-static bool in_chain(const struct view *view, int pid)
-{
-	for (int i = 0; i < view->chain_n; i++)
-		if (view->chain[i] == pid)
-			return true;
-	return false;
-}
-
-/* From one blocker to the next: rather one that waits itself, so that the chain leads to its true root. */
-static const struct wait_blocker *next_in_chain(const struct waits *w, const struct wait *from, int waiter, const struct view *view)
-{
-	const struct wait_blocker *choice = NULL;
-	for (int i = 0; i < from->direct_n; i++) {
-		const struct wait_blocker *b = &from->direct[i];
-		if (b->session.pid == waiter || in_chain(view, b->session.pid))
-			continue;
-		if (find_open(w, b->session.pid) != NULL)
-			return b;
-		if (choice == NULL)
-			choice = b;
-	}
-	return choice;
-}
-
-static uint64_t mix(uint64_t hash, uint64_t value)
-{
-	return (hash ^ value) * UINT64_C(0x9E3779B97F4A7C15) + (hash >> 29);
-}
-
-static uint64_t sign_view(const struct wait *it, const struct view *view)
-{
-	uint64_t hash = mix(1, (uint64_t)view->blamed);
-	for (int i = 0; i < it->direct_n; i++)
-		hash = mix(hash, (uint64_t)it->direct[i].session.pid * 2 + it->direct[i].queued);
-	for (int i = 0; i < view->chain_n; i++)
-		hash = mix(hash, (uint64_t)view->chain[i]);
-	return hash | 1;
-}
-
-/* Of two views of one wait the one that names a migration statement tells more; then the one that lasted longer. */
-static bool is_better(const struct view *a, const struct view *b)
-{
-	if (b->signature == 0 || (a->blamed != 0) != (b->blamed != 0))
-		return b->signature == 0 || a->blamed != 0;
-	return a->until_ns - a->since_ns >= b->until_ns - b->since_ns;
-}
-
-static void update_view(const struct waits *w, struct wait *it, int64_t from_ns, int64_t to_ns)
-{
-	struct view view = {.since_ns = from_ns, .until_ns = to_ns};
-	const struct wait_blocker *b = find_migration(w, it, to_ns, &view);
-	if (b != NULL)
-		view.blamed = find_statement(w, b->session.pid, to_ns);
-	const struct wait_blocker *root = b;
-	const struct wait *at = b != NULL ? find_open(w, b->session.pid) : it;
-	while (at != NULL && view.chain_n < WAIT_CHAIN_MAX && (b = next_in_chain(w, at, it->session.pid, &view)) != NULL) {
-		view.chain[view.chain_n++] = b->session.pid;
-		root = b;
-		at = find_open(w, b->session.pid);
-	}
-	view.signature = sign_view(it, &view);
-	if (view.signature == it->current.signature) {
-		it->current.until_ns = to_ns;
-		return;
-	}
-	if (root != NULL)
-		view.root = *root;
-	view.blockers = copy_blockers(it->direct, it->direct_n);
-	view.blockers_n = it->direct_n;
-	if (it->current.signature != 0 && is_better(&it->current, &it->best)) {
-		free(it->best.blockers);
-		it->best = it->current;
-	} else {
-		free(it->current.blockers);
-	}
-	it->current = view;
 }
 
 void waits_detail(struct waits *w, int64_t from_ns, int64_t to_ns, const int *asked, int asked_n, const struct wait_seen *rows, int n)
@@ -542,7 +297,7 @@ void waits_detail(struct waits *w, int64_t from_ns, int64_t to_ns, const int *as
 	/* Asked for but not waiting any more: over by now. Unless the last look told already that its session goes on, it stays open for the
 	 * next one, which tells in what state the session is. */
 	for (int i = 0; i < asked_n; i++) {
-		struct wait *it = find_open(w, asked[i]);
+		struct wait *it = waits_find_open(w, asked[i]);
 		if (it != NULL && it->detail_ns != to_ns && it->waking) {
 			mark_gone(it, to_ns, WAIT_GRANTED);
 		} else if (it != NULL && it->detail_ns != to_ns) {
@@ -553,7 +308,7 @@ void waits_detail(struct waits *w, int64_t from_ns, int64_t to_ns, const int *as
 	}
 	/* The whole graph must be up to date before anyone's chain is followed. */
 	for (int i = 0; i < touched_n; i++)
-		update_view(w, touched[i], from_ns, to_ns);
+		wait_update_view(w, touched[i], from_ns, to_ns);
 	w->candidates.n = 0;
 }
 
@@ -571,11 +326,11 @@ void waits_note(struct waits *w, const struct wait_note *note)
 void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int64_t end_ns, const char *sqlstate)
 {
 	struct statement *known = NULL;
-	for (uint64_t i = 0; i < STATEMENTS && known == NULL; i++)
+	for (uint64_t i = 0; i < WAIT_STATEMENTS && known == NULL; i++)
 		if (w->statements[i].id == id && w->statements[i].pid == pid)
 			known = &w->statements[i];
 	if (known == NULL) {
-		known = &w->statements[w->statements_n++ % STATEMENTS];
+		known = &w->statements[w->statements_n++ % WAIT_STATEMENTS];
 		*known = (struct statement){.id = id, .pid = pid, .start_ns = start_ns};
 	}
 	known->end_ns = end_ns;
@@ -641,7 +396,7 @@ static void emit(struct waits *w, struct wait *it, int64_t now_ns)
 	/* A statement that fails for its wait ends with it; one that got its lock may have worked on since it was last seen waiting. */
 	bool sharp = (by_client && ended != WAIT_GRANTED) || ended == WAIT_UNFINISHED;
 	int64_t end_bound = sharp ? 0 : later(end_ns - it->seen_from_ns, 0);
-	const struct view *view = is_better(&it->current, &it->best) ? &it->current : &it->best;
+	const struct view *view = wait_view_is_better(&it->current, &it->best) ? &it->current : &it->best;
 	struct wait_record record = {
 		.start_ns = it->start_ns,
 		.length_ns = later(end_ns - it->start_ns, 0),
@@ -693,7 +448,7 @@ void waits_settle(struct waits *w, int64_t now_ns)
 	w->notes_n = kept;
 	for (int i = w->n - 1; i >= 0; i--) {
 		struct wait *it = w->all[i];
-		if (it->role == WAIT_ROLE_FOREIGN && find_statement(w, it->session.pid, it->start_last_ns) != 0)
+		if (it->role == WAIT_ROLE_FOREIGN && waits_find_statement(w, it->session.pid, it->start_last_ns) != 0)
 			it->role = WAIT_ROLE_MIGRATION;
 		if (is_settled(w, it, now_ns)) {
 			emit(w, it, now_ns);

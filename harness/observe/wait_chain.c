@@ -1,0 +1,170 @@
+/* Who stands in a waiter's way: the search through the graph of who waits for whom, for a migration to blame and for the root. */
+#include "observe/waits_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct wait *waits_find_open(const struct waits *w, int pid)
+{
+	for (struct wait *it = w->bucket[(unsigned)pid % WAIT_BUCKETS]; it != NULL; it = it->next)
+		if (it->session.pid == pid && !it->gone)
+			return it;
+	return NULL;
+}
+
+struct wait_blocker *wait_copy_blockers(const struct wait_blocker *from, int n)
+{
+	if (n == 0)
+		return NULL;
+	struct wait_blocker *copy = malloc((size_t)n * sizeof *copy);
+	if (copy == NULL)
+		abort();
+	memcpy(copy, from, (size_t)n * sizeof *copy);
+	return copy;
+}
+
+int64_t waits_find_statement(const struct waits *w, int pid, int64_t at_ns)
+{
+	uint64_t oldest = w->statements_n > WAIT_STATEMENTS ? w->statements_n - WAIT_STATEMENTS : 0;
+	for (uint64_t i = w->statements_n; i-- > oldest;) {
+		const struct statement *s = &w->statements[i % WAIT_STATEMENTS];
+		if (s->pid == pid && s->start_ns <= at_ns)
+			return s->id;
+	}
+	return 0;
+}
+
+static bool is_migration(const struct waits *w, const struct wait_blocker *b, int64_t at_ns)
+{
+	char version[32];
+	return wait_role_of(b->session.application_name, version) == WAIT_ROLE_MIGRATION ||
+		waits_find_statement(w, b->session.pid, at_ns) != 0;
+}
+
+/* A step of the search through the graph of who waits for whom. */
+struct hop {
+	const struct wait_blocker *blocker;
+	int parent; /* index of the hop that it blocks; -1: the waiter itself */
+};
+
+#define HOPS_MAX 256
+
+static bool has_hop(const struct hop *hops, int n, int pid)
+{
+	for (int i = 0; i < n; i++)
+		if (hops[i].blocker->session.pid == pid)
+			return true;
+	return false;
+}
+
+static int push_hops(const struct wait *from, int parent, int waiter, struct hop *hops, int n)
+{
+	for (int i = 0; i < from->direct_n && n < HOPS_MAX; i++) {
+		int pid = from->direct[i].session.pid;
+		if (pid != waiter && !has_hop(hops, n, pid))
+			hops[n++] = (struct hop){&from->direct[i], parent};
+	}
+	return n;
+}
+
+/* The nearest migration session on any way up from the waiter; the way to it goes to view->chain. NULL when there is none. */
+static const struct wait_blocker *find_migration(const struct waits *w, const struct wait *it, int64_t at_ns, struct view *view)
+{
+	struct hop hops[HOPS_MAX];
+	int n = push_hops(it, -1, it->session.pid, hops, 0);
+	for (int i = 0; i < n; i++) {
+		if (is_migration(w, hops[i].blocker, at_ns)) {
+			int length = 0;
+			for (int h = i; h >= 0; h = hops[h].parent)
+				length++;
+			if (length > WAIT_CHAIN_MAX)
+				return NULL;
+			view->chain_n = length;
+			for (int h = i; h >= 0; h = hops[h].parent)
+				view->chain[--length] = hops[h].blocker->session.pid;
+			return hops[i].blocker;
+		}
+		const struct wait *up = waits_find_open(w, hops[i].blocker->session.pid);
+		if (up != NULL)
+			n = push_hops(up, i, it->session.pid, hops, n);
+	}
+	return NULL;
+}
+
+static bool in_chain(const struct view *view, int pid)
+{
+	for (int i = 0; i < view->chain_n; i++)
+		if (view->chain[i] == pid)
+			return true;
+	return false;
+}
+
+/* From one blocker to the next: rather one that waits itself, so that the chain leads to its true root. */
+static const struct wait_blocker *next_in_chain(const struct waits *w, const struct wait *from, int waiter, const struct view *view)
+{
+	const struct wait_blocker *choice = NULL;
+	for (int i = 0; i < from->direct_n; i++) {
+		const struct wait_blocker *b = &from->direct[i];
+		if (b->session.pid == waiter || in_chain(view, b->session.pid))
+			continue;
+		if (waits_find_open(w, b->session.pid) != NULL)
+			return b;
+		if (choice == NULL)
+			choice = b;
+	}
+	return choice;
+}
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+	return (hash ^ value) * UINT64_C(0x9E3779B97F4A7C15) + (hash >> 29);
+}
+
+static uint64_t sign_view(const struct wait *it, const struct view *view)
+{
+	uint64_t hash = mix(1, (uint64_t)view->blamed);
+	for (int i = 0; i < it->direct_n; i++)
+		hash = mix(hash, (uint64_t)it->direct[i].session.pid * 2 + it->direct[i].queued);
+	for (int i = 0; i < view->chain_n; i++)
+		hash = mix(hash, (uint64_t)view->chain[i]);
+	return hash | 1;
+}
+
+/* Of two views of one wait the one that names a migration statement tells more; then the one that lasted longer. */
+bool wait_view_is_better(const struct view *a, const struct view *b)
+{
+	if (b->signature == 0 || (a->blamed != 0) != (b->blamed != 0))
+		return b->signature == 0 || a->blamed != 0;
+	return a->until_ns - a->since_ns >= b->until_ns - b->since_ns;
+}
+
+void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, int64_t to_ns)
+{
+	struct view view = {.since_ns = from_ns, .until_ns = to_ns};
+	const struct wait_blocker *b = find_migration(w, it, to_ns, &view);
+	if (b != NULL)
+		view.blamed = waits_find_statement(w, b->session.pid, to_ns);
+	const struct wait_blocker *root = b;
+	const struct wait *at = b != NULL ? waits_find_open(w, b->session.pid) : it;
+	while (at != NULL && view.chain_n < WAIT_CHAIN_MAX && (b = next_in_chain(w, at, it->session.pid, &view)) != NULL) {
+		view.chain[view.chain_n++] = b->session.pid;
+		root = b;
+		at = waits_find_open(w, b->session.pid);
+	}
+	view.signature = sign_view(it, &view);
+	if (view.signature == it->current.signature) {
+		it->current.until_ns = to_ns;
+		return;
+	}
+	if (root != NULL)
+		view.root = *root;
+	view.blockers = wait_copy_blockers(it->direct, it->direct_n);
+	view.blockers_n = it->direct_n;
+	if (it->current.signature != 0 && wait_view_is_better(&it->current, &it->best)) {
+		free(it->best.blockers);
+		it->best = it->current;
+	} else {
+		free(it->current.blockers);
+	}
+	it->current = view;
+}
