@@ -1,0 +1,3 @@
+-- pgbench's select-only: one account is read.
+\set aid random(1, 100000 * :scale)
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
