@@ -14,10 +14,15 @@
 
 static void connect_now(struct link *link);
 
+#define WARNINGS_MAX 10 /* of one link: a server that comes and goes must not fill the record */
+
 static void warn(struct link *link, const char *text)
 {
 	char line[1024];
-	snprintf(line, sizeof line, "%s: %s", link->what, text);
+	if (link->warnings == WARNINGS_MAX)
+		return;
+	bool last = ++link->warnings == WARNINGS_MAX;
+	snprintf(line, sizeof line, "%s: %s%s", link->what, text, last ? " (no more is said about it)" : "");
 	link->warn(line, link->warn_arg);
 }
 
@@ -167,10 +172,8 @@ bool link_execute(struct link *link, const struct session_statement *st, const c
 bool link_went_well(struct link *link, const char *doing)
 {
 	const struct session_outcome *out = session_outcome(link->session);
-	if (out->ok) {
-		link->told_failure[0] = '\0';
+	if (out->ok)
 		return true;
-	}
 	if (strcmp(out->sqlstate, link->told_failure) != 0 && strncmp(out->sqlstate, "08", 2) != 0) {
 		char text[700];
 		snprintf(text, sizeof text, "%s: %s (SQLSTATE %s)", doing, out->message, out->sqlstate);

@@ -33,8 +33,9 @@ struct link {
 	struct loop_timer retry;
 	struct loop_timer deadline;
 	int64_t pause_ns;
+	int warnings;
 	bool told_lost;
-	char told_failure[6]; /* SQLSTATE last warned about by link_warn_failure */
+	char told_failure[6]; /* SQLSTATE last warned about by link_went_well */
 };
 
 /* Starts connecting; up is called when it is done, now or later. */
@@ -48,8 +49,8 @@ void link_close(struct link *link);
 bool link_query(struct link *link, const char *sql, session_done_fn *done);
 bool link_execute(struct link *link, const struct session_statement *st, const char *const *values, session_done_fn *done);
 
-/* Warns "<what>: <doing>: <message>" about a failed operation unless the last failure was the same; an operation that went well
- * resets it. Returns whether the operation went well. A lost connection is told by the link itself. */
+/* Did the operation go well? Warns "<what>: <doing>: <message>" when not, unless the failure before had the same SQLSTATE. A lost
+ * connection is told by the link itself. */
 bool link_went_well(struct link *link, const char *doing);
 
 #endif
