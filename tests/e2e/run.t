@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use Cwd qw(abs_path);
+use File::Path qw(remove_tree);
 use File::Temp qw(tempdir);
 use JSON::PP;
 use Test::More;
@@ -33,6 +34,19 @@ sub start
 
 sub finish { my ($out) = @_; my $text = do { local $/; <$out> } // ''; close $out; return ($? >> 8, $text); }
 sub run { my ($pid, $out) = start(@_); return finish($out); }
+
+# A run that is to be judged. On a machine that is busy with other things it may be INVALID (exit code 3), rightly; then once more.
+sub run_judged
+{
+	my ($dir, @words) = @_;
+	my ($code, $text);
+	for my $try (1 .. 4) {
+		remove_tree($dir);
+		($code, $text) = run(@words, '--out', $dir);
+		last if $code != 3;
+	}
+	return ($code, $text);
+}
 
 sub servers { return grep { (readlink $_ // '') =~ m{^\Q$root\E/} } glob '/proc/[0-9]*/cwd'; }
 
@@ -121,7 +135,7 @@ scenario('whole', <<'LUA');
 	checks = { filled = "SELECT id FROM notes WHERE state IS NULL", gone = { after = "rollback", sql = "SELECT * FROM tags WHERE name = 'extra'" } },
 	criteria = { "errors.rate < 1%", "checks.clean", "rollback.clean", "step[add state].attempts > 1" },
 LUA
-($code, $text) = run('run', 'whole.lua', '--out', 'out');
+($code, $text) = run_judged('out', 'run', 'whole.lua');
 is($code, 0, 'both drills pass') or diag $text;
 like($text, qr/PASS.*forward.*PASS.*rollback/s, 'the verdicts of both are printed');
 like($text, qr{out/report\.html}, '... and where the report is');
@@ -157,7 +171,7 @@ is(scalar servers(), 0, 'no server is left');
 # ---- a step that fails, a mistake in a step ----
 
 scenario('fails', "steps = { rehearse.sql { name = 'no such table', up = 'ALTER TABLE nowhere ADD a int', down = false } }");
-($code, $text) = run('run', 'fails.lua', '--drill', 'forward', '--out', 'out-fails');
+($code, $text) = run_judged('out-fails', 'run', 'fails.lua', '--drill', 'forward');
 is($code, 1, 'a step that fails: exit code 1');
 like($text, qr/FAIL.*migration\.completed.*no such table.*42P01/s, '... with the step and what the server said') or diag $text;
 
