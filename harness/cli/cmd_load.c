@@ -22,7 +22,8 @@
 static const char HELP[] =
 	"usage: pgrehearse load WORKLOAD [--rate R|--closed] [--clients N] [--duration T] [--target DSN] [OPTION]...\n\n"
 	"Traffic of a workload (a name like shop, or a file) against a sandbox filled with its data, or against your own clone,\n"
-	"without a migration. Arrivals follow a Poisson process; response times count from when an arrival was due.\n\n"
+	"without a migration. Arrivals follow a Poisson process; response times count from when an arrival was due. Checks of the\n"
+	"workload (tpcc has them) run before and after the traffic; a violated one makes the exit code 1.\n\n"
 	"  --rate R              arrivals a second (default 100)\n"
 	"  --closed              instead: each client starts its next transaction when the last one has ended\n"
 	"  --clients N           sessions (default 8)\n"
@@ -114,12 +115,37 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 	return st;
 }
 
-static void print_summary(const char *dir)
+/* Returns how many were violated or could not be run. */
+static size_t print_checks(const json_t *checks)
+{
+	size_t bad = 0, i;
+	json_t *check;
+	json_array_foreach(checks, i, check)
+	{
+		if (json_is_true(json_object_get(check, "ok")))
+			continue;
+		const char *error = json_get_string(check, "error", NULL), *sample = json_get_string(check, "sample", "");
+		int64_t rows = json_get_int(check, "rows", 0);
+		printf("check %s, %s the traffic: ", json_get_string(check, "name", ""), json_get_string(check, "when", ""));
+		if (error != NULL)
+			printf("it could not be run: %s\n", error);
+		else
+			printf("%" PRId64 " row%s it, such as %s\n", rows, rows == 1 ? " violates" : "s violate", sample);
+		bad++;
+	}
+	size_t n = json_array_size(checks);
+	if (n > 0 && bad == 0)
+		printf("%zu checks held before the traffic and after it\n", n / 2);
+	return bad;
+}
+
+/* Returns the exit code. */
+static int print_summary(const char *dir)
 {
 	struct record_reader *reader;
 	struct error err;
 	if (record_open(dir, &reader, &err) != ST_OK)
-		return;
+		return command_fail(&err);
 	const json_t *run = reader_run(reader);
 	const json_t *totals = json_object_get(run, "totals");
 	const json_t *error_counts = json_object_get(totals, "errors");
@@ -133,8 +159,10 @@ static void print_summary(const char *dir)
 		printf("  %s: %" JSON_INTEGER_FORMAT "\n", sqlstate, json_integer_value(count));
 	if (!json_is_true(json_object_get(totals, "holds")))
 		printf("These do not add up: the record cannot be trusted.\n");
+	size_t violated = print_checks(json_object_get(run, "checks"));
 	record_reader_free(reader);
 	printf("\nThe record is in %s\n", dir);
+	return violated > 0 ? 1 : 0;
 }
 
 static enum status default_out(char *out, size_t size, struct error *err)
@@ -198,7 +226,7 @@ static int perform(const struct load_options *o)
 	}
 	int code = ST_OK;
 	if (st == ST_OK)
-		print_summary(out);
+		code = print_summary(out);
 	else
 		code = command_fail(&err);
 	target_free(target);

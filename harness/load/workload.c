@@ -483,6 +483,19 @@ static enum status read_actors(struct loaded *l, struct error *err)
 	return st;
 }
 
+static void read_checks(struct loaded *l)
+{
+	lua_State *L = l->pub.L;
+	size_t n = l->pub.n_checks = push_list(L, "checks");
+	l->pub.checks = own_zeroed(l, n, sizeof *l->pub.checks);
+	for (size_t i = 0; i < n; i++) {
+		push_item(L, i);
+		l->pub.checks[i] = (struct workload_check){.name = own_field(l, "name"), .sql = own_field(l, "sql")};
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+}
+
 /* The plan is on top. Calls its setup({ scale, seed, rows }). */
 static enum status call_setup(struct loaded *l, double scale, uint64_t seed, struct error *err)
 {
@@ -556,6 +569,7 @@ static enum status read_workload(struct loaded *l, double scale, uint64_t seed, 
 	if ((st = read_statements(l, err)) == ST_OK && (st = read_actors(l, err)) == ST_OK) {
 		read_transactions(l);
 		read_versions(l);
+		read_checks(l);
 		if ((st = call_setup(l, scale, seed, err)) == ST_OK)
 			st = try_transactions(l, seed, err);
 	}

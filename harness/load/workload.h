@@ -38,6 +38,12 @@ struct workload_actor {
 	int64_t every_ns; /* from one start to the next; at once when it took longer */
 };
 
+/* What must be true of the data before and after traffic. */
+struct workload_check {
+	const char *name;
+	const char *sql; /* returns the rows that are wrong; can stand in brackets behind FROM */
+};
+
 struct workload {
 	const char *name;
 	const char *path;
@@ -51,7 +57,9 @@ struct workload {
 	struct session_statement **statements; /* by index */
 	size_t n_actors;
 	struct workload_actor *actors;
-	int table_ref; /* Lua registry: the workload's table */
+	size_t n_checks;
+	struct workload_check *checks; /* sorted by name, numbers within by their value */
+	int table_ref;                 /* Lua registry: the workload's table */
 };
 
 /* Where a workload is: a path as it is, a name ("shop", "shop.lua") beside `beside` (a scenario's path, or NULL), then in

@@ -230,6 +230,22 @@ static int host_lua_actors(lua_State *L)
 	return 1;
 }
 
+/* host.checks(): the workload's, a list of { name, sql }. */
+static int host_lua_checks(lua_State *L)
+{
+	const struct workload *w = load_workload(host_of(L)->load);
+	lua_createtable(L, (int)w->n_checks, 0);
+	for (size_t i = 0; i < w->n_checks; i++) {
+		lua_createtable(L, 0, 2);
+		lua_pushstring(L, w->checks[i].name);
+		lua_setfield(L, -2, "name");
+		lua_pushstring(L, w->checks[i].sql);
+		lua_setfield(L, -2, "sql");
+		lua_seti(L, -2, (lua_Integer)i + 1);
+	}
+	return 1;
+}
+
 static void spawned_ended(struct fiber *f, bool ok, int nresults, void *arg)
 {
 	(void)nresults;
@@ -303,6 +319,7 @@ void host_push(struct host *h, lua_State *L)
 		{"pods", host_lua_pods},
 		{"replace_pod", host_lua_replace_pod},
 		{"actors", host_lua_actors},
+		{"checks", host_lua_checks},
 		{"spawn", host_lua_spawn},
 		{"stop_spawned", host_lua_stop_spawned},
 		{"note", host_lua_note},

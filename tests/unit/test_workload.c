@@ -50,6 +50,7 @@ static const char SMALL[] =
 	"    change = { args = function(r) return r:int(1, users), 'x' end, run = function(c, id, x) local a = c:row('get', id); c:exec('put', id, x); assert(a) end },\n"
 	"  },\n"
 	"  actors = { report = { sql = 'SELECT 1', every = '5s' }, idler = { begin = 'SELECT 2', hold = '10s', every = '15s' } },\n"
+	"  checks = { part_10 = 'SELECT 10', part_2 = 'SELECT 2', orphans = 'SELECT 0' },\n"
 	"}\n";
 
 static const char CHANGE[] =
@@ -124,6 +125,11 @@ static void a_workload_is_read_whole(void **state)
 	const struct workload_actor *idler = &w->actors[workload_find_actor(w, "idler")];
 	assert_true(idler->hold_ns == INT64_C(10000000000) && idler->every_ns == INT64_C(15000000000));
 	assert_null(idler->sql);
+	assert_int_equal(w->n_checks, 3);
+	assert_string_equal(w->checks[0].name, "orphans");
+	assert_string_equal(w->checks[1].name, "part_2");
+	assert_string_equal(w->checks[1].sql, "SELECT 2");
+	assert_string_equal(w->checks[2].name, "part_10");
 	workload_free(w);
 	script_free(L);
 }
@@ -156,6 +162,8 @@ static void each_mistake_is_one_message_with_what_would_be_accepted(void **state
 		{"every = '5s'", "every = '5'", "5", "s"},
 		{"sql = 'SELECT 1', ", "", "actor report does neither", "hold"},
 		{"'SELECT * FROM users WHERE id = $1'", "5", "statement get has no SQL", "types"},
+		{"'SELECT 2', orphans", "'SELECT 2; ', orphans", "check part_2 is SQL that ends with a semicolon", "rows that are wrong"},
+		{"'SELECT 2', orphans", "2, orphans", "check part_2 is a number", "rows that are wrong"},
 		{"rows = function(scale) return math.floor(1000 * scale) end", "rows = 1.5", "generate[1]: rows is not", "whole number"},
 	};
 	struct error err;

@@ -91,7 +91,7 @@ end
 local function check_top(w)
 	check_fields("the workload", w, {
 		name = "string!", schema = "string|table", generate = "table", finish = "string|table", setup = "function",
-		statements = "table!", transactions = "table!", actors = "table",
+		statements = "table!", transactions = "table!", actors = "table", checks = "table",
 	})
 	check_name("a workload", w.name)
 end
@@ -269,6 +269,22 @@ local function actors(w)
 	return out
 end
 
+-- Sorted so that condition_2 stands before condition_10.
+local function checks(w)
+	local out = {}
+	for _, name in ipairs(sorted_keys(w.checks or {})) do
+		check_name("a check", name)
+		local sql = w.checks[name]
+		if type(sql) ~= "string" or sql:match(";%s*$") then
+			refuse("a SELECT that returns the rows that are wrong, without a semicolon", "check %s is %s", name,
+				type(sql) == "string" and "SQL that ends with a semicolon" or "a " .. type(sql))
+		end
+		out[#out + 1] = { name = name, sql = sql, order = name:gsub("%d+", function(digits) return ("0"):rep(9 - #digits) .. digits end) }
+	end
+	table.sort(out, function(a, b) return a.order < b.order end)
+	return out
+end
+
 -- A mistake becomes nil, what, hint; any other error goes on as it is.
 local function guarded(f, ...)
 	local ok, result = pcall(f, ...)
@@ -284,7 +300,8 @@ end
 function M.plan(w, overrides)
 	return guarded(function()
 		check_top(w)
-		local plan = { name = w.name, setup = w.setup, transactions = transactions(w), versions = {}, statements = {}, actors = actors(w) }
+		local plan = { name = w.name, setup = w.setup, transactions = transactions(w), versions = {}, statements = {}, actors = actors(w),
+			checks = checks(w) }
 		versions(w, overrides, plan)
 		return plan
 	end)

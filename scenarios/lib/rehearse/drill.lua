@@ -27,24 +27,35 @@ local function sample_of(out)
 	return #lines > 0 and table.concat(lines, ", ") or nil
 end
 
+local function run_check(run, check, when)
+	local out = run.inspector:query(string.format("SELECT pg_catalog.count(*) OVER ()::text AS n, violation::text FROM (%s) AS violation LIMIT %d", check.sql, CHECK_SAMPLE))
+	local entry = { name = check.name, when = when, ok = out.ok and #out.values == 0 }
+	if out.ok then
+		entry.rows = out.values[1] and math.tointeger(tonumber(out.values[1][1])) or 0
+		for _, row in ipairs(out.values) do row[1] = row[2] end
+		entry.sample = sample_of(out)
+	else
+		entry.error = out.message
+	end
+	run.checks[#run.checks + 1] = entry
+	local event = { type = "check" }
+	for k, v in pairs(entry) do event[k] = v end
+	run.host.event(event)
+end
+
 local function run_checks(run, after)
 	for _, check in ipairs(run.scenario.checks) do
-		if check.after == after then
-			local out = run.inspector:query(string.format("SELECT pg_catalog.count(*) OVER ()::text AS n, violation::text FROM (%s) AS violation LIMIT %d", check.sql, CHECK_SAMPLE))
-			local entry = { name = check.name, when = after, ok = out.ok and #out.values == 0 }
-			if out.ok then
-				entry.rows = out.values[1] and math.tointeger(tonumber(out.values[1][1])) or 0
-				for _, row in ipairs(out.values) do row[1] = row[2] end
-				entry.sample = sample_of(out)
-			else
-				entry.error = out.message
-			end
-			run.checks[#run.checks + 1] = entry
-			local event = { type = "check" }
-			for k, v in pairs(entry) do event[k] = v end
-			run.host.event(event)
-		end
+		if check.after == after then run_check(run, check, after) end
 	end
+end
+
+-- The workload's own, which hold whatever its traffic does.
+local function run_workload_checks(run, when)
+	for _, check in ipairs(run.host.checks()) do
+		run.host.status { detail = string.format("check %s, %s the traffic", check.name, when) }
+		run_check(run, check, when)
+	end
+	run.host.status { detail = "" }
 end
 
 -- Steps in order (up) or in reverse (down). Returns why one failed; nil when none did.
@@ -130,12 +141,15 @@ function drill.perform(host, scenario, name)
 	return result
 end
 
--- Traffic without a migration.
+-- Traffic without a migration. Returns { checks }: the workload's, before and after.
 function drill.load(host, duration_ns)
-	start_traffic({ host = host, scenario = { actors = {} } }, "load")
+	local run = { host = host, scenario = { actors = {} }, checks = host.array {}, inspector = host.session("pgrehearse inspector") }
+	run_workload_checks(run, "before")
+	start_traffic(run, "load")
 	host.sleep(duration_ns / 1e9)
 	end_traffic(host)
-	return {}
+	run_workload_checks(run, "after")
+	return { checks = run.checks }
 end
 
 return drill

@@ -40,6 +40,7 @@ local function fake_host(answers)
 	function host.pods() return 2 end
 	function host.backlog() return 0, 0 end
 	function host.actors() return {} end
+	function host.checks() return { { name = "sound", sql = "S" }, { name = "broken", sql = "B" }, { name = "wrong", sql = "W" } } end
 	function host.array(t) return t end
 	function host.start_load() note "traffic" end
 	function host.stop_load() note "end of traffic" end
@@ -189,6 +190,26 @@ tests["a backfill waits while the standby is behind"] = function()
 		if e.type == "backfill" then paused, reason = math.max(paused, e.paused_ns), reason or e.reason end
 	end
 	assert(paused >= 2e9 and reason:find("replay lag", 1, true))
+end
+
+tests["traffic alone has the workload's checks run before and after it"] = function()
+	local host = fake_host {
+		["%(B%)"] = function() return { values = { { "7", "(1,2)", n = 2 }, { "7", "(1,3)", n = 2 } } } end,
+		["%(W%)"] = function() return { sqlstate = "42703" } end,
+	}
+	local session = host.session()
+	local query = session.query
+	function session:query(sql, ...)
+		host.log[#host.log + 1] = sql:match("FROM %((.)%)")
+		return query(self, sql, ...)
+	end
+	local checks = drill.load(host, 5000000000).checks
+	expect(host, "S", "B", "W", "phase load", "traffic", "end of traffic", "S", "B", "W")
+	assert(#checks == 6 and checks[1].when == "before" and checks[4].when == "after")
+	assert(checks[1].ok and checks[1].rows == 0 and not checks[1].sample)
+	assert(not checks[5].ok and checks[5].name == "broken" and checks[5].rows == 7 and checks[5].sample == "(1,2), (1,3)", checks[5].sample)
+	assert(not checks[6].ok and checks[6].error == "no" and not checks[6].rows)
+	assert(#host.events == 6 and host.events[5].type == "check" and host.events[5].name == "broken")
 end
 
 return tests
