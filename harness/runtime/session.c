@@ -30,6 +30,9 @@ struct session {
 	const struct session_statement *statement; /* to execute once its Parse is answered, or being executed */
 	const char *const *values;
 	bool preparing;
+	bool prepare_only;       /* no Execute follows the Parse */
+	bool in_pipeline;        /* also when its connection has been lost, until its end */
+	unsigned syncs;          /* of the pipeline, not yet answered */
 	struct loop_timer timer; /* connect timeout, or the end of an operation that failed at its start */
 
 	/* Under which generation each statement is prepared on this connection; 0 = not. A statement that failed with 0A000 is
@@ -111,7 +114,9 @@ static void begin(struct session *s, session_done_fn *done, void *arg)
 	s->done = done;
 	s->arg = arg;
 	s->failed = false;
-	s->preparing = false;
+	s->preparing = s->prepare_only = false;
+	s->in_pipeline = false;
+	s->syncs = 0;
 	s->statement = NULL;
 	s->out.ok = true;
 	memcpy(s->out.sqlstate, "00000", 6);
@@ -127,8 +132,10 @@ static void finish(struct session *s)
 	loop_timer_cancel(s->loop, &s->timer);
 	session_done_fn *done = s->done;
 	s->done = NULL;
-	if (done != NULL)
-		done(s, s->arg);
+	if (done == NULL)
+		return; /* the connection of a pipeline was lost: its end tells */
+	s->in_pipeline = false;
+	done(s, s->arg);
 }
 
 /* An operation that cannot even start ends in the next pass, so that its caller never sees done called from inside. */
@@ -304,6 +311,16 @@ static void send_execute(struct session *s)
 	sent(s, PQsendQueryPrepared(s->conn, name, s->statement->params, s->values, NULL, NULL, 0));
 }
 
+static void send_prepare(struct session *s)
+{
+	const struct session_statement *st = s->statement;
+	s->preparing = true;
+	s->prepared[st->index] = s->generation;
+	char name[24];
+	statement_name(s, st, name);
+	sent(s, PQsendPrepare(s->conn, name, st->sql, st->types != NULL ? st->params : 0, st->types));
+}
+
 void session_execute(struct session *s, const struct session_statement *st, const char *const *values, session_done_fn *done, void *arg)
 {
 	begin(s, done, arg);
@@ -311,15 +328,29 @@ void session_execute(struct session *s, const struct session_statement *st, cons
 		return;
 	s->statement = st;
 	s->values = values;
-	if (s->prepared[st->index] != 0) {
+	if (s->prepared[st->index] != 0)
 		send_execute(s);
+	else
+		send_prepare(s);
+}
+
+void session_prepare(struct session *s, const struct session_statement *st, session_done_fn *done, void *arg)
+{
+	begin(s, done, arg);
+	if (!can_start(s))
+		return;
+	if (s->prepared[st->index] != 0) {
+		finish_later(s);
 		return;
 	}
-	s->preparing = true;
-	s->prepared[st->index] = s->generation;
-	char name[24];
-	statement_name(s, st, name);
-	sent(s, PQsendPrepare(s->conn, name, st->sql, st->types != NULL ? st->params : 0, st->types));
+	s->statement = st;
+	s->prepare_only = true;
+	send_prepare(s);
+}
+
+bool session_is_prepared(const struct session *s, const struct session_statement *st)
+{
+	return s->prepared[st->index] != 0;
 }
 
 void session_query(struct session *s, const char *sql, session_done_fn *done, void *arg)
@@ -336,9 +367,98 @@ void session_query_params(struct session *s, const char *sql, int n, const char 
 		sent(s, PQsendQueryParams(s->conn, sql, n, NULL, values, NULL, NULL, 0));
 }
 
+/* ---- pipelines ---- */
+
+void session_begin_pipeline(struct session *s)
+{
+	begin(s, NULL, NULL);
+	s->in_pipeline = true;
+	if (s->state != SESSION_IDLE) {
+		set_failure(s, "08003", "there is no connection");
+		return;
+	}
+	s->state = SESSION_BUSY;
+	if (!PQenterPipelineMode(s->conn))
+		set_failure(s, "08006", PQerrorMessage(s->conn));
+}
+
+/* libpq keeps what is enqueued until a sync, or until it has 64 kB. */
+static void enqueued(struct session *s, int ok)
+{
+	if (!ok)
+		set_failure(s, "08006", PQerrorMessage(s->conn));
+}
+
+void session_enqueue(struct session *s, const struct session_statement *st, const char *const *values)
+{
+	if (s->state != SESSION_BUSY)
+		return;
+	char name[24];
+	statement_name(s, st, name);
+	enqueued(s, PQsendQueryPrepared(s->conn, name, st->params, values, NULL, NULL, 0));
+}
+
+void session_enqueue_query(struct session *s, const char *sql)
+{
+	if (s->state == SESSION_BUSY)
+		enqueued(s, PQsendQueryParams(s->conn, sql, 0, NULL, NULL, NULL, NULL, 0));
+}
+
+void session_sync_pipeline(struct session *s)
+{
+	if (s->state != SESSION_BUSY)
+		return;
+	if (!PQpipelineSync(s->conn)) {
+		set_failure(s, "08006", PQerrorMessage(s->conn));
+		return;
+	}
+	s->syncs++;
+	flush(s);
+}
+
+void session_end_pipeline(struct session *s, session_done_fn *done, void *arg)
+{
+	s->done = done;
+	s->arg = arg;
+	session_sync_pipeline(s);
+	if (s->state == SESSION_BUSY && s->syncs > 0)
+		return;
+	/* The connection was lost meanwhile, or is in a state that only a new one mends. */
+	disconnect(s);
+	finish_later(s);
+}
+
+bool session_in_pipeline(const struct session *s)
+{
+	return s->in_pipeline;
+}
+
+/* All syncs are answered. The end may not have been asked for yet: then more is to come. */
+static void pipeline_done(struct session *s)
+{
+	if (s->done == NULL)
+		return;
+	if (!PQexitPipelineMode(s->conn))
+		set_failure(s, "08006", PQerrorMessage(s->conn));
+	/* Which statement it was is not known, so all are prepared afresh. */
+	if (s->failed && (memcmp(s->out.sqlstate, "0A000", 6) == 0 || memcmp(s->out.sqlstate, "26000", 6) == 0)) {
+		memset(s->prepared, 0, sizeof s->prepared);
+		s->generation++;
+	}
+	s->state = SESSION_IDLE;
+	finish(s);
+}
+
 static void take_result(struct session *s, PGresult *result)
 {
 	switch (PQresultStatus(result)) {
+	case PGRES_PIPELINE_SYNC:
+		s->syncs--;
+		PQclear(result);
+		return;
+	case PGRES_PIPELINE_ABORTED:
+		PQclear(result);
+		return;
 	case PGRES_BAD_RESPONSE:
 	case PGRES_FATAL_ERROR: {
 		if (s->failed) {
@@ -356,6 +476,8 @@ static void take_result(struct session *s, PGresult *result)
 		return;
 	case PGRES_TUPLES_OK:
 		s->out.rows = PQntuples(result);
+		if (s->hooks.result != NULL)
+			s->hooks.result(s, result, s->hooks.arg);
 		break;
 	default: {
 		const char *count = PQcmdTuples(result);
@@ -372,7 +494,7 @@ static void operation_done(struct session *s)
 {
 	s->state = SESSION_IDLE;
 	const struct session_statement *st = s->statement;
-	if (s->preparing && !s->failed) {
+	if (s->preparing && !s->prepare_only && !s->failed) {
 		s->preparing = false;
 		send_execute(s);
 		return;
@@ -386,29 +508,40 @@ static void operation_done(struct session *s)
 }
 
 /* COPY OUT would have to be drained without blocking; nothing of ours asks for it, so the connection is dropped instead. */
-static bool is_copy_out(const PGresult *result)
+static bool is_copy(const struct session *s, const PGresult *result)
 {
 	ExecStatusType status = PQresultStatus(result);
-	return status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+	return status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH || (status == PGRES_COPY_IN && s->in_pipeline);
 }
 
 static void read_results(struct session *s)
 {
+	bool between = false; /* the latest of a pipeline's results was the NULL that ends a statement's */
 	while (!PQisBusy(s->conn)) {
 		PGresult *result = PQgetResult(s->conn);
-		if (result == NULL) {
-			if (PQstatus(s->conn) == CONNECTION_BAD)
-				lost(s, PQerrorMessage(s->conn));
-			else
-				operation_done(s);
+		if (result == NULL && PQstatus(s->conn) == CONNECTION_BAD) {
+			lost(s, PQerrorMessage(s->conn));
 			return;
 		}
-		if (is_copy_out(result)) {
+		if (result == NULL && !s->in_pipeline) {
+			operation_done(s);
+			return;
+		}
+		if (result == NULL && (between || s->syncs == 0))
+			return;
+		between = result == NULL;
+		if (result == NULL)
+			continue;
+		if (is_copy(s, result)) {
 			PQclear(result);
-			lost(s, "COPY TO is not possible in a session of a rehearsal");
+			lost(s, "COPY is not possible in a session of a rehearsal");
 			return;
 		}
 		take_result(s, result);
+		if (s->in_pipeline && s->syncs == 0) {
+			pipeline_done(s);
+			return;
+		}
 	}
 }
 

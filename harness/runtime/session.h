@@ -46,6 +46,8 @@ typedef void session_done_fn(struct session *s, void *arg);
 struct session_hooks {
 	void (*lost)(struct session *s, void *arg); /* connection went away while idle; state is SESSION_CLOSED */
 	void (*notice)(struct session *s, const PGresult *notice, void *arg);
+	void (*result)(
+		struct session *s, const PGresult *result, void *arg); /* each result of an operation that returns rows, as it comes */
 	void *arg;
 };
 
@@ -65,8 +67,22 @@ void session_execute(struct session *s, const struct session_statement *st, cons
 /* Simple protocol; several statements separated by ; are allowed, the first error ends them. */
 void session_query(struct session *s, const char *sql, session_done_fn *done, void *arg);
 
+/* Prepares st on this connection without executing it; ends at once where that has been done. */
+void session_prepare(struct session *s, const struct session_statement *st, session_done_fn *done, void *arg);
+bool session_is_prepared(const struct session *s, const struct session_statement *st);
+
 /* Extended protocol, unprepared. */
 void session_query_params(struct session *s, const char *sql, int n, const char *const *values, session_done_fn *done, void *arg);
+
+/* A pipeline: statements go to the server without waiting for each other's results. From session_begin_pipeline, on an idle session, to
+ * the done function of session_end_pipeline only the four calls below may be made; they are one operation, whose outcome is the
+ * first error. What follows an error up to the next sync is not executed. st must be prepared; values are copied. */
+void session_begin_pipeline(struct session *s);
+void session_enqueue(struct session *s, const struct session_statement *st, const char *const *values);
+void session_enqueue_query(struct session *s, const char *sql);
+void session_sync_pipeline(struct session *s);
+void session_end_pipeline(struct session *s, session_done_fn *done, void *arg); /* syncs too */
+bool session_in_pipeline(const struct session *s);
 
 /* Drops the connection now; a pending operation ends with 08006 (in the next pass of the loop). */
 void session_close(struct session *s);

@@ -242,6 +242,121 @@ static void losing_an_idle_connection_is_told(void **state)
 	session_free(killer);
 }
 
+static void prepare(struct session *s, const struct session_statement *st)
+{
+	int done = 0;
+	session_prepare(s, st, count_done, &done);
+	run_until(&done, 1);
+	assert_true(session_outcome(s)->ok && session_is_prepared(s, st));
+}
+
+static const struct session_outcome *end_pipeline(struct session *s)
+{
+	int done = 0;
+	session_end_pipeline(s, count_done, &done);
+	run_until(&done, 1);
+	assert_false(session_in_pipeline(s));
+	return session_outcome(s);
+}
+
+static const struct session_outcome *end_empty_pipeline(struct session *s)
+{
+	session_begin_pipeline(s);
+	return end_pipeline(s);
+}
+
+static void run_passes(int n)
+{
+	for (int i = 0; i < n; i++)
+		loop_run_once(loop, NS_PER_MS);
+}
+
+static const struct session_statement INSERT = {.name = "insert", .sql = "INSERT INTO piped VALUES ($1)", .index = 3, .params = 1};
+static const struct session_statement DIVIDE = {.name = "divide", .sql = "SELECT 1 / $1::int", .index = 4, .params = 1};
+
+static void a_pipeline_is_one_operation_whose_outcome_is_its_first_error(void **state)
+{
+	(void)state;
+	struct session *s = connected();
+	assert_true(query(s, "CREATE TABLE piped (n int)")->ok);
+	prepare(s, &INSERT);
+	prepare(s, &DIVIDE);
+	prepare(s, &DIVIDE);
+	char value[16];
+	const char *const values[] = {value};
+	session_begin_pipeline(s);
+	assert_true(session_in_pipeline(s));
+	for (int i = 0; i < 1000; i++) {
+		snprintf(value, sizeof value, "%d", i);
+		session_enqueue(s, &INSERT, values);
+	}
+	assert_true(end_pipeline(s)->ok);
+	assert_int_equal(query_number(s, "SELECT sum(n) FROM piped"), 499500);
+
+	/* What lies between an error and the next sync is left out, and what came before it in that part is undone. */
+	session_begin_pipeline(s);
+	snprintf(value, sizeof value, "1000");
+	session_enqueue(s, &INSERT, values);
+	session_sync_pipeline(s);
+	session_enqueue(s, &INSERT, values);
+	snprintf(value, sizeof value, "0");
+	session_enqueue(s, &DIVIDE, values);
+	session_enqueue(s, &INSERT, values);
+	session_sync_pipeline(s);
+	run_passes(20);
+	session_enqueue_query(s, "BEGIN");
+	session_enqueue(s, &INSERT, values);
+	session_enqueue_query(s, "COMMIT");
+	const struct session_outcome *out = end_pipeline(s);
+	assert_false(out->ok);
+	assert_string_equal(out->sqlstate, "22012");
+	assert_int_equal(query_number(s, "SELECT count(*) FROM piped"), 1002);
+	assert_true(end_empty_pipeline(s)->ok);
+	session_free(s);
+}
+
+static void a_pipeline_that_loses_its_connection_says_so_at_its_end(void **state)
+{
+	(void)state;
+	struct session *s = connected(), *other = connected();
+	prepare(s, &DIVIDE);
+	const char *const values[] = {"1"};
+	char kill_it[64];
+	snprintf(kill_it, sizeof kill_it, "SELECT pg_terminate_backend(%d)", session_pid(s));
+	session_begin_pipeline(s);
+	session_enqueue(s, &DIVIDE, values);
+	session_sync_pipeline(s);
+	query(other, kill_it);
+	while (session_state(s) != SESSION_CLOSED)
+		loop_run_once(loop, 100 * NS_PER_MS);
+	session_enqueue(s, &DIVIDE, values);
+	session_sync_pipeline(s);
+	assert_true(session_in_pipeline(s));
+	assert_false(end_pipeline(s)->ok);
+	assert_string_equal(session_outcome(s)->sqlstate, "08006");
+	session_free(s);
+	session_free(other);
+}
+
+static void a_stale_plan_in_a_pipeline_is_prepared_again(void **state)
+{
+	(void)state;
+	struct session *s = connected();
+	static const struct session_statement ALL = {.name = "all", .sql = "SELECT * FROM changing", .index = 5};
+	assert_true(query(s, "CREATE TABLE changing (a int)")->ok);
+	prepare(s, &ALL);
+	assert_true(query(s, "ALTER TABLE changing ADD COLUMN b int")->ok);
+	session_begin_pipeline(s);
+	session_enqueue(s, &ALL, NULL);
+	assert_string_equal(end_pipeline(s)->sqlstate, "0A000");
+	assert_false(session_is_prepared(s, &ALL));
+	prepare(s, &ALL);
+	session_begin_pipeline(s);
+	session_enqueue(s, &ALL, NULL);
+	assert_true(end_pipeline(s)->ok);
+	session_free(s);
+}
+
 static void a_cancelled_statement_ends_with_57014(void **state)
 {
 	(void)state;
@@ -360,6 +475,9 @@ int main(void)
 		cmocka_unit_test(a_large_result_and_a_large_statement_pass),
 		cmocka_unit_test(a_terminated_backend_ends_what_was_under_way_exactly_once),
 		cmocka_unit_test(losing_an_idle_connection_is_told),
+		cmocka_unit_test(a_pipeline_is_one_operation_whose_outcome_is_its_first_error),
+		cmocka_unit_test(a_pipeline_that_loses_its_connection_says_so_at_its_end),
+		cmocka_unit_test(a_stale_plan_in_a_pipeline_is_prepared_again),
 		cmocka_unit_test(a_cancelled_statement_ends_with_57014),
 		cmocka_unit_test(closing_ends_the_operation_with_08006),
 		cmocka_unit_test(freeing_a_busy_session_leaves_nothing_behind),
