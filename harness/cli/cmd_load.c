@@ -1,7 +1,6 @@
 /* pgrehearse load: a workload's traffic without a migration, recorded like a rehearsal. */
 #define _GNU_SOURCE
 #include "base/clock.h"
-#include "base/fs.h"
 #include "base/json.h"
 #include "base/units.h"
 #include "cli/commands.h"
@@ -19,22 +18,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char HELP[] =
-	"usage: pgrehearse load WORKLOAD [--rate R|--closed] [--clients N] [--duration T] [--target DSN] [OPTION]...\n\n"
-	"Traffic of a workload (a name like shop, or a file) against a sandbox filled with its data, or against your own clone,\n"
-	"without a migration. Arrivals follow a Poisson process; response times count from when an arrival was due. Checks of the\n"
-	"workload (tpcc has them) run before and after the traffic; a violated one makes the exit code 1.\n\n"
-	"  --rate R              arrivals a second (default 100)\n"
-	"  --closed              instead: each client starts its next transaction when the last one has ended\n"
-	"  --clients N           sessions (default 8)\n"
-	"  --workers N           threads (default 1)\n"
-	"  --duration T          how long, for example 30s or 5min (default 30s)\n"
-	"  --scale N             size of the data (default 1); with --target: of the data that is there\n"
-	"  --seed N              of data and traffic (default 1)\n"
-	"  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
-	"  --out DIR             the record's folder (default rehearsals/TIME-load)\n"
-	"  --keep                the sandbox stays afterwards\n\n"
-	"Example: pgrehearse load shop --rate 300 --duration 20s --scale 0.1\n";
+static const char HELP[] = "usage: pgrehearse load WORKLOAD [--rate R|--closed] [OPTION]...\n\n"
+			   "Traffic of a workload (a name like shop, or a file) without a migration, against a sandbox filled\n"
+			   "with its data, or against a clone of yours. Arrivals follow a Poisson process, and response times\n"
+			   "count from when an arrival was due. Checks of the workload (tpcc has them) run before and after\n"
+			   "the traffic; a violated one makes the exit code 1.\n\n"
+			   "  --rate R              arrivals a second (default 100)\n"
+			   "  --closed              instead: each client starts its next transaction when the last one ended\n"
+			   "  --clients N           sessions (default 8)\n"
+			   "  --workers N           threads of ours (default 1)\n"
+			   "  --duration T          how long, for example 30s or 5min (default 30s)\n"
+			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
+			   "  --seed N              of data and traffic (default 1)\n"
+			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
+			   "  --out DIR             the record's folder (default rehearsals/TIME-load)\n"
+			   "  --keep                the sandbox stays afterwards\n\n"
+			   "Example: pgrehearse load shop --rate 300 --duration 20s --scale 0.1\n";
 
 struct load_options {
 	const char *workload, *target, *out;
@@ -165,18 +164,6 @@ static int print_summary(const char *dir)
 	return violated > 0 ? 1 : 0;
 }
 
-static enum status default_out(char *out, size_t size, struct error *err)
-{
-	char stamp[32];
-	clock_format_wall(clock_wall_ns(), stamp, sizeof stamp);
-	size_t n = (size_t)snprintf(out, size, "rehearsals/");
-	for (const char *s = stamp; *s != '\0' && *s != '.' && n + 16 < size; s++)
-		if (*s != '-' && *s != ':')
-			out[n++] = *s;
-	snprintf(out + n, size - n, "Z-load");
-	return fs_make_dirs(out, 0777, err);
-}
-
 static int perform(const struct load_options *o)
 {
 	struct error err;
@@ -203,7 +190,7 @@ static int perform(const struct load_options *o)
 	if (st == ST_OK && o->out != NULL)
 		snprintf(out, sizeof out, "%s", o->out);
 	else if (st == ST_OK)
-		st = default_out(out, sizeof out, &err);
+		st = command_name_out("load", out, sizeof out, &err);
 	if (st == ST_OK)
 		st = target_refresh(target, &err);
 	if (st == ST_OK) {
@@ -225,10 +212,12 @@ static int perform(const struct load_options *o)
 		progress_end(&progress);
 	}
 	int code = ST_OK;
-	if (st == ST_OK)
+	if (st == ST_OK) {
+		command_link_latest(out);
 		code = print_summary(out);
-	else
+	} else {
 		code = command_fail(&err);
+	}
 	target_free(target);
 	free(workload);
 	return code;

@@ -1,7 +1,5 @@
 /* pgrehearse run: a scenario's drills, each on a fresh target, each judged; ends with the verdicts and where the records are. */
 #define _GNU_SOURCE
-#include "base/clock.h"
-#include "base/fs.h"
 #include "base/units.h"
 #include "base/vec.h"
 #include "cli/commands.h"
@@ -14,30 +12,29 @@
 #include "scenario/scenario.h"
 #include "scenario/target.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define DRILLS_MAX 8
 
-static const char HELP[] =
-	"usage: pgrehearse run SCENARIO.lua [--drill forward|rollback]... [OPTION]...\n\n"
-	"Performs the scenario's migration under load and observed, once a drill, each on a fresh copy of one generated data set in a\n"
-	"sandbox of its own, and judges it. Without --drill: forward, then rollback.\n\n"
-	"  --drill NAME          forward: every step; rollback: every step, then the way back. May be repeated\n"
-	"  --scale N             size of the data; 1 is what the workload says (default: the scenario's, or 1)\n"
-	"  --rate R              arrivals a second instead of the scenario's rate\n"
-	"  --seed N              of data and traffic (default 1): the same seed asks the same questions\n"
-	"  --set NAME=VALUE      a setting of the scenario. May be repeated\n"
-	"  --require CRITERION   a further criterion. May be repeated\n"
-	"  --target DSN          a database of yours that is marked as a clone, instead of a sandbox; one drill only\n"
-	"  --out DIR             where the records go, one folder a drill (default rehearsals/TIME-SCENARIO)\n"
-	"  --keep                the sandbox stays afterwards, as the last drill left it\n\n"
-	"Exit code: 0 pass, 1 a criterion failed, 3 inconclusive or invalid, 4 refused by the guard, 5 not carried out.\n\n"
-	"Example: pgrehearse run scenarios/user_status.lua --drill forward --scale 0.1\n";
+static const char HELP[] = "usage: pgrehearse run SCENARIO.lua [--drill forward|rollback]... [OPTION]...\n\n"
+			   "Performs the scenario's migration under load, watched, once a drill, each on a fresh copy of one\n"
+			   "generated data set in a sandbox of its own, and judges it. Without --drill: forward, then rollback.\n\n"
+			   "  --drill NAME          forward: every step; rollback: every step, then the way back; repeatable\n"
+			   "  --scale N             size of the data (default: the scenario's, or 1)\n"
+			   "  --rate R              arrivals a second instead of the scenario's rate\n"
+			   "  --seed N              of data and traffic (default 1): the same seed asks the same questions\n"
+			   "  --set NAME=VALUE      a setting of the scenario; repeatable\n"
+			   "  --require CRITERION   a further criterion; repeatable\n"
+			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox;\n"
+			   "                        --scale says how much data it holds; one drill only\n"
+			   "  --out DIR             the records go there, one folder a drill (default rehearsals/TIME-SCENARIO)\n"
+			   "  --keep                the sandbox stays afterwards, as the last drill left it\n\n"
+			   "Exit code: 0 pass, 1 a criterion failed, 3 inconclusive or invalid, 4 refused by the guard,\n"
+			   "5 could not be carried out.\n\n"
+			   "Example: pgrehearse run scenarios/user_status.lua --drill forward --scale 0.1\n";
 
 struct run_options {
 	const char *scenario;
@@ -142,26 +139,6 @@ static enum status check_criteria(const char *const *criteria, const char *where
 	return ST_OK;
 }
 
-/* rehearsals/20261121T065018Z-user_status, and rehearsals/latest, which leads there. */
-static enum status default_out(const char *scenario_name, char *out, size_t size, struct error *err)
-{
-	char stamp[32], name[128];
-	clock_format_wall(clock_wall_ns(), stamp, sizeof stamp);
-	size_t n = 0;
-	for (const char *s = stamp; *s != '\0' && *s != '.'; s++)
-		if (*s != '-' && *s != ':')
-			name[n++] = *s;
-	snprintf(name + n, sizeof name - n, "Z-%s", scenario_name);
-	snprintf(out, size, "rehearsals/%s", name);
-	enum status st = fs_make_dirs(out, 0777, err);
-	if (st != ST_OK)
-		return st;
-	/* A convenience: a file system without links does without. */
-	if (unlink("rehearsals/latest") == 0 || errno == ENOENT)
-		(void)!symlink(name, "rehearsals/latest");
-	return ST_OK;
-}
-
 static enum status perform_drill(const struct run_options *o, struct target *target, const char *out, const char *drill,
 	struct progress *progress, enum verdict *verdict, struct error *err)
 {
@@ -212,6 +189,7 @@ static int perform_all(const struct run_options *o, struct target *target, const
 		if (verdict > worst)
 			worst = verdict;
 	}
+	command_link_latest(out);
 	if (report_all(out, &err) != ST_OK)
 		return command_fail(&err);
 	return verdict_exit_code(worst);
@@ -263,7 +241,7 @@ static int rehearse(struct run_options *o)
 	if (st == ST_OK && o->out != NULL)
 		snprintf(out, sizeof out, "%s", o->out);
 	else if (st == ST_OK)
-		st = default_out(scenario.name, out, sizeof out, &err);
+		st = command_name_out(scenario.name, out, sizeof out, &err);
 	progress_end(&progress);
 	int code = st == ST_OK ? perform_all(o, target, out, &progress) : command_fail(&err);
 	target_free(target);

@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 
+#include <stddef.h>
+
 int cmd_judge(int argc, char **argv);
 int cmd_load(int argc, char **argv);
 int cmd_run(int argc, char **argv);
@@ -15,5 +17,11 @@ int command_fail(const struct error *err);
 
 /* An option that getopt_long(3) did not accept: says which, and what the command accepts. Returns the exit code. word: argv[optind - 1]. */
 int command_bad_option(const char *command, int result, int optopt_value, const char *word);
+
+/* Puts rehearsals/20261121T065018Z-NAME, which does not exist yet, into out; makes rehearsals. */
+enum status command_name_out(const char *name, char *out, size_t size, struct error *err) MUST_CHECK;
+
+/* Lets rehearsals/latest lead to out, when that lies there. A file system without links does without. */
+void command_link_latest(const char *out);
 
 #endif

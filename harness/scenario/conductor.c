@@ -168,9 +168,8 @@ static void lua_side_ended(struct fiber *f, bool ok, int nresults, void *arg)
 	c->ended = true;
 	c->outcome = ST_OK;
 	if (!ok) {
-		lua_State *co = fiber_state(f);
-		fiber_traceback(f);
-		c->outcome = script_error(co, ST_FAILED, c->err);
+		lua_pushstring(c->host.L, fiber_traceback(f));
+		c->outcome = script_error(c->host.L, ST_FAILED, c->err);
 	}
 }
 
@@ -276,6 +275,20 @@ static enum status read_scenario(struct conductor *c, struct error *err)
 	return workload_create_state(NULL, NULL, &c->host.L, err);
 }
 
+/* An actor that is misspelt is found before anything is started. */
+static enum status check_actors(struct conductor *c, struct error *err)
+{
+	const struct workload *w = load_workload(c->host.load);
+	enum status st = ST_OK;
+	for (const char **name = c->scenario.actors; name != NULL && *name != NULL && st == ST_OK; name++)
+		if (workload_find_actor(w, *name) < 0) {
+			st = error_set(err, ST_USAGE, "the workload %s has no actor \"%s\"", w->name, *name);
+			error_where(err, "%s", c->scenario.path);
+			error_hint(err, w->n_actors > 0 ? "its first is %s" : "it has none%s", w->n_actors > 0 ? w->actors[0].name : "");
+		}
+	return st;
+}
+
 /* Everything up to the record: what fails here is the user's, and leaves no folder behind. */
 static enum status prepare(struct conductor *c, struct load_config *load, struct error *err)
 {
@@ -287,6 +300,8 @@ static enum status prepare(struct conductor *c, struct load_config *load, struct
 	st = loop_create(&c->host.loop, err);
 	if (st == ST_OK)
 		st = load_create(load, &c->host.load, err);
+	if (st == ST_OK)
+		st = check_actors(c, err);
 	return st;
 }
 

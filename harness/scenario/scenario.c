@@ -84,20 +84,21 @@ static enum status check_settings(struct scenario *s, struct error *err)
 	return st;
 }
 
-static void read_criteria(struct scenario *s, int table)
+/* A list's elements, or their field `key`. NULL-terminated; the caller frees it. */
+static const char **text_list(lua_State *L, int table, const char *list, const char *key)
 {
-	lua_State *L = s->L;
-	lua_getfield(L, table, "criteria");
+	lua_getfield(L, table, list);
 	size_t n = (size_t)luaL_len(L, -1);
-	s->criteria = calloc(n + 1, sizeof *s->criteria);
-	if (s->criteria == NULL)
+	const char **out = calloc(n + 1, sizeof *out);
+	if (out == NULL)
 		abort();
 	for (size_t i = 0; i < n; i++) {
 		lua_geti(L, -1, (lua_Integer)i + 1);
-		s->criteria[i] = lua_tostring(L, -1);
+		out[i] = key != NULL ? text_field(L, lua_gettop(L), key) : lua_tostring(L, -1);
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
+	return out;
 }
 
 static enum status read_table(struct scenario *s, struct error *err)
@@ -113,7 +114,8 @@ static enum status read_table(struct scenario *s, struct error *err)
 	}
 	s->title = text_field(L, table, "title");
 	s->scale = number_field(L, table, "scale");
-	read_criteria(s, table);
+	s->criteria = text_list(L, table, "criteria", NULL);
+	s->actors = text_list(L, table, "actors", "name");
 	lua_getfield(L, table, "steps");
 	s->steps = (int)luaL_len(L, -1);
 	lua_pop(L, 1);
@@ -148,6 +150,7 @@ enum status scenario_read(const char *path, struct scenario *out, struct error *
 void scenario_free(struct scenario *s)
 {
 	free(s->criteria);
+	free(s->actors);
 	free(s->workload_path);
 	script_free(s->L);
 	*s = (struct scenario){.table_ref = LUA_NOREF};

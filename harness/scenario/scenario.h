@@ -20,7 +20,8 @@ struct scenario {
 	double rate;
 	int pods, pool, workers, steps;
 	int64_t acquire_timeout_ns;
-	const char **criteria; /* NULL-terminated */
+	const char **criteria; /* NULL-terminated, as are the names of actors */
+	const char **actors;
 };
 
 /* Values for rehearse.settings in every Lua state made from now on: "NAME=VALUE", NULL-terminated. Call it before threads

@@ -111,7 +111,11 @@ scenario('settings', "$simple, scale = rehearse.setting('size', 1.0)");
 ($code, $text) = run('run', 'settings.lua', '--set', 'sise=2');
 is($code, 2, 'a setting that the scenario does not have: exit code 2');
 like($text, qr/sise.*size/s, '... with those that it has');
-ok(!-e "$home/rehearsals", 'none of these left a record');
+scenario('actors', "$simple, actors = { 'dinner' }");
+($code, $text) = run('run', 'actors.lua', '--scale', '0.1');
+is($code, 2, 'an actor that the workload does not have: exit code 2');
+like($text, qr/dinner.*lunch/s, '... with one that it has');
+ok(!glob("$home/rehearsals/*"), 'none of these left a record');
 
 ($code, $text) = run('run', 'settings.lua', '--target', 'host=192.0.2.1 dbname=x');
 is($code, 4, 'a target that is not ours: refused with exit code 4');

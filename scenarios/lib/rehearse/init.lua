@@ -74,12 +74,17 @@ local function read_sql(owner, field, path)
 	return text
 end
 
+local TRANSACTION_WORDS = { begin = true, start = true, commit = true, ["end"] = true, rollback = true, abort = true, savepoint = true }
+
 local function statements(owner, field, action)
 	if type(action) ~= "table" then return action end
 	local out = {}
 	for _, text in ipairs(action) do
 		for _, one in ipairs(split(text)) do
 			if one:match("^\\") then fields.fail(owner, "%s holds the psql command %s; only SQL is understood", field, one:match("^%S+")) end
+			if TRANSACTION_WORDS[(one:match("^%a+") or ""):lower()] then
+				fields.fail(owner, "%s holds %q; a step is one transaction, or none with transaction = false: make one step of each", field, one)
+			end
 			out[#out + 1] = one
 		end
 	end

@@ -55,6 +55,11 @@ tests["a psql command is refused by name"] = function()
 	fails(function() rehearse.sql { name = "a", up = "\\copy t FROM 'x'", down = false } end, "\\copy")
 end
 
+tests["a step's SQL does not begin or end transactions"] = function()
+	fails(function() rehearse.sql { name = "a", up = "BEGIN; SELECT 1; COMMIT", down = false } end, 'step "a"', '"BEGIN"')
+	rehearse.sql { name = "a", up = "DO $$ BEGIN NULL; END $$", down = false }
+end
+
 tests["deploys follow on one another"] = function()
 	local versions = { v2 = {}, v3 = {} }
 	fails(function() scenario { steps = { rehearse.deploy { name = "d", from = "v1", to = "v2" } } } end, 'no app version "v2"')
