@@ -31,6 +31,7 @@ OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI_OBJ  := $(CLI:%.c=$(BUILD)/%.o)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_BIN := $(UNIT_SRC:%.c=$(BUILD)/%)
+FAKE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/fake/*.c))
 
 .DEFAULT_GOAL := all
 .SECONDARY:
@@ -59,10 +60,12 @@ $(BUILD)/%.o: %.c
 	$(call say,CC $<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libharness.a
+$(BUILD)/tests/fake/%.o: CPPFLAGS += -Itests
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $(FAKE_OBJ) $(BUILD)/libharness.a
 	@mkdir -p $(@D)
 	$(call say,LD $@)
-	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libharness.a -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) -Itests/unit -Itests $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(FAKE_OBJ) $(BUILD)/libharness.a -lcmocka $(LDLIBS)
 
 unit-binaries: $(UNIT_BIN)
 
@@ -99,7 +102,7 @@ format:
 
 # For tools that look at the code beside the compiler.
 compile-flags:
-	@: $(info -std=c17 -Itests/unit $(CPPFLAGS))
+	@: $(info -std=c17 -Itests/unit -Itests $(CPPFLAGS))
 
 rehearse: all
 	@$(BUILD)/pgrehearse run $(SCENARIO) $(ARGS)
@@ -115,4 +118,4 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
--include $(OBJECTS:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d) $(FUZZ_BIN:=.d)
+-include $(OBJECTS:.o=.d) $(FAKE_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(UNIT_BIN:=.d) $(FUZZ_BIN:=.d)
