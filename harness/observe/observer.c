@@ -23,6 +23,12 @@
 #define SILENT_NS (15 * NS_PER_S) /* and one that says nothing */
 #define STOP_NS (5 * NS_PER_S)
 
+struct lock_note {
+	int64_t id;
+	int pid;
+	struct wait_hold hold;
+};
+
 struct statement_note {
 	int64_t id;
 	int pid;
@@ -35,6 +41,7 @@ struct inbox {
 	struct wait_note slow[WAIT_NOTES_MAX];
 	int slow_n;
 	VEC(struct statement_note) statements;
+	VEC(struct lock_note) locks;
 };
 
 enum start { STARTING, STARTED, START_FAILED };
@@ -101,6 +108,9 @@ static void take_inbox(struct observer *o)
 		waits_statement(o->waits, st->id, st->pid, st->start_ns, st->end_ns, st->sqlstate);
 	}
 	full->statements.n = 0;
+	for (size_t i = 0; i < full->locks.n; i++)
+		waits_hold(o->waits, full->locks.at[i].id, full->locks.at[i].pid, &full->locks.at[i].hold);
+	full->locks.n = 0;
 	for (int i = 0; i < full->slow_n; i++)
 		waits_note(o->waits, &full->slow[i]);
 	full->slow_n = 0;
@@ -193,8 +203,10 @@ static void free_observer(struct observer *o)
 	waits_free(o->waits);
 	loop_free(o->loop);
 	replication_free(&o->replication);
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
 		VEC_FREE(&o->inboxes[i].statements);
+		VEC_FREE(&o->inboxes[i].locks);
+	}
 	pthread_mutex_destroy(&o->inbox_lock);
 	pthread_mutex_destroy(&o->lock);
 	pthread_cond_destroy(&o->changed);
@@ -305,6 +317,18 @@ void observer_note_statement(struct observer *o, const struct observer_statement
 	snprintf(note.sqlstate, sizeof note.sqlstate, "%s", st->sqlstate != NULL ? st->sqlstate : "00000");
 	pthread_mutex_lock(&o->inbox_lock);
 	VEC_PUSH(&o->inbox->statements, note);
+	pthread_mutex_unlock(&o->inbox_lock);
+}
+
+void observer_note_locks(struct observer *o, int64_t id, int pid, const struct observer_lock *locks, int n)
+{
+	pthread_mutex_lock(&o->inbox_lock);
+	for (int i = 0; i < n; i++) {
+		struct lock_note note = {.id = id, .pid = pid};
+		snprintf(note.hold.relation, sizeof note.hold.relation, "%s", locks[i].relation);
+		snprintf(note.hold.mode, sizeof note.hold.mode, "%s", locks[i].mode);
+		VEC_PUSH(&o->inbox->locks, note);
+	}
 	pthread_mutex_unlock(&o->inbox_lock);
 }
 

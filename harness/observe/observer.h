@@ -34,7 +34,8 @@ void observer_note_slow(struct observer *o, int pid, int64_t sent_ns, int64_t do
 	const char *transaction, const char *statement);
 
 /* One attempt of one migration statement: noted when it is about to be sent (end_ns 0), and again with the same id when it ended.
- * The latest one of a session is blamed for the locks that the session holds or asks for. */
+ * Of a session in whose way others stand, the statement is blamed that took the lock, as far as observer_note_locks told which
+ * that was; else the latest one. */
 struct observer_statement {
 	int64_t id;           /* as in events.jsonl, from 1 */
 	int pid;              /* of the session's backend */
@@ -44,6 +45,13 @@ struct observer_statement {
 	const char *sqlstate; /* of the end; NULL while it lasts */
 };
 void observer_note_statement(struct observer *o, const struct observer_statement *st);
+
+/* The locks on relations that the transaction of statement `id` held right after it, before it went on: n of them, copied. */
+struct observer_lock {
+	const char *relation; /* as in waits.jsonl: without its schema when that is public */
+	const char *mode;     /* as in pg_locks */
+};
+void observer_note_locks(struct observer *o, int64_t id, int pid, const struct observer_lock *locks, int n);
 
 /* Replication of one standby. -1 = not known. */
 struct observer_lag {

@@ -1,6 +1,8 @@
 /* Who stands in a waiter's way: the search through the graph of who waits for whom, for a migration to blame and for the root. */
 #include "observe/waits_internal.h"
 
+#include "base/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +34,57 @@ int64_t waits_find_statement(const struct waits *w, int pid, int64_t at_ns)
 			return s->id;
 	}
 	return 0;
+}
+
+/* PostgreSQL's table of conflicting lock modes (documentation 13.3.1), from the weakest to the strongest: bit i is mode i. */
+static const struct {
+	const char *mode;
+	unsigned conflicts;
+} MODES[] = {
+	{"AccessShareLock", 0x80},
+	{"RowShareLock", 0xC0},
+	{"RowExclusiveLock", 0xF0},
+	{"ShareUpdateExclusiveLock", 0xF8},
+	{"ShareLock", 0xEC},
+	{"ShareRowExclusiveLock", 0xFC},
+	{"ExclusiveLock", 0xFE},
+	{"AccessExclusiveLock", 0xFF},
+};
+#define MODE_COUNT ((int)(sizeof MODES / sizeof MODES[0]))
+
+static int mode_number(const char *mode)
+{
+	for (int i = 0; i < MODE_COUNT; i++)
+		if (strcmp(MODES[i].mode, mode) == 0)
+			return i;
+	return -1;
+}
+
+static bool holds_against(const struct statement *s, const struct wait_lock *wanted)
+{
+	int mode = mode_number(wanted->mode);
+	for (size_t i = 0; mode >= 0 && i < s->holds.n; i++) {
+		int held = mode_number(s->holds.at[i].mode);
+		if (held >= 0 && (MODES[held].conflicts >> mode & 1) != 0 && strcmp(s->holds.at[i].relation, wanted->relation) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The statement of b's transaction that stands in the way of `wanted`: the first that was seen to hold a lock against it, else the latest.
+ * An ALTER TABLE is blamed for what waits behind it, though the transaction has long gone on to the next statement. */
+static int64_t find_culprit(const struct waits *w, const struct wait_blocker *b, const struct wait_lock *wanted, int64_t at_ns)
+{
+	uint64_t oldest = w->statements_n > WAIT_STATEMENTS ? w->statements_n - WAIT_STATEMENTS : 0;
+	for (uint64_t i = oldest; strcmp(wanted->type, "relation") == 0 && b->session.xact_start_ns != WAIT_NONE && i < w->statements_n;
+		i++) {
+		const struct statement *s = &w->statements[i % WAIT_STATEMENTS];
+		/* BEGIN came a round trip before the first statement: a millisecond for the clocks is less than that and a commit. */
+		if (s->pid == b->session.pid && s->start_ns >= b->session.xact_start_ns - NS_PER_MS && s->start_ns <= at_ns &&
+			holds_against(s, wanted))
+			return s->id;
+	}
+	return waits_find_statement(w, b->session.pid, at_ns);
 }
 
 static bool is_migration(const struct waits *w, const struct wait_blocker *b, int64_t at_ns)
@@ -67,8 +120,10 @@ static int push_hops(const struct wait *from, int parent, int waiter, struct hop
 	return n;
 }
 
-/* The nearest migration session on any way up from the waiter; the way to it goes to view->chain. NULL when there is none. */
-static const struct wait_blocker *find_migration(const struct waits *w, const struct wait *it, int64_t at_ns, struct view *view)
+/* The nearest migration session on any way up from the waiter; the way to it goes to view->chain, and to *wanted the lock that somebody asks
+ * of it. NULL when there is none. */
+static const struct wait_blocker *find_migration(
+	const struct waits *w, const struct wait *it, int64_t at_ns, struct view *view, const struct wait_lock **wanted)
 {
 	struct hop hops[HOPS_MAX];
 	int n = push_hops(it, -1, it->session.pid, hops, 0);
@@ -82,6 +137,9 @@ static const struct wait_blocker *find_migration(const struct waits *w, const st
 			view->chain_n = length;
 			for (int h = i; h >= 0; h = hops[h].parent)
 				view->chain[--length] = hops[h].blocker->session.pid;
+			const struct wait *behind = hops[i].parent >= 0 ? waits_find_open(w, hops[hops[i].parent].blocker->session.pid)
+									: it;
+			*wanted = behind != NULL ? &behind->lock : &it->lock;
 			return hops[i].blocker;
 		}
 		const struct wait *up = waits_find_open(w, hops[i].blocker->session.pid);
@@ -141,9 +199,10 @@ bool wait_view_is_better(const struct view *a, const struct view *b)
 void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, int64_t to_ns)
 {
 	struct view view = {.since_ns = from_ns, .until_ns = to_ns};
-	const struct wait_blocker *b = find_migration(w, it, to_ns, &view);
+	const struct wait_lock *wanted = NULL;
+	const struct wait_blocker *b = find_migration(w, it, to_ns, &view, &wanted);
 	if (b != NULL)
-		view.blamed = waits_find_statement(w, b->session.pid, to_ns);
+		view.blamed = find_culprit(w, b, wanted, to_ns);
 	const struct wait_blocker *root = b;
 	const struct wait *at = b != NULL ? waits_find_open(w, b->session.pid) : it;
 	while (at != NULL && view.chain_n < WAIT_CHAIN_MAX && (b = next_in_chain(w, at, it->session.pid, &view)) != NULL) {

@@ -72,6 +72,8 @@ void waits_free(struct waits *w)
 		return;
 	for (int i = 0; i < w->n; i++)
 		free_wait(w->all[i]);
+	for (int i = 0; i < WAIT_STATEMENTS; i++)
+		VEC_FREE(&w->statements[i].holds);
 	VEC_FREE(&w->candidates);
 	free(w);
 }
@@ -331,6 +333,7 @@ void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int
 			known = &w->statements[i];
 	if (known == NULL) {
 		known = &w->statements[w->statements_n++ % WAIT_STATEMENTS];
+		VEC_FREE(&known->holds);
 		*known = (struct statement){.id = id, .pid = pid, .start_ns = start_ns};
 	}
 	known->end_ns = end_ns;
@@ -339,6 +342,13 @@ void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int
 	struct wait_note note = {.pid = pid, .sent_ns = start_ns, .done_ns = end_ns};
 	snprintf(note.sqlstate, sizeof note.sqlstate, "%s", sqlstate != NULL ? sqlstate : "00000");
 	waits_note(w, &note);
+}
+
+void waits_hold(struct waits *w, int64_t id, int pid, const struct wait_hold *hold)
+{
+	for (uint64_t i = 0; i < WAIT_STATEMENTS; i++)
+		if (w->statements[i].id == id && w->statements[i].pid == pid && w->statements[i].holds.n < WAIT_HOLDS_MAX)
+			VEC_PUSH(&w->statements[i].holds, *hold);
 }
 
 static void apply_note(struct waits *w, const struct wait_note *note)

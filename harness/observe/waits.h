@@ -134,6 +134,13 @@ void waits_note(struct waits *w, const struct wait_note *note);
 /* A migration statement begins (end_ns 0) or has ended, see observer.h; its end is a completion like any other. */
 void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int64_t end_ns, const char *sqlstate);
 
+/* A lock on a relation that the transaction of migration statement `id` held right after it, and before it went on. */
+struct wait_hold {
+	char relation[136];
+	char mode[32];
+};
+void waits_hold(struct waits *w, int64_t id, int pid, const struct wait_hold *hold);
+
 /* Emits the waits whose end is settled. A load session's wait is kept for its completion, which brings the names, for at most 10 s
  * after the server showed it gone; a migration's for 1 s. */
 void waits_settle(struct waits *w, int64_t now_ns);

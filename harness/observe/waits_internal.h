@@ -7,11 +7,14 @@
 
 #define WAIT_BUCKETS 1024
 #define WAIT_STATEMENTS 256 /* migration statements remembered */
+#define WAIT_HOLDS_MAX \
+	256 /* locks remembered of one; of a transaction that takes more, the later ones are blamed on its latest statement */
 
 struct statement {
 	int64_t id;
 	int pid;
 	int64_t start_ns, end_ns;
+	VEC(struct wait_hold) holds; /* what its transaction had locked by its end; known for those inside a transaction */
 };
 
 /* Who stood in the way, as one or more dear looks in a row showed it. */

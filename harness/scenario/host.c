@@ -302,6 +302,28 @@ static int host_lua_note(lua_State *L)
 	return 0;
 }
 
+#define NOTED_LOCKS_MAX 256
+
+/* host.note_locks(id, pid, {{relation=, mode=}...}): what the transaction holds after statement id. */
+static int host_lua_note_locks(lua_State *L)
+{
+	struct host *h = host_of(L);
+	struct observer_lock locks[NOTED_LOCKS_MAX];
+	int n = 0;
+	luaL_checktype(L, 3, LUA_TTABLE);
+	lua_Integer count = luaL_len(L, 3);
+	luaL_checkstack(L, 3 * NOTED_LOCKS_MAX, "locks");
+	for (lua_Integer i = 1; i <= count && n < NOTED_LOCKS_MAX; i++) {
+		lua_geti(L, 3, i);
+		lua_getfield(L, -1, "relation");
+		lua_getfield(L, -2, "mode");
+		locks[n++] = (struct observer_lock){luaL_checkstring(L, -2), luaL_checkstring(L, -1)};
+	}
+	if (h->observer != NULL)
+		observer_note_locks(h->observer, luaL_checkinteger(L, 1), (int)luaL_checkinteger(L, 2), locks, n);
+	return 0;
+}
+
 void host_push(struct host *h, lua_State *L)
 {
 	static const luaL_Reg FUNCTIONS[] = {
@@ -323,6 +345,7 @@ void host_push(struct host *h, lua_State *L)
 		{"spawn", host_lua_spawn},
 		{"stop_spawned", host_lua_stop_spawned},
 		{"note", host_lua_note},
+		{"note_locks", host_lua_note_locks},
 		{"session", session_lua_open},
 		{"array", lua_json_array},
 		{"sleep", fiber_lua_sleep},

@@ -21,6 +21,7 @@ struct backend {
 	bool start_hidden; /* waitstart is NULL for an instant */
 	bool blinks;       /* awake for a moment to look for a deadlock: no wait_event */
 	bool queued;       /* what it is to those behind it */
+	const char *mode;  /* that it wants on the relation users; NULL: some other lock */
 };
 
 struct seen {
@@ -149,6 +150,11 @@ static void look_at(int64_t at_ms)
 		struct wait_seen *row = &rows[n];
 		*row = (struct wait_seen){
 			.start_us = WAIT_NONE, .start_ns = WAIT_NONE, .error_ns = MS / 20, .blockers = blockers[n], .lock.tag = b->lock};
+		if (b->mode != NULL) {
+			snprintf(row->lock.type, sizeof row->lock.type, "relation");
+			snprintf(row->lock.relation, sizeof row->lock.relation, "users");
+			snprintf(row->lock.mode, sizeof row->lock.mode, "%s", b->mode);
+		}
 		if (has_waitstart && !b->start_hidden) {
 			row->start_us = b->start_ms * 1000;
 			row->start_ns = b->start_ms * MS;
@@ -375,6 +381,31 @@ static void a_lock_held_between_statements_is_blamed_on_the_last_one(void **stat
 	assert_int_equal(out[0].root, 2);
 }
 
+static void a_lock_is_blamed_on_the_statement_that_took_it(void **state)
+{
+	(void)state;
+	static const struct wait_hold other = {"orders", "AccessExclusiveLock"}, weak = {"users", "ShareUpdateExclusiveLock"},
+				      strong = {"users", "ShareLock"};
+	backend(2)->app = "pgrehearse migration";
+	backend(2)->statement_ms = 80;                           /* start of its transaction */
+	waits_statement(waits, 1, 2, 60 * MS, 70 * MS, "00000"); /* of a transaction before */
+	waits_hold(waits, 1, 2, &strong);
+	waits_statement(waits, 2, 2, 81 * MS, 85 * MS, "00000");
+	waits_hold(waits, 2, 2, &other);
+	waits_hold(waits, 2, 2, &weak);
+	waits_statement(waits, 3, 2, 90 * MS, 95 * MS, "00000");
+	waits_hold(waits, 3, 2, &weak);
+	waits_hold(waits, 3, 2, &strong);
+	waits_statement(waits, 4, 2, 96 * MS, 0, NULL); /* goes on for long, under the lock that 3 took */
+	wait_for(10, "pgrehearse load v1 pod 1", 103, 6, 2)->mode = "RowExclusiveLock";
+	wait_for(11, "pgrehearse load v1 pod 1", 104, 7, 2)->mode = "AccessShareLock"; /* which none of these holds against */
+	look_from_to(110, 200);
+	waits_finish(waits, 210 * MS);
+	assert_int_equal(out_n, 2);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(out[i].record.blamed, out[i].pid == 10 ? 3 : 4);
+}
+
 static void a_migration_further_up_is_found_behind_other_blockers(void **state)
 {
 	(void)state;
@@ -593,6 +624,7 @@ int main(void)
 		ON_14(a_retry_of_the_same_statement_is_another_wait),
 		ON_14(those_behind_a_queued_migration_blame_its_statement_and_find_the_reader_at_the_root),
 		ON_14(a_lock_held_between_statements_is_blamed_on_the_last_one),
+		ON_14(a_lock_is_blamed_on_the_statement_that_took_it),
 		ON_14(a_migration_further_up_is_found_behind_other_blockers),
 		ON_14(sessions_that_wait_for_each_other_do_not_hang_the_search),
 		ON_14(what_a_foreign_session_does_next_says_how_its_wait_ended),

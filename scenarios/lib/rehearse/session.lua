@@ -12,7 +12,7 @@ local LOCKS = [[
 SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::int8, held.relation, held.mode, held.granted, held.full_name
 FROM (SELECT 1) AS one
 LEFT JOIN (
-	SELECT c.oid::pg_catalog.regclass::text AS relation, l.mode, l.granted,
+	SELECT CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END AS relation, l.mode, l.granted,
 		pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS full_name
 	FROM pg_catalog.pg_locks l
 	JOIN pg_catalog.pg_class c ON c.oid = l.relation
@@ -72,6 +72,7 @@ local function read_locks(self, event)
 			if row[3] ~= "AccessShareLock" and row[3] ~= "RowShareLock" then self.touched[row[5]] = true end
 		end
 	end
+	self.host.note_locks(event.id, event.pid, event.locks)
 	return out.values[1][1]
 end
 
