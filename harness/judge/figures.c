@@ -296,8 +296,8 @@ static void describe_longest(const struct facts *f, const struct wait_facts *w, 
 		snprintf(behind, sizeof behind, "statement %lld of step \"%s\"", (long long)blamed->id, blamed->step);
 	else
 		snprintf(behind, sizeof behind, "pid %lld (%s)", (long long)w->root_pid, w->root_role[0] ? w->root_role : "unknown");
-	sentence(out, "%zu lock waits %s; the longest, %s, was %s%s%s behind %s at %.1f s", n, s->text, time_text(w->length_ns, len),
-		w->waiter, w->relation[0] ? " on " : "", w->relation, behind, seconds(w->start_ns));
+	sentence(out, "%zu lock wait%s %s; the longest, %s, was %s%s%s behind %s at %.1f s", n, n == 1 ? "" : "s", s->text,
+		time_text(w->length_ns, len), w->waiter, w->relation[0] ? " on " : "", w->relation, behind, seconds(w->start_ns));
 }
 
 static void measure_lock_wait(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
@@ -372,8 +372,8 @@ static void measure_statement(const struct facts *f, const struct criterion *c, 
 		: c->stat == STAT_MEAN   ? seconds(total_ns) / (double)n
 		: c->stat == STAT_TOTAL  ? seconds(total_ns)
 					 : (double)n;
-	sentence(out, "%lld statements %s; the longest, %s, was attempt %lld of \"%s\" in step \"%s\"%s%s", (long long)n, s->text,
-		time_text(max_ns, len), (long long)longest->attempt, longest->sql, longest->step,
+	sentence(out, "%lld statement%s %s; the longest, %s, was attempt %lld of \"%s\" in step \"%s\"%s%s", (long long)n,
+		n == 1 ? "" : "s", s->text, time_text(max_ns, len), (long long)longest->attempt, longest->sql, longest->step,
 		strcmp(longest->sqlstate, "00000") != 0 ? ", which failed with " : "",
 		strcmp(longest->sqlstate, "00000") != 0 ? longest->sqlstate : "");
 }

@@ -35,7 +35,7 @@ end
 local function failures(f)
 	local failed, planned, errors, abandoned = 0, 0, {}, 0
 	for _, p in ipairs(f.phases) do
-		if p.name ~= "baseline" or #f.phases == 1 then
+		if p.name ~= "baseline" and p.name ~= "warmup" or #f.phases == 1 then
 			failed, planned, abandoned = failed + p.failed, planned + p.planned, abandoned + p.abandoned
 			for code, n in pairs(p.errors) do errors[code] = (errors[code] or 0) + n end
 		end

@@ -278,7 +278,7 @@ end
 function plot:curve()
 	local curves, low, high, reach, extra = {}, math.huge, 0, 10, 0
 	for i, p in ipairs(self.f.phases) do
-		if p.curve and #p.curve > 1 then
+		if p.curve and #p.curve > 1 and p.name ~= "warmup" then
 			local file = self:data("curve-" .. i, { "one_over_one_minus_q", "ns" }, p.curve)
 			local colour = line[p.name]
 			if not colour then

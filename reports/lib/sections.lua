@@ -201,7 +201,7 @@ local function transactions(f)
 		local before, shown = t.phases.baseline, false
 		for _, p in ipairs(f.phases) do
 			local q = t.phases[p.name]
-			if q then
+			if q and p.name ~= "warmup" then
 				rows[#rows + 1] = { shown and "" or t.name, p.name, words.count(q.n), words.time(q.at[0.5]), words.time(q.at[0.99]), words.time(q.at[0.999]), words.time(q.max_ns),
 					p.name ~= "baseline" and before and words.times(q.at[0.99], before.at[0.99]) or "" }
 				shown = true

@@ -78,7 +78,7 @@ sub scenario
 	write_file("$home/$name.lua", <<"LUA");
 local rehearse = require "rehearse"
 return rehearse.scenario {
-	title = "$name", workload = "notes", load = { rate = 150, pods = 2, pool = 3 }, phases = { baseline = "1s", settle = "500ms" },
+	title = "$name", workload = "notes", load = { rate = 150, pods = 2, pool = 3 }, phases = { warmup = "500ms", baseline = "1s", settle = "500ms" },
 	$rest
 }
 LUA
@@ -148,8 +148,8 @@ ok(-s 'out/report.html', '... which is there');
 my $run = read_json('out/rollback/run.json');
 is($run->{status}, 'finished', 'the record is finished');
 ok($run->{totals}{holds}, 'the books balance');
-is(join(' ', map { $_->{name} } @{$run->{phases}}), 'baseline migration rollback', 'the phases follow one another');
-is_deeply([map { $run->{phases}[$_]{end_ns} - $run->{phases}[$_ + 1]{start_ns} } 0, 1], [0, 0], '... without a gap');
+is(join(' ', map { $_->{name} } @{$run->{phases}}), 'warmup baseline migration rollback', 'the phases follow one another');
+is_deeply([map { $run->{phases}[$_]{end_ns} - $run->{phases}[$_ + 1]{start_ns} } 0 .. 2], [0, 0, 0], '... without a gap');
 is($run->{rollback}{verdict}, 'equivalent', 'the rollback is clean');
 my %table = map { $_->{table} => $_ } @{$run->{rollback}{tables}};
 is($table{'public.notes'}{method}, 'skipped', 'a table that the traffic writes is not compared, and listed as such');

@@ -51,6 +51,7 @@ local function perform_batch(m, sql, ...)
 	local args, out = table.pack(...), nil
 	m:transaction(function()
 		out = m:outcome(sql, table.unpack(args, 1, args.n))
+		if out.values[1] then m:correct_rows(out.values[1][3]) end
 	end)
 	return out
 end

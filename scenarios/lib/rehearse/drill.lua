@@ -128,7 +128,13 @@ function drill.perform(host, scenario, name)
 		before = clean.capture(comparer)
 	end
 	host.status { detail = "" }
-	start_traffic(run, "baseline")
+	-- Cold caches and statements that are not prepared yet would make the baseline look slow, and so any migration harmless.
+	local warm = scenario.phases.warmup > 0
+	start_traffic(run, warm and "warmup" or "baseline")
+	if warm then
+		host.sleep(scenario.phases.warmup / 1e9)
+		host.phase("baseline")
+	end
 	host.sleep(scenario.phases.baseline / 1e9)
 	run.writes_baseline = before and clean.writes(comparer)
 	drills[name](run)

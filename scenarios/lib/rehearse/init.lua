@@ -206,7 +206,7 @@ local LOAD = {
 	workers = { "positive", default = 1 }, acquire_timeout = { "time", default = "0" },
 }
 
-local PHASES = { baseline = { "time", default = "10s" }, settle = { "time", default = "2s" } }
+local PHASES = { warmup = { "time", default = "3s" }, baseline = { "time", default = "10s" }, settle = { "time", default = "2s" } }
 
 local function check_steps(given_steps, versions)
 	local steps, seen, running = {}, {}, "v1"

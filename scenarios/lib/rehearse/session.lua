@@ -100,6 +100,9 @@ function Session:attempt_statement(sql, ...)
 	return out
 end
 
+-- For a statement that returns how many rows it changed: what the record is to say of it.
+function Session:correct_rows(n) self.pending[#self.pending].rows = n end
+
 -- The same; a failure is raised, with .sqlstate.
 function Session:outcome(sql, ...)
 	local out = self:attempt_statement(sql, ...)

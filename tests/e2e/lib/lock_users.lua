@@ -5,7 +5,7 @@ return rehearse.scenario {
 	title = "A lock held for one second",
 	workload = "shop",
 	load = { rate = 100, pods = 2, pool = 4 },
-	phases = { baseline = "2s", settle = "1s" },
+	phases = { warmup = "1s", baseline = "2s", settle = "1s" },
 	steps = {
 		rehearse.sql { name = "hold",
 			up = { "LOCK TABLE users IN ACCESS EXCLUSIVE MODE", "SELECT pg_sleep(1)" },

@@ -44,7 +44,7 @@ local function fake_host(answers)
 	function host.array(t) return t end
 	function host.start_load() note "traffic" end
 	function host.stop_load() note "end of traffic" end
-	for _, name in ipairs { "status", "note", "set", "warning", "spawn", "stop_spawned" } do host[name] = function() end end
+	for _, name in ipairs { "status", "note", "note_locks", "set", "warning", "spawn", "stop_spawned" } do host[name] = function() end end
 	function host.replay_lag() return nil end
 	function host.p99() return nil end
 	return host
@@ -70,7 +70,7 @@ tests["steps are performed in order, each in a transaction of its own"] = functi
 		rehearse.deploy { name = "three", from = "v1", to = "v2" },
 	})
 	assert(not result.problem)
-	expect(host, "phase baseline", "traffic", "phase migration", "up start one", "BEGIN", "A", "B", "COMMIT", "up end one",
+	expect(host, "phase warmup", "traffic", "phase baseline", "phase migration", "up start one", "BEGIN", "A", "B", "COMMIT", "up end one",
 		"up start two", "C", "up end two", "up start three", "pod 1 v2", "pod 2 v2", "up end three", "end of traffic")
 end
 
@@ -89,7 +89,7 @@ tests["the drill ends with the step that fails for good, and says why"] = functi
 	local host = fake_host { ["^B$"] = function() return { sqlstate = "42703" } end }
 	local result = perform(host, { rehearse.sql { name = "one", up = "A; B", down = false }, rehearse.sql { name = "two", up = "C", down = false } })
 	assert(result.problem:find('step "one"', 1, true) and result.problem:find("42703", 1, true), result.problem)
-	expect(host, "phase baseline", "traffic", "phase migration", "up start one", "BEGIN", "A", "B", "ROLLBACK", "up end one", "end of traffic")
+	expect(host, "phase warmup", "traffic", "phase baseline", "phase migration", "up start one", "BEGIN", "A", "B", "ROLLBACK", "up end one", "end of traffic")
 end
 
 tests["retries end at the limit"] = function()
@@ -101,7 +101,7 @@ end
 tests["what a failed statement outside a transaction left behind is cleaned up before the next attempt"] = function()
 	local host = fake_host { ["^CREATE"] = function(n) return n == 1 and { sqlstate = "55P03" } or nil end }
 	perform(host, { rehearse.sql { name = "one", up = "CREATE INDEX CONCURRENTLY i ON t (a)", on_retry = "DROP INDEX i", down = false, transaction = false } })
-	expect(host, "phase baseline", "traffic", "phase migration", "up start one", "CREATE INDEX CONCURRENTLY i ON t (a)", "DROP INDEX i",
+	expect(host, "phase warmup", "traffic", "phase baseline", "phase migration", "up start one", "CREATE INDEX CONCURRENTLY i ON t (a)", "DROP INDEX i",
 		"CREATE INDEX CONCURRENTLY i ON t (a)", "up end one", "end of traffic")
 end
 
@@ -125,7 +125,7 @@ tests["the way back goes through the steps in reverse"] = function()
 		rehearse.sql { name = "three", up = "C", down = false },
 	}, "rollback")
 	assert(result.rollback.verdict == "identical")
-	expect(host, "phase baseline", "traffic", "phase migration", "up start one", "BEGIN", "A", "COMMIT", "up end one",
+	expect(host, "phase warmup", "traffic", "phase baseline", "phase migration", "up start one", "BEGIN", "A", "COMMIT", "up end one",
 		"up start two", "pod 1 v2", "pod 2 v2", "up end two", "up start three", "BEGIN", "C", "COMMIT", "up end three",
 		"phase rollback", "down start three", "down end three", "down start two", "pod 1 v1", "pod 2 v1", "down end two",
 		"down start one", "BEGIN", "a", "COMMIT", "down end one", "end of traffic")
