@@ -39,8 +39,15 @@ struct load {
 	int64_t collected_ns; /* the end of the interval before */
 	uint64_t collected_planned;
 	struct replacement *replacements;
+	struct mix *mixes;            /* all that there were: arrivals of any segment may still be claimed */
+	const double *shares;         /* of the current one; NULL: the workload's own */
 	struct plan_cursor planned;   /* what is due by now */
 	struct plan_cursor unclaimed; /* the first that nobody has claimed */
+};
+
+struct mix {
+	struct mix *next;
+	double shares[];
 };
 
 /* ---- asking the workers ---- */
@@ -122,6 +129,19 @@ static void init_crew(struct load *load)
 	pthread_mutex_init(&load->calls, NULL);
 }
 
+static enum status create_plan(struct load *load, const struct load_config *config, struct error *err)
+{
+	struct rate_program constant;
+	const struct rate_program *program = config->program;
+	if (program == NULL) {
+		enum status st = rate_constant(config->rate, &constant, err);
+		if (st != ST_OK)
+			return st;
+		program = &constant;
+	}
+	return plan_create(config->seed, program, config->even, &load->crew.plan, err);
+}
+
 enum status load_create(const struct load_config *config, struct load **out, struct error *err)
 {
 	*out = NULL;
@@ -142,8 +162,9 @@ enum status load_create(const struct load_config *config, struct load **out, str
 	if (load->workers == NULL || load->asks == NULL)
 		abort();
 	load->crew.draw_seed = rng_at(config->seed, 1);
+	load->config.program = NULL;
 	if (!config->closed)
-		st = plan_create(config->seed, config->rate, config->even, &load->crew.plan, err);
+		st = create_plan(load, config, err);
 	for (int i = 0; i < config->workers && st == ST_OK; i++) {
 		st = worker_create(&load->crew, i, &load->workers[i], err);
 		load->n_workers += st == ST_OK;
@@ -253,16 +274,77 @@ void load_start(struct load *load, int64_t start_ns)
 	pthread_mutex_unlock(&load->calls);
 }
 
-enum status load_change_rate(struct load *load, double rate, struct error *err)
+/* Shares of the workload's weights but for those given. */
+static enum status make_mix(struct load *load, const struct load_weight *weights, size_t n, struct mix **out, struct error *err)
 {
-	if (load->crew.plan == NULL)
+	const struct workload *w = load_workload(load);
+	for (size_t i = 0; i < n; i++) {
+		if (workload_find_transaction(w, weights[i].transaction) < 0)
+			return error_set(err, ST_USAGE, "the mix names %s, which is no transaction of the workload %s",
+				weights[i].transaction, w->name);
+		if (!(weights[i].weight >= 0 && weights[i].weight < 1e12))
+			return error_set(err, ST_USAGE, "the weight %g of %s is not possible: 0 or more is", weights[i].weight,
+				weights[i].transaction);
+	}
+	struct mix *mix = calloc(1, sizeof *mix + w->n_transactions * sizeof mix->shares[0]);
+	if (mix == NULL)
+		return error_set(err, ST_FAILED, "out of memory for a mix of transactions");
+	double sum = 0;
+	int last = -1;
+	for (size_t t = 0; t < w->n_transactions; t++) {
+		double weight = w->transactions[t].weight;
+		for (size_t i = 0; i < n; i++)
+			if (strcmp(weights[i].transaction, w->transactions[t].name) == 0)
+				weight = weights[i].weight;
+		sum += weight;
+		mix->shares[t] = sum;
+		last = weight > 0 ? (int)t : last;
+	}
+	if (last < 0) {
+		free(mix);
+		return error_set(err, ST_USAGE, "the mix leaves no transaction of the workload %s with a weight", w->name);
+	}
+	/* Rounding must not let a draw of almost 1 fall behind the last one. */
+	for (size_t t = 0; t < w->n_transactions; t++)
+		mix->shares[t] = (int)t >= last ? 2 : mix->shares[t] / sum;
+	*out = mix;
+	return ST_OK;
+}
+
+enum status load_change(
+	struct load *load, const struct rate_program *program, const struct load_weight *weights, size_t n, struct error *err)
+{
+	struct crew *crew = &load->crew;
+	if (crew->plan == NULL && program != NULL)
 		return error_set(err, ST_USAGE, "a closed loop has no rate that could be changed");
 	pthread_mutex_lock(&load->calls);
-	enum status st = plan_change_rate(load->crew.plan, rate, clock_now_ns() + RATE_NOTICE_NS, err);
+	struct mix *mix = NULL;
+	enum status st = n > 0 ? make_mix(load, weights, n, &mix, err) : ST_OK;
+	if (st == ST_OK) {
+		const double *shares = mix != NULL ? mix->shares : load->shares;
+		if (crew->plan != NULL)
+			st = plan_change(crew->plan, program, shares, clock_now_ns() + RATE_NOTICE_NS, err);
+		else
+			atomic_store_explicit(&crew->shares, shares, memory_order_release);
+	}
+	if (st == ST_OK && mix != NULL) {
+		mix->next = load->mixes;
+		load->mixes = mix;
+		load->shares = mix->shares;
+	} else {
+		free(mix);
+	}
 	if (st == ST_OK && load->started && !load->stopped)
 		ask_all(load, worker_review, NULL);
 	pthread_mutex_unlock(&load->calls);
 	return st;
+}
+
+enum status load_change_rate(struct load *load, double rate, struct error *err)
+{
+	struct rate_program program;
+	enum status st = rate_constant(rate, &program, err);
+	return st == ST_OK ? load_change(load, &program, NULL, 0, err) : st;
 }
 
 enum status load_replace_pod(struct load *load, int pod, const char *version, void (*done)(void *arg), void *arg, struct error *err)
@@ -315,6 +397,7 @@ void load_collect(struct load *load, struct load_interval *out)
 		out->backlog = count_backlog(load, now_ns, &out->backlog_age_ns);
 		out->planned = load->planned.passed - load->collected_planned;
 		load->collected_planned = load->planned.passed;
+		out->rate = plan_rate_at(load->crew.plan, now_ns);
 	} else {
 		for (size_t v = 0; v < out->n_versions; v++)
 			out->planned += out->versions[v].started;
@@ -422,6 +505,11 @@ void load_free(struct load *load)
 		struct replacement *r = load->replacements;
 		load->replacements = r->next;
 		free(r);
+	}
+	while (load->mixes != NULL) {
+		struct mix *m = load->mixes;
+		load->mixes = m->next;
+		free(m);
 	}
 	plan_free(load->crew.plan);
 	free(load->crew.warned);

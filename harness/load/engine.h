@@ -15,6 +15,7 @@
 
 struct hist;
 struct load;
+struct rate_program;
 struct workload;
 
 #define LOAD_VERSIONS_MAX 16
@@ -34,17 +35,18 @@ struct load_slow {
 /* Strings are copied. */
 struct load_config {
 	const char *dsn;
-	const char *workload_path;  /* path or name as for workload_find; NULL: the scenario's */
-	const char *scenario_path;  /* its `versions` override transactions; or NULL */
-	double scale;               /* of the data that is there */
-	uint64_t seed;              /* of arrivals and of all that transactions draw */
-	bool closed;                /* each session starts its next transaction at once; rate is not used */
-	bool even;                  /* open loop: one arrival every 1/rate instead of Poisson's; for tests and calibration */
-	double rate;                /* open loop: arrivals a second, >= 0; fractions are exact */
-	int pods, pool;             /* pods of pool sessions each; >= 1 */
-	int workers;                /* threads, >= 1; each has its share of every pod's sessions */
-	int64_t acquire_timeout_ns; /* an arrival that has waited so long for a session is given up; 0: it waits for ever */
-	const char *version;        /* that all pods start with; NULL: "v1" */
+	const char *workload_path;          /* path or name as for workload_find; NULL: the scenario's */
+	const char *scenario_path;          /* its `versions` override transactions; or NULL */
+	double scale;                       /* of the data that is there */
+	uint64_t seed;                      /* of arrivals and of all that transactions draw */
+	bool closed;                        /* each session starts its next transaction at once; rate is not used */
+	bool even;                          /* open loop: one arrival every 1/rate instead of Poisson's; for tests and calibration */
+	double rate;                        /* open loop: arrivals a second, >= 0; fractions are exact */
+	const struct rate_program *program; /* open loop: instead of rate; read by load_create only. Or NULL */
+	int pods, pool;                     /* pods of pool sessions each; >= 1 */
+	int workers;                        /* threads, >= 1; each has its share of every pod's sessions */
+	int64_t acquire_timeout_ns;         /* an arrival that has waited so long for a session is given up; 0: it waits for ever */
+	const char *version;                /* that all pods start with; NULL: "v1" */
 
 	/* Both are called from worker threads, several at once, and must be quick. Either may be NULL. */
 	void (*slow)(const struct load_slow *slow, void *arg);
@@ -80,6 +82,7 @@ struct load_hists {
 /* What happened between two calls of load_collect. A transaction belongs to the interval in which it ended. */
 struct load_interval {
 	int64_t start_ns, end_ns; /* clock_now_ns() */
+	double rate;              /* planned for its end, a second; 0 in the closed loop */
 	uint64_t planned;         /* fell due (closed loop: started) */
 	uint64_t abandoned;       /* waited longer than the acquire timeout for a session */
 	uint64_t backlog;         /* due and not yet started, as at the end */
@@ -117,8 +120,19 @@ enum status load_connect(struct load *load, int64_t timeout_ns, struct error *er
 /* Traffic begins: start_ns (clock_now_ns() scale) is the origin of the plan. Blocks for the workers' next pass. */
 void load_start(struct load *load, int64_t start_ns);
 
-/* Ends the current segment of the plan 10 ms from now and begins one with this rate. ST_USAGE for a rate that is none, in
- * closed mode, and when it has been changed over 4,000 times. */
+/* One weight of a changed mix. */
+struct load_weight {
+	const char *transaction;
+	double weight; /* >= 0 */
+};
+
+/* Changes the traffic 10 ms from now, which ends a segment of the plan and begins one. program: begins then; NULL: the rate goes on as
+ * it is. weights: of the transactions named, the others having the workload's own; n 0: the mix stays as it is. ST_USAGE for an
+ * unknown transaction, for weights that leave nothing, for a rate in closed mode, and when there were over 4,000 changes. */
+enum status load_change(
+	struct load *load, const struct rate_program *program, const struct load_weight *weights, size_t n, struct error *err) MUST_CHECK;
+
+/* load_change to a constant rate. */
 enum status load_change_rate(struct load *load, double rate, struct error *err) MUST_CHECK;
 
 /* Replaces a pod (from 0): each of its sessions finishes its transaction, closes, and opens as the other version. done, which may be

@@ -8,23 +8,19 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* The rate as a function of time is a row of pieces, each with a closed form of its integral and of that's inverse. A new
- * shape is a new enumerator and a case in each of the two functions below. */
-enum piece_shape { PIECE_CONSTANT };
-
-struct piece {
-	enum piece_shape shape;
-	double length_s; /* INFINITY: to the end of the segment */
-	double rate;     /* arrivals a second */
+/* A program of the plan's own; kept to its end, since any cursor may still stand in a segment of it. */
+struct program {
+	struct program *next;
+	struct rate_program rate;
 };
-
-#define PIECES_MAX 1
 
 struct segment {
 	uint64_t gap_seed, draw_seed;
+	const struct rate_program *program;
+	const double *shares;
 	int64_t start_ns;
-	struct piece pieces[PIECES_MAX];
-	int n_pieces;
+	int64_t origin_ns;  /* where the program began: before start_ns when another segment had its beginning */
+	long double before; /* operational time that it has used up by start_ns */
 
 	/* PLAN_NEVER while this is the last segment. It is stored (release) after the next segment has been filled in, so who
 	 * loads (acquire) another value may read that segment: no count of segments is needed. */
@@ -46,87 +42,51 @@ struct plan {
 	char pad[64 - sizeof(uint64_t)]; /* the rest is read by everyone and hardly ever written */
 	struct segment segments[PLAN_SEGMENTS_MAX];
 	uint64_t seed;
-	uint32_t last; /* segment; touched by the changing thread only */
+	uint32_t last; /* segment; touched by the changing thread only, like the next */
+	struct program *programs;
 	bool even;
 	bool started;
 };
 
-/* ---- pieces ---- */
-
-/* Arrivals that the whole piece yields on average. */
-static double piece_mass(const struct piece *p)
-{
-	switch (p->shape) {
-	case PIECE_CONSTANT:
-		return p->rate > 0 ? p->rate * p->length_s : 0;
-	}
-	return 0;
-}
-
-/* Time in ns from the start of the piece at which u = whole + part arrivals have come on average; the piece yields as much. */
-static double piece_invert(const struct piece *p, uint64_t whole, double part)
-{
-	switch (p->shape) {
-	case PIECE_CONSTANT: {
-		/* Below 2^53 ns (104 days) the sum is exact to a fraction of a nanosecond. */
-		double period_ns = 1e9 / p->rate;
-		return (double)whole * period_ns + part * period_ns;
-	}
-	}
-	return INFINITY;
-}
+/* ---- segments ---- */
 
 /* start + Lambda^-1(whole + part), or PLAN_NEVER when the program does not yield as much. */
 static int64_t due_time(const struct segment *s, uint64_t whole, double part)
 {
-	double offset_ns = 0;
-	for (int i = 0; i < s->n_pieces; i++) {
-		const struct piece *p = &s->pieces[i];
-		double mass = piece_mass(p);
-		if ((double)whole + part <= mass && mass > 0) {
-			double ns = offset_ns + piece_invert(p, whole, part);
-			return ns < 0x1p62 ? s->start_ns + (int64_t)llround(ns) : PLAN_NEVER;
-		}
-		double whole_mass = floor(mass);
-		part -= mass - whole_mass;
-		whole -= (uint64_t)whole_mass;
-		if (part < 0) {
-			part += 1;
-			whole--;
-		}
-		offset_ns += p->length_s * 1e9;
-	}
-	return PLAN_NEVER;
+	int64_t offset_ns = rate_invert(s->program, s->before + (long double)whole + (long double)part);
+	if (offset_ns == RATE_NEVER)
+		return PLAN_NEVER;
+	int64_t due_ns = s->origin_ns + offset_ns;
+	return due_ns > s->start_ns ? due_ns : s->start_ns;
 }
 
-/* ---- segments ---- */
-
-static void fill_segment(struct plan *plan, uint32_t number, double rate, int64_t start_ns)
+static void fill_segment(struct plan *plan, uint32_t number, struct segment with)
 {
 	struct segment *s = &plan->segments[number];
 	uint64_t seed = number == 0 ? plan->seed : rng_at(plan->seed, number);
 	s->gap_seed = rng_at(seed, 0);
 	s->draw_seed = rng_at(seed, 1);
-	s->start_ns = start_ns;
-	s->pieces[0] = (struct piece){.shape = PIECE_CONSTANT, .length_s = INFINITY, .rate = rate};
-	s->n_pieces = 1;
+	s->program = with.program;
+	s->shares = with.shares;
+	s->start_ns = with.start_ns;
+	s->origin_ns = with.origin_ns;
+	s->before = with.before;
 	atomic_store_explicit(&s->end_ns, PLAN_NEVER, memory_order_relaxed);
 }
 
-static enum status check_rate(double rate, struct error *err)
+static const struct rate_program *keep_program(struct plan *plan, const struct rate_program *rate)
 {
-	if (isfinite(rate) && rate >= 0 && rate <= 1e9)
-		return ST_OK;
-	error_set(err, ST_USAGE, "%g is not a rate of arrivals", rate);
-	error_hint(err, "arrivals a second from 0 to 1000000000; fractions are accepted");
-	return ST_USAGE;
+	struct program *p = malloc(sizeof *p);
+	if (p == NULL)
+		return NULL;
+	p->rate = *rate;
+	p->next = plan->programs;
+	plan->programs = p;
+	return &p->rate;
 }
 
-enum status plan_create(uint64_t seed, double rate, bool even, struct plan **out, struct error *err)
+enum status plan_create(uint64_t seed, const struct rate_program *program, bool even, struct plan **out, struct error *err)
 {
-	enum status st = check_rate(rate, err);
-	if (st != ST_OK)
-		return st;
 	struct plan *plan = aligned_alloc(64, (sizeof *plan + 63) / 64 * 64);
 	if (plan == NULL)
 		return error_set(err, ST_FAILED, "out of memory for the plan of arrivals");
@@ -134,40 +94,66 @@ enum status plan_create(uint64_t seed, double rate, bool even, struct plan **out
 	plan->even = even;
 	plan->started = false;
 	plan->last = 0;
+	plan->programs = NULL;
 	atomic_init(&plan->next, 0);
-	fill_segment(plan, 0, rate, 0);
+	struct segment first = {.program = keep_program(plan, program)};
+	if (first.program == NULL) {
+		plan_free(plan);
+		return error_set(err, ST_FAILED, "out of memory for the plan of arrivals");
+	}
+	fill_segment(plan, 0, first);
 	*out = plan;
 	return ST_OK;
 }
 
 void plan_free(struct plan *plan)
 {
+	while (plan != NULL && plan->programs != NULL) {
+		struct program *p = plan->programs;
+		plan->programs = p->next;
+		free(p);
+	}
 	free(plan);
 }
 
 void plan_start(struct plan *plan, int64_t start_ns)
 {
-	plan->segments[0].start_ns = start_ns;
+	plan->segments[0].start_ns = plan->segments[0].origin_ns = start_ns;
 	plan->started = true;
 }
 
-enum status plan_change_rate(struct plan *plan, double rate, int64_t at_ns, struct error *err)
+enum status plan_change(struct plan *plan, const struct rate_program *program, const double *shares, int64_t at_ns, struct error *err)
 {
-	enum status st = check_rate(rate, err);
-	if (st != ST_OK)
-		return st;
 	struct segment *s = &plan->segments[plan->last];
-	if (!plan->started) {
-		s->pieces[0].rate = rate;
-		return ST_OK;
-	}
-	if (plan->last + 1 == PLAN_SEGMENTS_MAX)
-		return error_set(err, ST_USAGE, "the rate has been changed %d times, which is the most in one run", PLAN_SEGMENTS_MAX - 1);
+	if (plan->started && plan->last + 1 == PLAN_SEGMENTS_MAX)
+		return error_set(err, ST_USAGE, "the load has been changed %d times, which is the most in one run", PLAN_SEGMENTS_MAX - 1);
 	if (at_ns < s->start_ns)
 		at_ns = s->start_ns;
-	fill_segment(plan, ++plan->last, rate, at_ns);
+	struct segment next = {.program = s->program, .shares = shares, .start_ns = at_ns, .origin_ns = s->origin_ns};
+	if (program != NULL) {
+		next.program = keep_program(plan, program);
+		next.origin_ns = at_ns;
+		if (next.program == NULL)
+			return error_set(err, ST_FAILED, "out of memory for the plan of arrivals");
+	}
+	if (!plan->started) {
+		s->program = next.program;
+		s->shares = shares;
+		return ST_OK;
+	}
+	next.before = rate_integral(next.program, at_ns - next.origin_ns);
+	fill_segment(plan, ++plan->last, next);
 	atomic_store_explicit(&s->end_ns, at_ns, memory_order_release);
 	return ST_OK;
+}
+
+double plan_rate_at(const struct plan *plan, int64_t t_ns)
+{
+	uint32_t i = plan->last;
+	while (i > 0 && plan->segments[i].start_ns > t_ns)
+		i--;
+	const struct segment *s = &plan->segments[i];
+	return rate_at(s->program, t_ns > s->origin_ns ? t_ns - s->origin_ns : 0);
 }
 
 /* ---- cursors ---- */
@@ -259,6 +245,7 @@ struct arrival plan_arrival_at(const struct plan *plan, const struct plan_cursor
 {
 	struct arrival a = plan_draw(plan->segments[cursor->segment].draw_seed, cursor->index);
 	a.due_ns = cursor->due_ns;
+	a.shares = plan->segments[cursor->segment].shares;
 	return a;
 }
 

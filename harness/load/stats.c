@@ -152,7 +152,7 @@ void stats_clear_interval(struct load_interval *interval)
 {
 	interval->planned = interval->abandoned = interval->backlog = interval->reconnects = 0;
 	interval->backlog_age_ns = interval->loop_lag_ns = 0;
-	interval->cpu_share = 0;
+	interval->cpu_share = interval->rate = 0;
 	clear_versions(interval->versions, interval->n_versions);
 	stats_clear_hists(interval->hists, interval->n_hists);
 	stats_clear_hists(&interval->total, 1);

@@ -246,12 +246,23 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 	}
 }
 
+/* shares are sums: of this transaction and all before it. */
+static int pick_transaction(const struct workload *w, const struct arrival *a)
+{
+	if (a->shares == NULL)
+		return workload_pick_transaction(w, a->kind);
+	int i = 0;
+	while (a->kind >= a->shares[i])
+		i++;
+	return i;
+}
+
 static void start_transaction(struct client *c, const struct arrival *a)
 {
 	struct worker *w = c->worker;
 	remove_idle(w, c);
 	c->state = CLIENT_BUSY;
-	c->transaction = workload_pick_transaction(w->workload, a->kind);
+	c->transaction = pick_transaction(w->workload, a);
 	c->due_ns = a->due_ns;
 	c->sent_ns = 0;
 	c->awaited = w->crew->plan != NULL && c->idle_since_ns <= a->due_ns;
@@ -273,6 +284,7 @@ static bool claim(struct worker *w, int64_t now_ns, struct arrival *out)
 		return plan_claim(crew->plan, &w->cursor, now_ns, out);
 	*out = plan_draw(crew->draw_seed, atomic_fetch_add_explicit(&crew->next_draw, 1, memory_order_relaxed));
 	out->due_ns = now_ns;
+	out->shares = atomic_load_explicit(&crew->shares, memory_order_acquire);
 	return true;
 }
 

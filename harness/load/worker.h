@@ -18,10 +18,11 @@
 /* What all workers of a load share. Constant while they run, but for what is _Atomic or under the lock. */
 struct crew {
 	const struct load_config *config;
-	struct plan *plan;          /* NULL: closed loop */
-	uint64_t draw_seed;         /* closed loop: of plan_draw */
-	_Atomic uint64_t next_draw; /* closed loop: relaxed, a number is all that it hands out */
-	_Atomic bool *warned;       /* [version * n_transactions + transaction]: its first Lua error has been told */
+	struct plan *plan;              /* NULL: closed loop */
+	uint64_t draw_seed;             /* closed loop: of plan_draw */
+	_Atomic uint64_t next_draw;     /* closed loop: relaxed, a number is all that it hands out */
+	_Atomic(const double *) shares; /* closed loop: as in struct arrival; stored with release when the mix changes */
+	_Atomic bool *warned;           /* [version * n_transactions + transaction]: its first Lua error has been told */
 
 	pthread_mutex_t lock;   /* of the members below */
 	pthread_cond_t changed; /* on CLOCK_MONOTONIC */

@@ -11,11 +11,25 @@
 
 #define START INT64_C(5000000000000)
 
+static enum status create_plan(uint64_t seed, double rate, bool even, struct plan **out, struct error *err)
+{
+	struct rate_program program;
+	enum status st = rate_constant(rate, &program, err);
+	return st == ST_OK ? plan_create(seed, &program, even, out, err) : st;
+}
+
+static enum status change_rate(struct plan *plan, double rate, int64_t at_ns, struct error *err)
+{
+	struct rate_program program;
+	enum status st = rate_constant(rate, &program, err);
+	return st == ST_OK ? plan_change(plan, &program, NULL, at_ns, err) : st;
+}
+
 static struct plan *make_plan(uint64_t seed, double rate, bool even)
 {
 	struct plan *plan = NULL;
 	struct error err;
-	assert_int_equal(plan_create(seed, rate, even, &plan, &err), ST_OK);
+	assert_int_equal(create_plan(seed, rate, even, &plan, &err), ST_OK);
 	plan_start(plan, START);
 	return plan;
 }
@@ -149,7 +163,7 @@ static void changes_of_the_rate_under_way_lose_and_repeat_no_arrival(void **stat
 	(void)state;
 	struct plan *plan = NULL;
 	struct error err;
-	assert_int_equal(plan_create(5, 20000, false, &plan, &err), ST_OK);
+	assert_int_equal(create_plan(5, 20000, false, &plan, &err), ST_OK);
 	int64_t start = clock_now_ns(), end = start + 300 * NS_PER_MS;
 	plan_start(plan, start);
 	struct claimer claimers[2] = {{0}};
@@ -158,13 +172,13 @@ static void changes_of_the_rate_under_way_lose_and_repeat_no_arrival(void **stat
 		assert_int_equal(pthread_create(&claimers[i].thread, NULL, claim_by_the_clock, &claimers[i]), 0);
 	}
 	struct plan *twin = NULL;
-	assert_int_equal(plan_create(5, 20000, false, &twin, &err), ST_OK);
+	assert_int_equal(create_plan(5, 20000, false, &twin, &err), ST_OK);
 	plan_start(twin, start);
 	for (int i = 0; clock_now_ns() < end - 50 * NS_PER_MS; i++) {
 		double rate = i % 3 == 0 ? 50000 : 2000;
 		int64_t at = clock_now_ns() + 10 * NS_PER_MS;
-		assert_int_equal(plan_change_rate(plan, rate, at, &err), ST_OK);
-		assert_int_equal(plan_change_rate(twin, rate, at, &err), ST_OK);
+		assert_int_equal(change_rate(plan, rate, at, &err), ST_OK);
+		assert_int_equal(change_rate(twin, rate, at, &err), ST_OK);
 		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
 	}
 	for (int i = 0; i < 2; i++)
@@ -268,6 +282,150 @@ static void kinds_are_uniform_and_unrelated_to_gaps(void **state)
 	plan_free(plan);
 }
 
+/* ---- programs ---- */
+
+static struct plan *make_program_plan(uint64_t seed, const char *text, struct rate_program *program)
+{
+	struct plan *plan = NULL;
+	struct error err;
+	assert_int_equal(rate_parse(text, program, &err), ST_OK);
+	assert_int_equal(plan_create(seed, program, false, &plan, &err), ST_OK);
+	plan_start(plan, START);
+	return plan;
+}
+
+static const char *const PROGRAMS[] = {"ramp(100, 2000, 60s)", "ramp(3000, 0, 80s) then 500", "sine(400, 400, 7s)",
+	"burst(200, 5000, 100ms every 1s)", "steps(10/5s, 0/1s, 2000/20s, 300/5s)",
+	"100 for 3s then ramp(100, 900, 10s) then sine(900, 300, 4s)"};
+
+/* Time rescaled by Lambda, a Poisson process of any rate has unit-rate gaps. */
+static void gaps_of_every_program_are_exponential_in_operational_time(void **state)
+{
+	(void)state;
+	enum { N = 40000 };
+	static double gaps[N];
+	for (size_t p = 0; p < sizeof PROGRAMS / sizeof PROGRAMS[0]; p++) {
+		struct rate_program program;
+		struct plan *plan = make_program_plan(31 + p, PROGRAMS[p], &program);
+		struct plan_cursor c = {0};
+		long double before = 0;
+		for (int i = 0; i < N; i++) {
+			long double u = rate_integral(&program, claim(plan, &c).due_ns - START);
+			gaps[i] = (double)(u - before);
+			before = u;
+		}
+		qsort(gaps, N, sizeof gaps[0], by_value);
+		double d = 0;
+		for (int i = 0; i < N; i++) {
+			double f = -expm1(-gaps[i]);
+			d = fmax(d, fmax(fabs(f - i / (double)N), fabs(f - (i + 1) / (double)N)));
+		}
+		if (d >= 1.63 / sqrt(N))
+			fail_msg("%s: D = %g", PROGRAMS[p], d);
+		plan_free(plan);
+	}
+}
+
+/* Counts of windows over many seeds, standardised by their own means: variance / mean is 1. */
+static void counts_of_every_program_are_as_many_and_as_scattered_as_its_integral_says(void **state)
+{
+	(void)state;
+	enum { SEEDS = 60, WINDOWS = 100 };
+	for (size_t p = 0; p < sizeof PROGRAMS / sizeof PROGRAMS[0]; p++) {
+		double squares = 0, sum = 0, expected = 0;
+		int n = 0;
+		for (uint64_t seed = 0; seed < SEEDS; seed++) {
+			struct rate_program program;
+			struct plan *plan = make_program_plan(1000 + seed, PROGRAMS[p], &program);
+			struct plan_cursor c = {0};
+			uint64_t before = 0;
+			for (int64_t w = 0; w < WINDOWS; w++) {
+				int64_t from = w * 310 * NS_PER_MS, to = from + 310 * NS_PER_MS;
+				uint64_t now = plan_count_until(plan, &c, START + to);
+				double mean = (double)(rate_integral(&program, to) - rate_integral(&program, from));
+				double count = (double)(now - before);
+				before = now;
+				sum += count;
+				expected += mean;
+				if (mean < 1)
+					continue;
+				squares += (count - mean) * (count - mean) / mean;
+				n++;
+			}
+			plan_free(plan);
+		}
+		assert_true(fabs(sum - expected) < 3.5 * sqrt(expected));
+		if (fabs(squares / n - 1) > 0.05)
+			fail_msg("%s: variance / mean = %g over %d windows", PROGRAMS[p], squares / n, n);
+	}
+}
+
+static void arrivals_of_a_program_do_not_depend_on_who_claims_them(void **state)
+{
+	(void)state;
+	struct rate_program program;
+	struct plan *plan = make_program_plan(11, "sine(100000, 90000, 1s)", &program);
+	struct plan *twin = make_program_plan(11, "sine(100000, 90000, 1s)", &program);
+	struct claimer claimers[THREADS] = {{0}};
+	for (int i = 0; i < THREADS; i++) {
+		claimers[i].plan = plan;
+		assert_int_equal(pthread_create(&claimers[i].thread, NULL, claim_all, &claimers[i]), 0);
+	}
+	uint64_t count = 0, sum = 0;
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(claimers[i].thread, NULL);
+		count += claimers[i].count;
+		sum += claimers[i].seed_sum;
+	}
+	struct claimer alone = {.plan = twin};
+	claim_all(&alone);
+	assert_true(count == alone.count && sum == alone.seed_sum);
+	plan_free(plan);
+	plan_free(twin);
+}
+
+static void even_arrivals_of_a_ramp_stand_where_its_integral_is_whole(void **state)
+{
+	(void)state;
+	struct rate_program program;
+	struct plan *plan = NULL;
+	struct plan_cursor c = {0};
+	struct error err;
+	assert_int_equal(rate_parse("ramp(0, 200, 10s)", &program, &err), ST_OK);
+	assert_int_equal(plan_create(1, &program, true, &plan, &err), ST_OK);
+	plan_start(plan, START);
+	/* 10 t^2 = k */
+	for (int k = 1; k <= 1000; k++) {
+		int64_t due = claim(plan, &c).due_ns - START;
+		assert_true(llabs(due - (int64_t)llround(sqrt(k / 10.0) * 1e9)) <= 1);
+	}
+	plan_free(plan);
+}
+
+static void a_change_of_the_mix_lets_the_program_go_on(void **state)
+{
+	(void)state;
+	static const double SHARES[] = {0.25, 1};
+	struct rate_program program;
+	struct plan *plan = make_program_plan(6, "ramp(0, 2000, 100s)", &program);
+	struct plan_cursor c = {0};
+	struct error err;
+	assert_int_equal(plan_change(plan, NULL, SHARES, START + 50 * NS_PER_S, &err), ST_OK);
+	assert_true(fabs(plan_rate_at(plan, START + 75 * NS_PER_S) - 1500) < 1e-6);
+	double first = (double)plan_count_until(plan, &c, START + 50 * NS_PER_S);
+	double second = (double)plan_count_until(plan, &c, START + 100 * NS_PER_S) - first;
+	assert_true(fabs(first - 25000) < 3 * sqrt(25000));
+	assert_true(fabs(second - 75000) < 3 * sqrt(75000));
+	struct plan_cursor again = {0};
+	for (;;) {
+		struct arrival a = claim(plan, &again);
+		assert_true(a.shares == (a.due_ns < START + 50 * NS_PER_S ? NULL : SHARES));
+		if (a.due_ns > START + 60 * NS_PER_S)
+			break;
+	}
+	plan_free(plan);
+}
+
 /* ---- precision ---- */
 
 static void hours_at_a_high_rate_keep_their_nanoseconds(void **state)
@@ -304,7 +462,7 @@ static void a_change_of_the_rate_ends_a_segment_and_opens_another(void **state)
 	struct plan_cursor c = {0};
 	struct error err;
 	int64_t at = START + 100 * NS_PER_S;
-	assert_int_equal(plan_change_rate(plan, 1000, at, &err), ST_OK);
+	assert_int_equal(change_rate(plan, 1000, at, &err), ST_OK);
 	double first = (double)plan_count_until(plan, &c, at);
 	double second = (double)plan_count_until(plan, &c, at + 100 * NS_PER_S) - first;
 	assert_true(fabs(first - 1e4) < 3 * sqrt(1e4));
@@ -319,7 +477,7 @@ static void a_change_does_not_touch_what_was_due_before_it(void **state)
 	struct plan_cursor a = {0}, b = {0};
 	struct error err;
 	int64_t at = START + 5 * NS_PER_S;
-	assert_int_equal(plan_change_rate(changed, 50, at, &err), ST_OK);
+	assert_int_equal(change_rate(changed, 50, at, &err), ST_OK);
 	for (;;) {
 		struct arrival x = claim(changed, &a), y = claim(steady, &b);
 		if (x.due_ns >= at) {
@@ -340,8 +498,8 @@ static void a_rate_of_zero_is_silence_until_the_next_change(void **state)
 	struct plan_cursor c = {0}, unclaimed = {0};
 	struct arrival a;
 	struct error err;
-	assert_int_equal(plan_change_rate(plan, 0, START + NS_PER_S, &err), ST_OK);
-	assert_int_equal(plan_change_rate(plan, 100, START + 3 * NS_PER_S, &err), ST_OK);
+	assert_int_equal(change_rate(plan, 0, START + NS_PER_S, &err), ST_OK);
+	assert_int_equal(change_rate(plan, 100, START + 3 * NS_PER_S, &err), ST_OK);
 	assert_int_equal(plan_count_until(plan, &c, START + 3 * NS_PER_S), 99);
 	struct plan_cursor worker = {0};
 	for (int i = 0; i < 99; i++)
@@ -364,7 +522,7 @@ static void a_waiting_worker_sees_the_change(void **state)
 	struct error err;
 	assert_false(plan_claim(plan, &c, START + 1, &a));
 	assert_int_equal(c.due_ns, START + 1000 * NS_PER_S);
-	assert_int_equal(plan_change_rate(plan, 1000, START + 10 * NS_PER_MS, &err), ST_OK);
+	assert_int_equal(change_rate(plan, 1000, START + 10 * NS_PER_MS, &err), ST_OK);
 	assert_false(plan_claim(plan, &c, START + 2, &a));
 	assert_int_equal(c.due_ns, START + 11 * NS_PER_MS);
 	plan_free(plan);
@@ -375,14 +533,14 @@ static void a_rate_that_is_none_is_refused(void **state)
 	(void)state;
 	struct plan *plan = NULL;
 	struct error err;
-	assert_int_equal(plan_create(1, -1, false, &plan, &err), ST_USAGE);
-	assert_int_equal(plan_create(1, (double)NAN, false, &plan, &err), ST_USAGE);
+	assert_int_equal(create_plan(1, -1, false, &plan, &err), ST_USAGE);
+	assert_int_equal(create_plan(1, (double)NAN, false, &plan, &err), ST_USAGE);
 	assert_non_null(strstr(err.hint, "fractions"));
 	plan = make_plan(1, 1, false);
-	assert_int_equal(plan_change_rate(plan, HUGE_VAL, START, &err), ST_USAGE);
+	assert_int_equal(change_rate(plan, HUGE_VAL, START, &err), ST_USAGE);
 	for (int i = 1; i < PLAN_SEGMENTS_MAX; i++)
-		assert_int_equal(plan_change_rate(plan, 1, START + i, &err), ST_OK);
-	assert_int_equal(plan_change_rate(plan, 1, START, &err), ST_USAGE);
+		assert_int_equal(change_rate(plan, 1, START + i, &err), ST_OK);
+	assert_int_equal(change_rate(plan, 1, START, &err), ST_USAGE);
 	plan_free(plan);
 }
 
@@ -398,6 +556,11 @@ int main(void)
 		cmocka_unit_test(gaps_pass_kolmogorov_and_smirnov_against_the_exponential),
 		cmocka_unit_test(counts_vary_as_much_as_a_poisson_process_does),
 		cmocka_unit_test(kinds_are_uniform_and_unrelated_to_gaps),
+		cmocka_unit_test(gaps_of_every_program_are_exponential_in_operational_time),
+		cmocka_unit_test(counts_of_every_program_are_as_many_and_as_scattered_as_its_integral_says),
+		cmocka_unit_test(arrivals_of_a_program_do_not_depend_on_who_claims_them),
+		cmocka_unit_test(even_arrivals_of_a_ramp_stand_where_its_integral_is_whole),
+		cmocka_unit_test(a_change_of_the_mix_lets_the_program_go_on),
 		cmocka_unit_test(hours_at_a_high_rate_keep_their_nanoseconds),
 		cmocka_unit_test(a_change_of_the_rate_ends_a_segment_and_opens_another),
 		cmocka_unit_test(a_change_does_not_touch_what_was_due_before_it),
