@@ -11,7 +11,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define PLAIN_EVERY_NS (5 * NS_PER_S) /* on a pipe, besides changes of phase and step */
+#define HEARTBEAT_NS (100 * NS_PER_MS) /* lag is known to this */
+#define HEARTBEAT_NS (100 * NS_PER_MS) /* replication lag is known to this */
+#define PLAIN_EVERY_NS (5 * NS_PER_S)  /* on a pipe, besides changes of phase and step */
 
 void progress_init(struct progress *p)
 {
@@ -106,7 +108,10 @@ void progress_run(const struct rehearsal_progress *r, void *arg)
 			snprintf(value, sizeof value, "%" PRIu64, r->backlog);
 			add(text, sizeof text, "backlog", value);
 		}
-		add_time(text, sizeof text, "lag", r->lag_ns);
+		if (r->lag_ns >= 0 && r->lag_ns < HEARTBEAT_NS)
+			add(text, sizeof text, "lag", "<0.1 s");
+		else
+			add_time(text, sizeof text, "lag", r->lag_ns);
 		if (r->waiting > 0) {
 			char longest[32] = "";
 			if (r->longest_wait_ns > 0)

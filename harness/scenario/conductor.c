@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/sha256.h"
 #include "load/workload.h"
+#include "runtime/script.h"
 #include "scenario/facts.h"
 #include "scenario/host.h"
 #include "scenario/lua_json.h"
@@ -55,11 +56,18 @@ static json_t *hash_json(const char *path)
 	return sha256_file(path, hash, &ignored) == ST_OK ? json_string(hash) : json_null();
 }
 
+/* A file of the program's own is named from its home, so that records from two machines can be compared. */
+static json_t *path_json(const char *path)
+{
+	size_t n = strlen(script_home());
+	return json_text(strncmp(path, script_home(), n) == 0 && path[n] == '/' ? path + n + 1 : path);
+}
+
 static json_t *scenario_json(const struct conductor *c)
 {
 	if (c->spec->scenario_path == NULL)
 		return json_null();
-	return json_pack("{s:o, s:s, s:o, s:o}", "path", json_text(c->spec->scenario_path), "name", c->scenario.name, "title",
+	return json_pack("{s:o, s:s, s:o, s:o}", "path", path_json(c->spec->scenario_path), "name", c->scenario.name, "title",
 		json_text(c->scenario.title), "sha256", hash_json(c->spec->scenario_path));
 }
 
@@ -84,7 +92,7 @@ static json_t *run_json(const struct conductor *c, const struct load_config *loa
 	json_object_set_new(run, "drill", json_string(c->spec->drill));
 	json_object_set_new(run, "scenario", scenario_json(c));
 	json_object_set_new(run, "workload",
-		json_pack("{s:o, s:o, s:o, s:f}", "path", json_text(workload_path), "name", json_text(w->name), "sha256",
+		json_pack("{s:o, s:o, s:o, s:f}", "path", path_json(workload_path), "name", json_text(w->name), "sha256",
 			hash_json(w->path), "scale", load->scale));
 	json_object_set_new(run, "seed", json_integer((json_int_t)load->seed));
 	json_object_set_new(run, "load",

@@ -104,13 +104,13 @@ function timelines.replication(f, board)
 	if #f.standbys > 0 and #f.points > 0 then
 		local rows = {}
 		for i, s in ipairs(f.standbys) do
-			rows[i] = { s.name, words.bytes(s.bytes), words.at(s.bytes_at_ns), time(s.heartbeat_ns), words.at(s.heartbeat_at_ns) }
+			rows[i] = { s.name, words.bytes(s.bytes), words.at(s.bytes_at_ns), words.lag(s.heartbeat_ns), words.at(s.heartbeat_at_ns) }
 		end
 		out[1] = page.table({ { "Standby" }, { "Most not replayed", "num" }, { "at", "num" }, { "Furthest behind", "num" }, { "at", "num" } }, rows)
 		local by_bytes, by_time = {}, {}
 		for i, s in ipairs(f.standbys) do
 			by_bytes[i] = { s.name, function(p) return p.lag[s.name] and p.lag[s.name].bytes end, words.bytes }
-			by_time[i] = { s.name, function(p) return p.lag[s.name] and p.lag[s.name].heartbeat_ns end, time }
+			by_time[i] = { s.name, function(p) return p.lag[s.name] and p.lag[s.name].heartbeat_ns end, words.lag }
 		end
 		local svg, reason = board:lag_time()
 		out[#out + 1] = page.figure(svg, reason, numbers(f, board.timeline_file, by_time))

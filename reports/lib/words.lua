@@ -15,6 +15,10 @@ function words.time(ns)
 	if s < 7200 then return string.format("%d min %02d s", s // 60, s % 60) end
 	return string.format("%s h %02d min", words.count(s // 3600), s // 60 % 60)
 end
+
+-- Replication lag by heartbeat: they come every 100 ms, so a smaller figure would claim more than is known.
+function words.lag(ns) return ns and ns < 100e6 and "< 100 ms" or words.time(ns) end
+
 function words.bytes(n)
 	if not n then return words.none end
 	return n > -1024 and n < 1024 and string.format("%d B", math.floor(n + 0.5)) or host.bytes(n)
