@@ -5,11 +5,13 @@
 
 #include "base/clock.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 struct session {
 	struct loop *loop;
@@ -33,6 +35,8 @@ struct session {
 	bool prepare_only;       /* no Execute follows the Parse */
 	bool in_pipeline;        /* also when its connection has been lost, until its end */
 	unsigned syncs;          /* of the pipeline, not yet answered */
+	struct loop_io cancel;   /* readable when the cancel request under way has been delivered; see session_cancel */
+	bool held;               /* what was cancelled has ended, and waits for that */
 	struct loop_timer timer; /* connect timeout, or the end of an operation that failed at its start */
 
 	/* Under which generation each statement is prepared on this connection; 0 = not. A statement that failed with 0A000 is
@@ -42,6 +46,7 @@ struct session {
 };
 
 static void on_ready(struct loop_io *io, uint32_t ready);
+static void on_cancelled(struct loop_io *io, uint32_t ready);
 static void on_timer(struct loop_timer *t);
 
 static void receive_notice(void *arg, const PGresult *notice)
@@ -63,6 +68,7 @@ struct session *session_create(struct loop *loop, const char *dsn, const char *a
 		s->hooks = *hooks;
 	s->io.fd = -1;
 	s->io.fn = on_ready;
+	s->cancel.fn = on_cancelled;
 	s->timer.fn = on_timer;
 	return s;
 }
@@ -73,8 +79,19 @@ static void drop_result(struct session *s)
 	s->out.result = NULL;
 }
 
+/* The request is on its own, or has arrived. */
+static void forget_cancel(struct session *s)
+{
+	if (!s->cancel.watched)
+		return;
+	loop_io_remove(s->loop, &s->cancel);
+	close(s->cancel.fd);
+}
+
+/* A cancel request that comes late finds another backend, or none. */
 static void disconnect(struct session *s)
 {
+	forget_cancel(s);
 	loop_io_remove(s->loop, &s->io);
 	if (s->conn != NULL)
 		PQfinish(s->conn);
@@ -125,11 +142,16 @@ static void begin(struct session *s, session_done_fn *done, void *arg)
 	s->out.sent_ns = clock_now_ns();
 }
 
-/* Calls done as the very last thing: it may start the next operation or free the session. */
+/* Calls done as the very last thing: it may start the next operation or free the session. Not while a cancel request is on its way,
+ * which would hit that next operation. */
 static void finish(struct session *s)
 {
-	s->out.done_ns = clock_now_ns();
+	if (!s->held)
+		s->out.done_ns = clock_now_ns();
 	loop_timer_cancel(s->loop, &s->timer);
+	s->held = s->cancel.watched;
+	if (s->held)
+		return;
 	session_done_fn *done = s->done;
 	s->done = NULL;
 	if (done == NULL)
@@ -262,7 +284,7 @@ static void lost(struct session *s, const char *message)
 	if (busy)
 		set_failure(s, "08006", message);
 	disconnect(s);
-	if (busy)
+	if (busy || s->held)
 		finish(s);
 	else if (s->hooks.lost != NULL)
 		s->hooks.lost(s, s->hooks.arg);
@@ -583,28 +605,61 @@ void session_close(struct session *s)
 	if (pending)
 		set_failure(s, "08006", "the connection was closed by us");
 	disconnect(s);
-	if (pending)
+	if (pending || s->held)
 		finish_later(s);
 }
 
+/* ---- cancelling ---- */
+
+/* A helper thread's: it tells that the request has been delivered by closing its end of a pipe, so it needs nothing of the session. */
+struct cancel {
+	PGcancel *request;
+	int told;
+};
+
 static void *run_cancel(void *arg)
 {
+	struct cancel *cancel = arg;
 	char reason[256];
-	PQcancel(arg, reason, sizeof reason);
-	PQfreeCancel(arg);
+	PQcancel(cancel->request, reason, sizeof reason);
+	PQfreeCancel(cancel->request);
+	close(cancel->told);
+	free(cancel);
 	return NULL;
+}
+
+static void on_cancelled(struct loop_io *io, uint32_t ready)
+{
+	(void)ready;
+	struct session *s = container_of(io, struct session, cancel);
+	forget_cancel(s);
+	if (s->held)
+		finish(s);
 }
 
 void session_cancel(struct session *s)
 {
-	PGcancel *cancel = s->conn != NULL ? PQgetCancel(s->conn) : NULL;
-	if (cancel == NULL)
+	int pipe_ends[2];
+	if (s->state != SESSION_BUSY || s->cancel.watched || pipe2(pipe_ends, O_CLOEXEC) != 0)
 		return;
+	s->cancel.fd = pipe_ends[0];
+	s->cancel.events = EPOLLIN;
+	struct cancel *cancel = malloc(sizeof *cancel);
+	struct error err;
 	pthread_t thread;
-	if (pthread_create(&thread, NULL, run_cancel, cancel) == 0)
+	if (cancel != NULL)
+		*cancel = (struct cancel){.request = PQgetCancel(s->conn), .told = pipe_ends[1]};
+	if (cancel != NULL && cancel->request != NULL && loop_io_add(s->loop, &s->cancel, &err) == ST_OK &&
+		pthread_create(&thread, NULL, run_cancel, cancel) == 0) {
 		pthread_detach(thread);
-	else
-		PQfreeCancel(cancel);
+		return;
+	}
+	loop_io_remove(s->loop, &s->cancel);
+	close(pipe_ends[0]);
+	close(pipe_ends[1]);
+	if (cancel != NULL && cancel->request != NULL)
+		PQfreeCancel(cancel->request);
+	free(cancel);
 }
 
 const struct session_outcome *session_outcome(const struct session *s)

@@ -87,7 +87,8 @@ bool session_in_pipeline(const struct session *s);
 /* Drops the connection now; a pending operation ends with 08006 (in the next pass of the loop). */
 void session_close(struct session *s);
 
-/* Asks the server to cancel what is under way (PQcancel, from a helper thread since libpq's call blocks). Fire and forget. */
+/* Asks the server to cancel what is under way, if anything is (PQcancel, from a helper thread since libpq's call blocks). The
+ * operation does not end before the request has been delivered, so that it cannot hit the next one. The session may be freed. */
 void session_cancel(struct session *s);
 
 const struct session_outcome *session_outcome(const struct session *s);

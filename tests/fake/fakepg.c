@@ -311,6 +311,7 @@ static void send_hex(struct connection *c, const char *hex)
 static bool stall(struct connection *c, int ms)
 {
 	flush_out(c);
+	c->cancelled = false; /* one that came before hit nothing */
 	for (int left = ms; left > 0 && !c->ended && !c->cancelled && !c->server->stopping; left -= 2)
 		nap(left < 2 ? left : 2);
 	c->ended |= c->server->stopping;

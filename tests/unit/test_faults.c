@@ -318,6 +318,32 @@ static void a_stalled_statement_can_be_cancelled_closed_and_freed(void **state)
 	assert_int_equal(done, 2);
 }
 
+/* The answer and the cancel request cross: the request may not hit the next statement. */
+static void a_late_cancel_hits_nothing_else(void **state)
+{
+	(void)state;
+	serve("run SELECT brief -> stall 3; row 1; complete SELECT 1\nrun SELECT next -> stall 5; row 2; complete SELECT 1");
+	struct session *s = connected();
+	int expected = 0;
+	for (int i = 0; i < 60; i++) {
+		int done = 0;
+		session_query(s, "SELECT brief", count_done, &done);
+		int64_t until_ns = clock_now_ns() + (int64_t)(i % 12) * NS_PER_MS / 2;
+		while (done == 0 && clock_now_ns() < until_ns)
+			loop_run_once(loop, NS_PER_MS / 5);
+		if (done == 0)
+			expected++;
+		session_cancel(s);
+		run_until(&done, 1);
+		const struct session_outcome *out = query(s, "SELECT next");
+		if (!out->ok)
+			fail_msg("round %d: %s", i, out->sqlstate);
+	}
+	assert_int_equal(fakepg_cancels(fake), expected);
+	assert_true(expected > 10);
+	session_free(s);
+}
+
 static int lost_count;
 
 static void count_lost(struct session *s, void *arg)
@@ -366,6 +392,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_statement_that_could_not_be_prepared_is_prepared_again, stop_serving),
 		cmocka_unit_test_teardown(a_handshake_that_stalls_ends_at_its_time_limit, stop_serving),
 		cmocka_unit_test_teardown(a_stalled_statement_can_be_cancelled_closed_and_freed, stop_serving),
+		cmocka_unit_test_teardown(a_late_cancel_hits_nothing_else, stop_serving),
 		cmocka_unit_test_teardown(a_connection_that_ends_while_idle_is_told_once, stop_serving),
 		cmocka_unit_test_teardown(huge_answers_arrive_whole, stop_serving),
 	};
