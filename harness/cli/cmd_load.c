@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/pgbench.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "load/workload.h"
@@ -18,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char HELP[] = "usage: pgrehearse load WORKLOAD [--rate R|--closed] [OPTION]...\n\n"
+static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]... [--rate R|--closed] [OPTION]...\n\n"
 			   "Traffic of a workload (a name like shop, or a file) without a migration, against a sandbox filled\n"
 			   "with its data, or against a clone of yours. Arrivals follow a Poisson process, and response times\n"
 			   "count from when an arrival was due. Checks of the workload (tpcc has them) run before and after\n"
@@ -28,6 +29,10 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD [--rate R|--closed] 
 			   "  --clients N           sessions (default 8)\n"
 			   "  --workers N           threads of ours (default 1)\n"
 			   "  --duration T          how long, for example 30s or 5min (default 30s)\n"
+			   "  --pgbench SCRIPT[@W]  instead of a workload: a script of pgbench's (a file, or tpcb-like, simple-update,\n"
+			   "                        select-only); repeat it for several, which are chosen by their weights W\n"
+			   "  --protocol P          for pgbench scripts: simple (default) or prepared\n"
+			   "  --define NAME=VALUE   for pgbench scripts: a variable\n"
 			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
 			   "  --seed N              of data and traffic (default 1)\n"
 			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
@@ -40,6 +45,7 @@ struct load_options {
 	double rate, scale;
 	bool closed, keep, help;
 	int64_t clients, workers, seed, duration_ns;
+	struct pgbench_options pgbench;
 };
 
 static enum status read_options(int argc, char **argv, struct load_options *o, int *bad_option, struct error *err)
@@ -53,6 +59,9 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"scale", required_argument, NULL, 's'},
 		{"seed", required_argument, NULL, 'e'},
 		{"target", required_argument, NULL, 't'},
+		{"pgbench", required_argument, NULL, 'p'},
+		{"protocol", required_argument, NULL, 'M'},
+		{"define", required_argument, NULL, 'D'},
 		{"out", required_argument, NULL, 'o'},
 		{"keep", no_argument, NULL, 'k'},
 		{"help", no_argument, NULL, 'h'},
@@ -60,7 +69,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 	};
 	enum status st = ST_OK;
 	opterr = 0;
-	for (int c; st == ST_OK && (c = getopt_long(argc, argv, ":h", OPTIONS, NULL)) != -1;) {
+	for (int c; st == ST_OK && (c = getopt_long(argc, argv, ":hM:D:", OPTIONS, NULL)) != -1;) {
 		switch (c) {
 		case 'a':
 			st = units_parse_number("--rate", optarg, 0.1, 1000000, &o->rate, err);
@@ -88,6 +97,15 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		case 't':
 			o->target = optarg;
 			break;
+		case 'p':
+			st = pgbench_add_script(&o->pgbench, optarg, err);
+			break;
+		case 'M':
+			o->pgbench.protocol = optarg;
+			break;
+		case 'D':
+			st = pgbench_add_define(&o->pgbench, optarg, err);
+			break;
 		case 'o':
 			o->out = optarg;
 			break;
@@ -105,7 +123,12 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 	if (st == ST_OK && o->closed && o->rate > 0)
 		st = error_set(err, ST_USAGE,
 			"load: --closed has no rate: each client goes as fast as it is served; keep one of --rate and --closed");
-	if (st == ST_OK && optind + 1 != argc) {
+	bool pgbench = o->pgbench.n_scripts > 0;
+	if (st == ST_OK && !pgbench && (o->pgbench.n_defines > 0 || o->pgbench.protocol != NULL))
+		st = error_set(err, ST_USAGE, "load: --protocol and --define belong to --pgbench");
+	if (st == ST_OK && pgbench && optind != argc)
+		st = error_set(err, ST_USAGE, "load: --pgbench takes the place of the workload %s; keep one of the two", argv[optind]);
+	if (st == ST_OK && !pgbench && optind + 1 != argc) {
 		st = error_set(err, ST_USAGE, optind == argc ? "load: which workload?" : "load: one workload at a time, not %s too",
 			argv[argc - 1]);
 		error_hint(err, "pgrehearse load shop --rate 300");
@@ -164,6 +187,20 @@ static int print_summary(const char *dir)
 	return violated > 0 ? 1 : 0;
 }
 
+/* The workload as the engine finds it, to be freed. */
+static enum status find_workload(const struct load_options *o, char **out, struct error *err)
+{
+	if (o->pgbench.n_scripts == 0)
+		return workload_find(o->workload, NULL, out, err);
+	struct buf name;
+	buf_init(&name, (size_t)1 << 20);
+	enum status st = pgbench_workload_name(&o->pgbench, &name, err);
+	if (st == ST_OK)
+		st = workload_find(name.data, NULL, out, err);
+	buf_free(&name);
+	return st;
+}
+
 static int perform(const struct load_options *o)
 {
 	struct error err;
@@ -172,12 +209,13 @@ static int perform(const struct load_options *o)
 	char *workload = NULL;
 	char out[PATH_MAX];
 	progress_init(&progress);
-	if (workload_find(o->workload, NULL, &workload, &err) != ST_OK)
+	if (find_workload(o, &workload, &err) != ST_OK)
 		return command_fail(&err);
+	double scale = o->scale > 0 ? o->scale : 1;
 	struct target_config config = {
 		.dsn = o->target,
 		.workload_path = workload,
-		.scale = o->scale,
+		.scale = scale,
 		.seed = (uint64_t)o->seed,
 		.standbys = 1,
 		.keep = o->keep,
@@ -187,6 +225,8 @@ static int perform(const struct load_options *o)
 	};
 	enum status st = target_prepare(&config, &target, &err);
 	progress_end(&progress);
+	if (st == ST_OK && o->target != NULL && !(o->scale > 0) && pgbench_uses_builtin(&o->pgbench))
+		st = pgbench_read_scale(o->target, &scale, &err);
 	if (st == ST_OK && o->out != NULL)
 		snprintf(out, sizeof out, "%s", o->out);
 	else if (st == ST_OK)
@@ -208,6 +248,7 @@ static int perform(const struct load_options *o)
 			.arg = &progress,
 		};
 		target_describe(target, &r);
+		r.scale = scale;
 		st = conductor_perform(&r, &err);
 		progress_end(&progress);
 	}
@@ -225,7 +266,7 @@ static int perform(const struct load_options *o)
 
 int cmd_load(int argc, char **argv)
 {
-	struct load_options o = {.scale = 1, .clients = 8, .workers = 1, .seed = 1, .duration_ns = 30 * NS_PER_S};
+	struct load_options o = {.clients = 8, .workers = 1, .seed = 1, .duration_ns = 30 * NS_PER_S};
 	struct error err;
 	int bad_option = 0;
 	enum status st = read_options(argc, argv, &o, &bad_option, &err);

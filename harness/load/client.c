@@ -1,7 +1,7 @@
 /* What a workload's transactions see: c:exec and its fellows. Documented for people in workloads/README.md. A statement is handed to
  * the session, the fiber waits, and its outcome becomes values or an error. */
 #define _GNU_SOURCE
-#include "load/worker.h"
+#include "load/client.h"
 
 #include "base/clock.h"
 
@@ -13,7 +13,7 @@
 #define METHODS "pgrehearse client methods"
 #define SLOW_NS NS_PER_MS
 
-static struct client *client_of(lua_State *L)
+struct client *client_of(lua_State *L)
 {
 	struct fiber *f = fiber_of(L);
 	if (f == NULL)
@@ -31,7 +31,7 @@ static int error_text_of(lua_State *L)
 	return 1;
 }
 
-static int raise(lua_State *L, const char *sqlstate, const char *message)
+int client_raise(lua_State *L, const char *sqlstate, const char *message)
 {
 	lua_createtable(L, 0, 2);
 	lua_pushstring(L, sqlstate);
@@ -113,7 +113,7 @@ static const char *format_value(lua_State *L, struct client *c, int i, int arg)
 
 /* ---- executing ---- */
 
-static void statement_done(struct session *s, void *arg)
+void client_statement_done(struct session *s, void *arg)
 {
 	struct client *c = arg;
 	const struct session_outcome *out = session_outcome(s);
@@ -136,36 +136,54 @@ static void statement_done(struct session *s, void *arg)
 	fiber_resume(c->fiber);
 }
 
-/* c:exec(name, ...) and so on: stack is c, name, parameters. They stay on the stack while the fiber waits, so their strings live. */
-static int execute(lua_State *L, lua_KFunction after)
+const struct session_statement *client_find_statement(lua_State *L, struct client *c)
 {
-	struct client *c = client_of(L);
-	luaL_checktype(L, 1, LUA_TTABLE);
+	const struct workload_version *v = &c->worker->workload->versions[c->version];
 	luaL_checkstring(L, 2);
-	int n = lua_gettop(L) - 2;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, c->worker->workload->versions[c->version].statements_ref);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, v->statements_ref);
 	lua_pushvalue(L, 2);
 	lua_rawget(L, -2);
 	const struct session_statement *st = lua_touserdata(L, -1);
 	lua_pop(L, 2);
 	if (st == NULL)
-		return luaL_error(
-			L, "there is no statement %s in version %s", lua_tostring(L, 2), c->worker->workload->versions[c->version].name);
-	c->statement = st->name;
+		luaL_error(L, "there is no statement %s in version %s", lua_tostring(L, 2), v->name);
+	else
+		c->statement = st->name;
+	return st;
+}
+
+void client_take_values(lua_State *L, struct client *c, const struct session_statement *st)
+{
+	int n = lua_gettop(L) - 2;
 	if (n != st->params)
-		return luaL_error(L, "%s has %d parameters but was given %d", st->name, st->params, n);
+		luaL_error(L, "%s has %d parameters but was given %d", st->name, st->params, n);
 	for (int i = 0; i < n; i++)
 		c->values[i] = format_value(L, c, i, 3 + i);
-	session_execute(c->session, st, c->values, statement_done, c);
+}
+
+void client_need_results(lua_State *L, const struct client *c)
+{
+	if (session_in_pipeline(c->session))
+		luaL_error(L, "inside of a pipeline there are no results yet");
+}
+
+/* Stack: c, name, parameters. They stay while the fiber waits, so their strings live. */
+static int execute(lua_State *L, lua_KFunction after)
+{
+	struct client *c = client_of(L);
+	luaL_checktype(L, 1, LUA_TTABLE);
+	const struct session_statement *st = client_find_statement(L, c);
+	client_take_values(L, c, st);
+	session_execute(c->session, st, c->values, client_statement_done, c);
 	return fiber_wait(L, after, 0);
 }
 
-static const struct session_outcome *check_outcome(lua_State *L)
+const struct session_outcome *client_check_outcome(lua_State *L)
 {
 	struct client *c = client_of(L);
 	const struct session_outcome *out = session_outcome(c->session);
 	if (!out->ok)
-		raise(L, out->sqlstate, out->message);
+		client_raise(L, out->sqlstate, out->message);
 	return out;
 }
 
@@ -224,14 +242,14 @@ static void push_column(lua_State *L, const PGresult *result, int row, int colum
 static int push_count(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	lua_pushinteger(L, check_outcome(L)->rows);
+	lua_pushinteger(L, client_check_outcome(L)->rows);
 	return 1;
 }
 
 static int push_first_row(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	const PGresult *result = check_outcome(L)->result;
+	const PGresult *result = client_check_outcome(L)->result;
 	if (PQntuples(result) == 0)
 		return 0;
 	int columns = PQnfields(result);
@@ -244,7 +262,7 @@ static int push_first_row(lua_State *L, int status, lua_KContext ctx)
 static int push_rows(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	const PGresult *result = check_outcome(L)->result;
+	const PGresult *result = client_check_outcome(L)->result;
 	int rows = PQntuples(result), columns = PQnfields(result);
 	lua_createtable(L, rows, 0);
 	for (int r = 0; r < rows; r++) {
@@ -258,18 +276,31 @@ static int push_rows(lua_State *L, int status, lua_KContext ctx)
 	return 1;
 }
 
+static int enqueue(lua_State *L, struct client *c)
+{
+	const struct session_statement *st = client_find_statement(L, c);
+	client_take_values(L, c, st);
+	if (session_state(c->session) == SESSION_BUSY && !session_is_prepared(c->session, st))
+		return luaL_error(L, "%s is not among the statements that c:start_pipeline was given", st->name);
+	session_enqueue(c->session, st, c->values);
+	return 0;
+}
+
 static int lua_exec(lua_State *L)
 {
-	return execute(L, push_count);
+	struct client *c = client_of(L);
+	return session_in_pipeline(c->session) ? enqueue(L, c) : execute(L, push_count);
 }
 
 static int lua_row(lua_State *L)
 {
+	client_need_results(L, client_of(L));
 	return execute(L, push_first_row);
 }
 
 static int lua_rows(lua_State *L)
 {
+	client_need_results(L, client_of(L));
 	return execute(L, push_rows);
 }
 
@@ -278,11 +309,11 @@ static int lua_rows(lua_State *L)
 static int after_command(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	const struct session_outcome *out = check_outcome(L);
+	const struct session_outcome *out = client_check_outcome(L);
 	struct client *c = client_of(L);
 	/* COMMIT of a failed transaction succeeds, as a ROLLBACK. A script that caught the error must not take it for done. */
 	if (strcmp(c->statement, "COMMIT") == 0 && strcmp(PQcmdStatus(out->result), "ROLLBACK") == 0)
-		return raise(L, "25P02", "COMMIT was answered with ROLLBACK: a statement of the transaction had failed");
+		return client_raise(L, "25P02", "COMMIT was answered with ROLLBACK: a statement of the transaction had failed");
 	return 0;
 }
 
@@ -290,8 +321,12 @@ static int command(lua_State *L, const char *sql)
 {
 	struct client *c = client_of(L);
 	luaL_checktype(L, 1, LUA_TTABLE);
+	if (session_in_pipeline(c->session)) {
+		session_enqueue_query(c->session, sql);
+		return 0;
+	}
 	c->statement = sql;
-	session_query(c->session, sql, statement_done, c);
+	session_query(c->session, sql, client_statement_done, c);
 	return fiber_wait(L, after_command, 0);
 }
 
@@ -329,6 +364,14 @@ static void push_methods(lua_State *L)
 		{"commit", lua_commit},
 		{"rollback", lua_rollback},
 		{"sleep", lua_sleep},
+		{"start_pipeline", client_start_pipeline},
+		{"sync_pipeline", client_sync_pipeline},
+		{"end_pipeline", client_end_pipeline},
+		{"query", client_query},
+		{"last_row", client_last_row},
+		{"keep_results", client_keep_results},
+		{"kept_results", client_kept_results},
+		{"shell", client_shell},
 		{NULL, NULL},
 	};
 	if (!luaL_newmetatable(L, METHODS))
@@ -349,9 +392,11 @@ void client_create_object(struct client *c)
 	lua_pushvalue(L, -1);
 	c->random_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 	/* A table: methods are found without calling into C, and the client itself by the fiber that runs. */
-	lua_createtable(L, 0, 2);
+	lua_createtable(L, 0, 4);
 	lua_insert(L, -2);
 	lua_setfield(L, -2, "random");
+	lua_pushinteger(L, c->number);
+	lua_setfield(L, -2, "number");
 	push_methods(L);
 	lua_setmetatable(L, -2);
 	c->object_ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -360,6 +405,7 @@ void client_create_object(struct client *c)
 
 void client_free_object(struct client *c)
 {
+	client_drop_extras(c);
 	luaL_unref(c->worker->L, LUA_REGISTRYINDEX, c->object_ref);
 	luaL_unref(c->worker->L, LUA_REGISTRYINDEX, c->random_ref);
 }

@@ -4,7 +4,7 @@
  * AWAY and, after a pause, to CONNECTING again; a deploy to CONNECTING as the other version, from IDLE or AWAY at once and from
  * BUSY when the transaction has ended. serve_again() is where all of these ways meet. */
 #define _GNU_SOURCE
-#include "load/worker.h"
+#include "load/client.h"
 
 #include "base/clock.h"
 #include "runtime/script.h"
@@ -85,7 +85,7 @@ static void make_session(struct client *c)
 	const struct workload_version *v = &c->worker->workload->versions[c->version];
 	char name[64];
 	snprintf(name, sizeof name, "pgrehearse load %s pod %d", v->name, c->pod);
-	struct session_hooks hooks = {.lost = connection_lost, .arg = c};
+	struct session_hooks hooks = {.lost = connection_lost, .result = client_keep_result, .arg = c};
 	c->session = session_create(c->worker->loop, c->worker->crew->config->dsn, name, &hooks);
 }
 
@@ -202,6 +202,22 @@ static void rolled_back(struct session *s, void *arg)
 	serve_again(arg, clock_now_ns());
 }
 
+/* Whether a transaction block is open. */
+static bool in_block(const struct client *c)
+{
+	PGTransactionStatusType block = session_transaction(c->session);
+	return block == PQTRANS_INTRANS || block == PQTRANS_INERROR;
+}
+
+static void pipeline_ended(struct session *s, void *arg)
+{
+	struct client *c = arg;
+	if (in_block(c))
+		session_query(s, "ROLLBACK", rolled_back, c);
+	else
+		serve_again(c, clock_now_ns());
+}
+
 /* A retry of 40001 and 40P01 would start the fiber again from here, with the same seed and due time, before anything is counted. */
 static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 {
@@ -218,15 +234,17 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 		.end_ns = clock_now_ns(),
 		.awaited = c->awaited,
 	};
-	PGTransactionStatusType block = session_transaction(c->session);
-	bool open_block = block == PQTRANS_INTRANS || block == PQTRANS_INERROR;
+	bool open_pipeline = session_in_pipeline(c->session), open_block = in_block(c);
 	if (!ok && !client_error_sqlstate(fiber_result(f), e.sqlstate)) {
 		warn_once(c, fiber_traceback(f));
-	} else if (ok && open_block) {
+	} else if (ok && (open_pipeline || open_block)) {
 		e.ok = false;
 		memcpy(e.sqlstate, "LUA", sizeof "LUA");
-		warn_once(c, "it ended inside a transaction block, which is then rolled back: c:commit() is missing");
+		warn_once(c,
+			open_pipeline ? "it ended inside a pipeline"
+				      : "it ended inside a transaction block, which is then rolled back: c:commit() is missing");
 	}
+	client_drop_extras(c);
 	stats_record(w->stats, &e);
 	struct load_version *total = &w->totals[e.version];
 	if (e.ok) {
@@ -238,7 +256,10 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 	total->in_flight--;
 	if (--w->in_flight == 0 && w->stopping)
 		tell_drained(w);
-	if (open_block) {
+	if (open_pipeline) {
+		c->state = CLIENT_CLEANING;
+		session_end_pipeline(c->session, pipeline_ended, c);
+	} else if (open_block) {
 		c->state = CLIENT_CLEANING;
 		session_query(c->session, "ROLLBACK", rolled_back, c);
 	} else {
@@ -426,6 +447,7 @@ static void stop_client(struct client *c, int64_t now_ns)
 		/* A backend that waits for a lock does not notice that its client has gone. */
 		session_cancel(c->session);
 		fiber_cancel(c->fiber);
+		client_drop_extras(c);
 	} else if (c->state == CLIENT_IDLE) {
 		remove_idle(w, c);
 	}
@@ -447,11 +469,12 @@ void worker_finish(struct worker *w, void *unused)
 
 /* ---- making and freeing ---- */
 
-static void create_client(struct worker *w, int pod)
+static void create_client(struct worker *w, int number)
 {
 	struct client *c = &w->clients[w->n_clients++];
 	c->worker = w;
-	c->pod = pod;
+	c->number = number;
+	c->pod = number / w->crew->config->pool;
 	c->retry.fn = retry_now;
 	const char *version = w->crew->config->version;
 	c->version = c->wanted_version = workload_find_version(w->workload, version);
@@ -494,7 +517,7 @@ enum status worker_create(struct crew *crew, int number, struct worker **out, st
 	for (size_t v = 0; v < w->workload->n_versions; v++)
 		w->totals[v].name = w->workload->versions[v].name;
 	for (int i = number; i < config->pods * config->pool; i += config->workers)
-		create_client(w, i / config->pool);
+		create_client(w, i);
 	*out = w;
 	return ST_OK;
 }

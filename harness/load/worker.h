@@ -3,6 +3,7 @@
 #define PGR_LOAD_WORKER_H
 
 #include "base/rng.h"
+#include "base/vec.h"
 #include "load/engine.h"
 #include "load/plan.h"
 #include "load/random.h"
@@ -45,13 +46,14 @@ enum client_state {
 	CLIENT_CONNECTING,
 	CLIENT_IDLE,     /* in the worker's idle queue */
 	CLIENT_BUSY,     /* a transaction is in flight: its fiber runs */
-	CLIENT_CLEANING, /* the transaction has ended; ROLLBACK under way since it left a block open */
+	CLIENT_CLEANING, /* the transaction has ended; the pipeline or block that it left open is ended */
 	CLIENT_STOPPED,  /* for good; no session */
 };
 
 /* One session of a pod, and the transaction that it performs. */
 struct client {
 	struct worker *worker;
+	int number; /* from 0, unique among all clients of the load */
 	int pod;
 	enum client_state state;
 	int version;                     /* which the session serves */
@@ -73,10 +75,18 @@ struct client {
 
 	/* The transaction in flight. */
 	int transaction;
+	bool awaited; /* see struct ending */
 	int64_t due_ns;
 	int64_t sent_ns;       /* first send; 0: none yet */
-	bool awaited;          /* see struct ending */
 	const char *statement; /* name of the latest */
+
+	/* Of pgbench's scripts: client_pgbench.c. */
+	VEC(PGresult *) kept;
+	struct shell *shell;      /* the command under way, or NULL */
+	const char *shell_output; /* of the latest; valid until the fiber goes on */
+	size_t shell_len;
+	int shell_exit;
+	bool keeping; /* results are copied into kept */
 
 	/* Its parameters as text: numbers are formatted in here, strings stay in Lua. */
 	const char *values[SESSION_PARAMS_MAX];

@@ -58,9 +58,21 @@ static void folder_of(const char *path, char out[static PATH_MAX])
 		snprintf(out, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
+/* Scripts of pgbench in one line (workloads/lib/pgbench/init.lua) instead of a file. */
+#define PGBENCH "pgbench:"
+
+static bool is_pgbench(const char *name)
+{
+	return strncmp(name, PGBENCH, strlen(PGBENCH)) == 0;
+}
+
 enum status workload_find(const char *name, const char *beside, char **out, struct error *err)
 {
 	*out = NULL;
+	if (is_pgbench(name)) {
+		*out = strdup(name);
+		return *out != NULL ? ST_OK : error_set(err, ST_FAILED, "out of memory");
+	}
 	size_t len = strlen(name);
 	bool suffixed = len > 4 && strcmp(name + len - 4, ".lua") == 0;
 	if (len == 0 || len > 1024)
@@ -115,7 +127,7 @@ enum status workload_create_state(const char *workload_path, const char *scenari
 		return st;
 	if (scenario_path != NULL)
 		add_folder_of(*out, scenario_path);
-	if (workload_path != NULL && strchr(workload_path, '/') != NULL)
+	if (workload_path != NULL && strchr(workload_path, '/') != NULL && !is_pgbench(workload_path))
 		add_folder_of(*out, workload_path);
 	return ST_OK;
 }
@@ -267,11 +279,11 @@ static enum status type_oid(const char *name, Oid *oid, struct error *err)
 
 /* ---- the plan that Lua laid out ---- */
 
-/* Calls function name of the module `workload` with the n values on top; leaves its one result, or takes a refusal for an error. */
-static enum status call_library(lua_State *L, const char *name, int n, struct error *err)
+/* Calls function name of a module of ours with the n values on top; leaves its one result, or takes a refusal for an error. */
+static enum status call_module(lua_State *L, const char *module, const char *name, int n, struct error *err)
 {
 	lua_getglobal(L, "require");
-	lua_pushliteral(L, "workload");
+	lua_pushstring(L, module);
 	enum status st = script_call(L, 1, 1, ST_USAGE, err);
 	if (st != ST_OK) {
 		lua_pop(L, n);
@@ -279,7 +291,7 @@ static enum status call_library(lua_State *L, const char *name, int n, struct er
 	}
 	if (!lua_istable(L, -1)) {
 		lua_pop(L, n + 1);
-		return error_set(err, ST_USAGE, "the module workload is not the program's own: another file of that name is found first");
+		return error_set(err, ST_USAGE, "the module %s is not the program's own: another file of that name is found first", module);
 	}
 	lua_getfield(L, -1, name);
 	lua_remove(L, -2);
@@ -296,6 +308,11 @@ static enum status call_library(lua_State *L, const char *name, int n, struct er
 	}
 	lua_pop(L, 2);
 	return ST_OK;
+}
+
+static enum status call_library(lua_State *L, const char *name, int n, struct error *err)
+{
+	return call_module(L, "workload", name, n, err);
 }
 
 /* Pushes list[i + 1] of the field that is on top. */
@@ -580,6 +597,10 @@ static enum status read_workload(struct loaded *l, double scale, uint64_t seed, 
 /* Runs a file that is found by name and leaves its table on the stack. */
 static enum status load_table(lua_State *L, const char *path, const char *what, struct error *err)
 {
+	if (is_pgbench(path)) {
+		lua_pushstring(L, path + strlen(PGBENCH));
+		return call_module(L, "pgbench", "from_line", 1, err);
+	}
 	add_folder_of(L, path);
 	enum status st = script_load(L, path, err);
 	if (st != ST_OK)

@@ -15,6 +15,7 @@ static const char HELPER[] =
 	"local functions, script = require 'pgbench.functions', require 'pgbench.script'\n"
 	"local log, variables, answers\n"
 	"function functions.write_debug(line) log[#log + 1] = line end\n"
+	"function functions.write_output() end\n"
 	"function forget()\n"
 	"  variables = { scale = 1, client_id = 0, random_seed = 5432, default_seed = 17, foo = '-10.1', bla = 'false', i = '+3', n = 'null',\n"
 	"    t = 't', f = 'of', d = '1.0', word = 'bla', badtrue = 'trueXXX', minint = '-9223372036854775808', maxint = '9223372036854775807' }\n"
@@ -568,6 +569,64 @@ static void scripts_become_a_workload(void **state)
 	workload_free(w);
 }
 
+static const char *line_error(const char *line, struct workload **out)
+{
+	static char text[4096];
+	struct error err;
+	char *found = NULL;
+	assert_int_equal(workload_find(line, NULL, &found, &err), ST_OK);
+	enum status st = workload_load(L, found, NULL, 3, 7, out, &err);
+	free(found);
+	snprintf(text, sizeof text, "%s | %s", err.what, err.hint);
+	return st == ST_OK ? "" : text;
+}
+
+static void one_line_names_scripts_and_settings(void **state)
+{
+	(void)state;
+	struct workload *w = NULL;
+	assert_string_equal(line_error("pgbench:tpcb-like,select-only@9,simple@0?protocol=prepared&var.a%3db=1&scale=4", &w),
+		"a variable cannot be called a=b | letters, digits and _, not a digit first");
+	assert_string_equal(line_error("pgbench:tpcb-like,select-only@9,simple@0?protocol=prepared&var.n=%20x%26y&scale=4", &w), "");
+	assert_int_equal(w->n_transactions, 2);
+	assert_true(w->transactions[0].weight == 9);
+	assert_string_equal(w->path, "pgbench:tpcb-like,select-only@9,simple@0?protocol=prepared&var.n=%20x%26y&scale=4");
+	workload_free(w);
+	assert_string_equal(
+		line_error("pgbench:tpcb-like@one", &w), "the weight @one of tpcb-like is none | a whole number of 0 or more: FILE@3");
+	assert_non_null(strstr(line_error("pgbench:tpcb-like?fast=1", &w), "no setting fast=1"));
+	assert_non_null(strstr(line_error("pgbench:", &w), "scripts names no script"));
+}
+
+static void what_is_certain_to_fail_is_found_without_a_server(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *script, *message; /* "": nothing is found */
+	} CASES[] = {
+		{"\\set a random(1, 100000 * :scael)\nSELECT :a;\n", ":1: there is no variable scael | "},
+		{"SELECT 1;\n\\set a 1/0\n", ":2: 1 / 0: division by zero | "},
+		{"\\set a random(0, 5)\n\\set b 1 / :a\n\\set c debug(1)\n", ""},
+		{"\\set a random(0, 5)\n\\set b :c\n", ":2: there is no variable c | "},
+		{"SELECT 1 AS one \\gset\n\\set b 1 / :one\n", ""},
+		{"\\set a 1\n\\sleep :a us\n\\if :a = 2\n\\set b 1/0\n\\endif\n", ""},
+	};
+	char script[128], line[160], expected[256];
+	snprintf(script, sizeof script, "%s/x.sql", folder);
+	snprintf(line, sizeof line, "pgbench:%s", script);
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		FILE *f = fopen(script, "w");
+		assert_non_null(f);
+		fputs(CASES[i].script, f);
+		fclose(f);
+		struct workload *w = NULL;
+		snprintf(expected, sizeof expected, "%s%s", CASES[i].message[0] != '\0' ? script : "", CASES[i].message);
+		assert_string_equal(line_error(line, &w), expected);
+		workload_free(w);
+	}
+	unlink(script);
+}
+
 static void a_workload_of_scripts_that_cannot_be_is_refused(void **state)
 {
 	(void)state;
@@ -608,6 +667,8 @@ int main(void)
 	};
 	const struct CMUnitTest workloads[] = {
 		cmocka_unit_test(scripts_become_a_workload),
+		cmocka_unit_test(one_line_names_scripts_and_settings),
+		cmocka_unit_test(what_is_certain_to_fail_is_found_without_a_server),
 		cmocka_unit_test(a_workload_of_scripts_that_cannot_be_is_refused),
 	};
 	int failed = cmocka_run_group_tests_name("pgbench scripts", tests, make_state, free_state);

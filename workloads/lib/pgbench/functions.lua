@@ -413,9 +413,13 @@ function F.greatest(...)
 	return extremum(function(a, b) return a > b and a or b end, ...)
 end
 
--- Where debug() writes a line; a test or a trial puts another function here.
+-- Where debug() writes a line, and \shell what its command printed; a test or a trial puts other functions here.
 function F.write_debug(line)
 	io.stderr:write(line, "\n")
+end
+
+function F.write_output(text)
+	io.stdout:write(text)
 end
 
 function F.debug(x)
@@ -698,17 +702,18 @@ function F.shell_text(x, name)
 	return show(x)
 end
 
--- exit: the status of the shell, or nil when it could not be started or was killed.
-function F.shell(exit)
+-- exit: the status of the shell, 128 + signal when it was killed. output: the beginning of what it printed.
+function F.shell(exit, output)
+	F.write_output(output)
 	if exit ~= 0 then
-		fail("the shell command failed%s", exit and " with status " .. exit or "")
+		fail("the shell command failed with status %d", exit)
 	end
 end
 
 function F.setshell(exit, output)
-	local number = output and output:match("^[^\n]*"):match("^%s*([-+]?%d+)%s*$")
-	if not exit or output == "" then
-		fail("\\setshell: the command printed nothing")
+	local number = output:match("^[^\n]*"):match("^%s*([-+]?%d+)%s*$")
+	if output == "" then
+		fail("\\setshell: the command printed nothing (status %d)", exit)
 	elseif not number then
 		fail('\\setshell: the command must print a whole number, not "%s"', output:match("^[^\n]*"):sub(1, 64))
 	end

@@ -1,9 +1,12 @@
 -- pgbench's scripts as a workload: each script is a transaction, translated to Lua, and runs unchanged.
 --
--- return require "pgbench" { scripts = { "tpcb-like", { "my.sql", weight = 3 } }, define = { n = 5 } } is a whole workload file.
+-- return require "pgbench" { scripts = { "tpcb-like", { "my.sql", weight = 3 } }, define = { n = 5 } } is a whole workload file;
+-- workload = "pgbench:tpcb-like,my.sql@3?var.n=5" says the same in a scenario or on the command line.
 
 local functions = require "pgbench.functions"
 local script = require "pgbench.script"
+local tables = require "pgbench.tables"
+local trial = require "pgbench.trial"
 
 local M = {}
 
@@ -15,8 +18,9 @@ local PROTOCOLS = { simple = true, extended = true, prepared = true }
 local PARAMETERS_MAX = 64
 local SCRIPTS_MAX = 128
 
+-- A mistake of whoever named the scripts, as script.lua's refusals: what, and what would be accepted.
 local function refuse(what, hint)
-	error(what .. (hint and "; " .. hint or ""), 0)
+	error({ message = what, hint = hint }, 0)
 end
 
 -- workloads/ of the program: the folder that holds lib/pgbench/init.lua.
@@ -57,7 +61,9 @@ end
 -- Path, text and whether it is a built-in.
 local function open_script(name)
 	local text, problem = read_file(name)
-	if text then
+	if text and text:find("\0", 1, true) then
+		refuse(name .. " holds a zero byte, which SQL cannot", "a text file")
+	elseif text then
 		return name, text, false
 	end
 	local builtin = not name:find("/") and find_builtin(name)
@@ -136,14 +142,19 @@ local function first_variables(state, client)
 	return v
 end
 
--- A table for `workload`. options: scripts, define, protocol ("simple"; "extended" runs as "prepared"), scale (of pgbench's tables,
--- for the variable :scale; that of the run when left out).
+-- The scale of pgbench's tables is a whole number.
+local function whole(scale)
+	return math.max(1, math.ceil(scale))
+end
+
+-- A table for `workload`. options: scripts, define, protocol ("simple"; "extended" runs as "prepared"), scale (of the tables that are
+-- there; that of the run when left out), name.
 function M.workload(options)
 	local protocol = options.protocol or "simple"
 	if not PROTOCOLS[protocol] then
 		refuse("there is no protocol " .. tostring(protocol), "simple, extended or prepared")
 	end
-	local state = { define = check_defines(options.define or {}), scale = 1, seed = 0, default_seed = 0 }
+	local state = { define = check_defines(options.define or {}), scale = whole(options.scale or 1), seed = 0, default_seed = 0 }
 	local variables = { scale = true, client_id = true, random_seed = true, default_seed = true }
 	for name in pairs(state.define) do
 		variables[name] = true
@@ -154,32 +165,81 @@ function M.workload(options)
 		script.collect_variables(s.commands, variables)
 	end
 
-	local statements, transactions = {}, {}
-	for _, s in ipairs(scripts) do
-		local run = script.translate(s.commands, {
-			path = s.path, name = s.name, simple = protocol == "simple", variables = variables, statements = statements,
-			parameters_max = PARAMETERS_MAX,
-			variables_of = function(c)
-				local v = c.variables
-				if not v then
-					v = first_variables(state, c.number or 0)
-					c.variables = v
-				end
-				return v
-			end,
-		})
-		transactions[s.name] = { weight = s.weight, run = run }
+	local function variables_of(c)
+		local v = c.variables
+		if not v then
+			v = first_variables(state, c.number)
+			c.variables = v
+		end
+		return v
+	end
+	local statements, transactions, runs = {}, {}, {}
+	for i, s in ipairs(scripts) do
+		runs[i] = script.translate(s.commands, { path = s.path, name = s.name, simple = protocol == "simple", variables = variables,
+			statements = statements, parameters_max = PARAMETERS_MAX, variables_of = variables_of })
+		transactions[s.name] = { weight = s.weight, run = runs[i] }
+	end
+	local mistake = trial.perform(runs)
+	if mistake then
+		refuse(mistake)
 	end
 	return {
 		name = options.name or "pgbench",
+		schema = tables.schema,
+		generate = tables.generate(whole),
+		finish = tables.finish,
 		statements = statements,
 		transactions = transactions,
 		setup = function(info)
-			state.scale = options.scale or math.max(1, info.scale // 1 | 0)
+			state.scale = whole(options.scale or info.scale)
 			state.seed = info.seed
 			state.default_seed = functions.hash_murmur2(info.seed, 0)
 		end,
 	}
+end
+
+-- ---- a workload in one line ----
+
+local function decode(text)
+	return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
+end
+
+-- SCRIPT[@WEIGHT]{,SCRIPT[@WEIGHT]}[?KEY=VALUE{&KEY=VALUE}], with %XX for what would end a part. Keys: protocol, scale, var.NAME.
+local function parse_line(line)
+	local options = { scripts = {}, define = {} }
+	local list, settings = line:match("^([^?]*)%??(.*)$")
+	for item in list:gmatch("[^,]+") do
+		local name, weight = item:match("^(.*)@([^@]*)$")
+		if weight and not weight:find("^%d+$") then
+			refuse(("the weight @%s of %s is none"):format(decode(weight), decode(name)), "a whole number of 0 or more: FILE@3")
+		end
+		options.scripts[#options.scripts + 1] = { decode(name or item), weight = tonumber(weight) }
+	end
+	for item in settings:gmatch("[^&]+") do
+		local key, value = item:match("^([^=]*)=(.*)$")
+		local variable = key and decode(key):match("^var%.(.*)$")
+		if variable then
+			options.define[variable] = decode(value)
+		elseif key == "protocol" then
+			options.protocol = decode(value)
+		elseif key == "scale" and tonumber(value) then
+			options.scale = tonumber(value)
+		else
+			refuse(("pgbench scripts have no setting %s"):format(decode(item)), "protocol=simple, scale=10 or var.NAME=VALUE")
+		end
+	end
+	return options
+end
+
+-- For the program: the workload of such a line, or nil, what is wrong with it, and what would be accepted.
+function M.from_line(line)
+	local ok, result = pcall(function() return M.workload(parse_line(line)) end)
+	if ok then
+		return result
+	elseif type(result) == "table" then
+		return nil, result.message, result.hint
+	end
+	error(result, 0)
 end
 
 return setmetatable(M, { __call = function(_, options)

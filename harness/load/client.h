@@ -1,0 +1,48 @@
+/* The parts of a client's object c. Private to load/. */
+#ifndef PGR_LOAD_CLIENT_H
+#define PGR_LOAD_CLIENT_H
+
+#include "load/worker.h"
+
+/* The client whose transaction runs in L; raises where that is none. */
+struct client *client_of(lua_State *L);
+
+/* Raises the table that stands for a failed statement. */
+int client_raise(lua_State *L, const char *sqlstate, const char *message);
+
+/* The statement that the string at index 2 names; notes its name in c. Raises when there is none. */
+const struct session_statement *client_find_statement(lua_State *L, struct client *c);
+
+/* Fills c->values from the n values behind index 2. They point into L's stack and c. Raises when st has another number of parameters. */
+void client_take_values(lua_State *L, struct client *c, const struct session_statement *st);
+
+/* The done function of a statement: tells of slow ones, goes on with the fiber. */
+void client_statement_done(struct session *s, void *arg);
+
+/* The outcome of the latest statement; raises its error. */
+const struct session_outcome *client_check_outcome(lua_State *L);
+
+/* Raises inside of a pipeline, where results are not there yet. */
+void client_need_results(lua_State *L, const struct client *c);
+
+/* client_pipeline.c: c:start_pipeline(name, ...), c:sync_pipeline(), c:end_pipeline() */
+int client_start_pipeline(lua_State *L);
+int client_sync_pipeline(lua_State *L);
+int client_end_pipeline(lua_State *L);
+
+/* client_pgbench.c, for the scripts that workloads/lib/pgbench translates:
+ * c:query(name, sql): the simple query protocol, under the name of a statement;
+ * c:last_row(): number of rows of the latest result, then name and text of each column of the last row in turn;
+ * c:keep_results(), c:kept_results(): the same, as a list, for each result with rows between the two;
+ * c:shell(command): exit code and output. */
+int client_query(lua_State *L);
+int client_last_row(lua_State *L);
+int client_keep_results(lua_State *L);
+int client_kept_results(lua_State *L);
+int client_shell(lua_State *L);
+
+/* Hook of the session, and what becomes of kept results and a shell command when the transaction is over. */
+void client_keep_result(struct session *s, const PGresult *result, void *arg);
+void client_drop_extras(struct client *c);
+
+#endif
