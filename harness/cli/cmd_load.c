@@ -7,6 +7,7 @@
 #include "cli/pgbench.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "load/rate.h"
 #include "load/workload.h"
 #include "record/reader.h"
 #include "scenario/conductor.h"
@@ -21,10 +22,13 @@
 
 static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]... [--rate R|--closed] [OPTION]...\n\n"
 			   "Traffic of a workload (a name like shop, or a file) without a migration, against a sandbox filled\n"
-			   "with its data, or against a clone of yours. Arrivals follow a Poisson process, and response times\n"
-			   "count from when an arrival was due. Checks of the workload (tpcc has them) run before and after\n"
+			   "with its data, or against a clone of yours. Response times count from when an arrival was due,\n"
+			   "whether a session was free or not. Checks of the workload (tpcc has them) run before and after\n"
 			   "the traffic; a violated one makes the exit code 1.\n\n"
-			   "  --rate R              arrivals a second (default 100)\n"
+			   "  --rate R              arrivals a second (default 100): 400, ramp(100, 2000, 60s),\n"
+			   "                        sine(400, 200, 10min), burst(200, 2000, 1s every 10s),\n"
+			   "                        steps(100/30s, 200/30s); in sequence: 400 for 10s then ramp(400, 900, 1min)\n"
+			   "  --arrivals A          poisson (default), or even: evenly spaced\n"
 			   "  --closed              instead: each client starts its next transaction when the last one ended\n"
 			   "  --clients N           sessions (default 8)\n"
 			   "  --workers N           threads of ours (default 1)\n"
@@ -42,8 +46,9 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 
 struct load_options {
 	const char *workload, *target, *out;
-	double rate, scale;
-	bool closed, keep, help;
+	const char *rate;
+	double scale;
+	bool closed, even, keep, help;
 	int64_t clients, workers, seed, duration_ns;
 	struct pgbench_options pgbench;
 };
@@ -52,6 +57,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 {
 	static const struct option OPTIONS[] = {
 		{"rate", required_argument, NULL, 'a'},
+		{"arrivals", required_argument, NULL, 'A'},
 		{"closed", no_argument, NULL, 'c'},
 		{"clients", required_argument, NULL, 'n'},
 		{"workers", required_argument, NULL, 'w'},
@@ -72,7 +78,13 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 	for (int c; st == ST_OK && (c = getopt_long(argc, argv, ":hM:D:", OPTIONS, NULL)) != -1;) {
 		switch (c) {
 		case 'a':
-			st = units_parse_number("--rate", optarg, 0.1, 1000000, &o->rate, err);
+			o->rate = optarg;
+			st = rate_parse(optarg, &(struct rate_program){0}, err);
+			break;
+		case 'A':
+			o->even = strcmp(optarg, "even") == 0;
+			if (!o->even && strcmp(optarg, "poisson") != 0)
+				st = error_set(err, ST_USAGE, "--arrivals %s: poisson or even is expected", optarg);
 			break;
 		case 'c':
 			o->closed = true;
@@ -120,9 +132,9 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 			return ST_USAGE;
 		}
 	}
-	if (st == ST_OK && o->closed && o->rate > 0)
+	if (st == ST_OK && o->closed && (o->rate != NULL || o->even))
 		st = error_set(err, ST_USAGE,
-			"load: --closed has no rate: each client goes as fast as it is served; keep one of --rate and --closed");
+			"load: --closed has no rate: each client goes as fast as it is served; keep --rate and --arrivals, or --closed");
 	bool pgbench = o->pgbench.n_scripts > 0;
 	if (st == ST_OK && !pgbench && (o->pgbench.n_defines > 0 || o->pgbench.protocol != NULL))
 		st = error_set(err, ST_USAGE, "load: --protocol and --define belong to --pgbench");
@@ -239,7 +251,8 @@ static int perform(const struct load_options *o)
 			.drill = "load",
 			.out_dir = out,
 			.closed = o->closed,
-			.rate = o->rate > 0 ? o->rate : 100,
+			.even = o->even,
+			.rate = o->rate != NULL ? o->rate : "100",
 			.pods = 1,
 			.pool = (int)o->clients,
 			.workers = (int)o->workers,

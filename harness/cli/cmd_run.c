@@ -8,6 +8,7 @@
 #include "cli/signals.h"
 #include "judge/criterion.h"
 #include "judge/judge.h"
+#include "load/rate.h"
 #include "scenario/conductor.h"
 #include "scenario/scenario.h"
 #include "scenario/target.h"
@@ -24,7 +25,7 @@ static const char HELP[] = "usage: pgrehearse run SCENARIO.lua [--drill forward|
 			   "generated data set in a sandbox of its own, and judges it. Without --drill: forward, then rollback.\n\n"
 			   "  --drill NAME          forward: every step; rollback: every step, then the way back; repeatable\n"
 			   "  --scale N             size of the data (default: the scenario's, or 1)\n"
-			   "  --rate R              arrivals a second instead of the scenario's rate\n"
+			   "  --rate R              arrivals a second instead of the scenario's: 400, \"ramp(100, 2000, 60s)\"\n"
 			   "  --seed N              of data and traffic (default 1): the same seed asks the same questions\n"
 			   "  --set NAME=VALUE      a setting of the scenario; repeatable\n"
 			   "  --require CRITERION   a further criterion; repeatable\n"
@@ -40,7 +41,8 @@ struct run_options {
 	const char *scenario;
 	const char *drills[DRILLS_MAX];
 	int n_drills;
-	double scale, rate;
+	double scale;
+	const char *rate;
 	int64_t seed;
 	const char *out, *target;
 	bool keep, help;
@@ -88,7 +90,8 @@ static enum status read_options(int argc, char **argv, struct run_options *o, in
 			st = units_parse_number("--scale", optarg, 0.0001, 100000, &o->scale, err);
 			break;
 		case 'a':
-			st = units_parse_number("--rate", optarg, 0.1, 1000000, &o->rate, err);
+			o->rate = optarg;
+			st = rate_parse(optarg, &(struct rate_program){0}, err);
 			break;
 		case 'e':
 			st = units_parse_int("--seed", optarg, 0, INT64_MAX, &o->seed, err);

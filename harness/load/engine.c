@@ -311,6 +311,14 @@ static enum status make_mix(struct load *load, const struct load_weight *weights
 	return ST_OK;
 }
 
+enum status load_check_mix(struct load *load, const struct load_weight *weights, size_t n, struct error *err)
+{
+	struct mix *mix = NULL;
+	enum status st = make_mix(load, weights, n, &mix, err);
+	free(mix);
+	return st;
+}
+
 enum status load_change(
 	struct load *load, const struct rate_program *program, const struct load_weight *weights, size_t n, struct error *err)
 {

@@ -132,6 +132,9 @@ struct load_weight {
 enum status load_change(
 	struct load *load, const struct rate_program *program, const struct load_weight *weights, size_t n, struct error *err) MUST_CHECK;
 
+/* Only whether the weights could be changed to; they stay. */
+enum status load_check_mix(struct load *load, const struct load_weight *weights, size_t n, struct error *err) MUST_CHECK;
+
 /* load_change to a constant rate. */
 enum status load_change_rate(struct load *load, double rate, struct error *err) MUST_CHECK;
 

@@ -150,6 +150,11 @@ enum status rate_constant(double rate, struct rate_program *out, struct error *e
 	return ST_OK;
 }
 
+bool rate_is_constant(const struct rate_program *p)
+{
+	return p->n == 1 && p->at[0].shape == RATE_CONSTANT;
+}
+
 static const struct rate_piece *piece_at(const struct rate_program *p, double t_s)
 {
 	int i = 0;

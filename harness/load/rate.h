@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define RATE_PIECES_MAX 128
@@ -47,6 +48,8 @@ enum status rate_constant(double rate, struct rate_program *out, struct error *e
  * A part that would never end (number, sine, burst) takes a length when another follows: "400 for 30s then ramp(400, 2000, 1min)".
  * The rate at the end of the last part stays. */
 enum status rate_parse(const char *text, struct rate_program *out, struct error *err) MUST_CHECK;
+
+bool rate_is_constant(const struct rate_program *p);
 
 /* The rate at a time since the start of the program. */
 double rate_at(const struct rate_program *p, int64_t t_ns);

@@ -5,12 +5,14 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/sha256.h"
+#include "load/rate.h"
 #include "load/workload.h"
 #include "runtime/script.h"
 #include "scenario/facts.h"
 #include "scenario/host.h"
 #include "scenario/lua_json.h"
 #include "scenario/scenario.h"
+#include "scenario/traffic.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +25,7 @@
 
 struct conductor {
 	const struct rehearsal *spec;
+	struct rate_program rate;
 	struct scenario scenario; /* without path: of the drill "load" */
 	struct host host;
 	struct fiber *fiber;
@@ -84,6 +87,21 @@ static json_t *id_json(const struct conductor *c)
 	return json_string(id);
 }
 
+static const char *rate_text(const struct conductor *c)
+{
+	return c->spec->rate != NULL ? c->spec->rate : c->scenario.rate;
+}
+
+static json_t *load_json(const struct conductor *c, const struct load_config *load)
+{
+	json_t *out = json_pack("{s:s, s:f, s:s, s:i, s:i, s:i, s:I}", "mode", load->closed ? "closed" : "open", "rate",
+		load->closed ? 0.0 : rate_at(&c->rate, 0), "arrivals", load->even ? "even" : "poisson", "pods", load->pods, "pool",
+		load->pool, "workers", load->workers, "acquire_timeout_ns", (json_int_t)load->acquire_timeout_ns);
+	if (!load->closed && !rate_is_constant(&c->rate))
+		json_object_set_new(out, "program", json_text(rate_text(c)));
+	return out;
+}
+
 static json_t *run_json(const struct conductor *c, const struct load_config *load, const char *workload_path, json_t *server)
 {
 	const struct workload *w = load_workload(c->host.load);
@@ -95,10 +113,7 @@ static json_t *run_json(const struct conductor *c, const struct load_config *loa
 		json_pack("{s:o, s:o, s:o, s:f}", "path", path_json(workload_path), "name", json_text(w->name), "sha256",
 			hash_json(w->path), "scale", load->scale));
 	json_object_set_new(run, "seed", json_integer((json_int_t)load->seed));
-	json_object_set_new(run, "load",
-		json_pack("{s:s, s:f, s:s, s:i, s:i, s:i, s:I}", "mode", load->closed ? "closed" : "open", "rate", load->rate, "arrivals",
-			"poisson", "pods", load->pods, "pool", load->pool, "workers", load->workers, "acquire_timeout_ns",
-			(json_int_t)load->acquire_timeout_ns));
+	json_object_set_new(run, "load", load_json(c, load));
 	json_object_set_new(run, "server", server);
 	json_object_set_new(run, "host", facts_host());
 	json_object_set_new(run, "criteria", criteria_json(c));
@@ -260,7 +275,8 @@ static struct load_config load_config_of(struct conductor *c)
 		.scale = r->scale,
 		.seed = r->seed,
 		.closed = r->closed,
-		.rate = r->rate > 0 ? r->rate : s->rate,
+		.even = r->even || s->even,
+		.program = &c->rate,
 		.pods = r->pods > 0 ? r->pods : s->pods,
 		.pool = r->pool > 0 ? r->pool : s->pool,
 		.workers = r->workers > 0 ? r->workers
@@ -305,9 +321,15 @@ static enum status prepare(struct conductor *c, struct load_config *load, struct
 		return st;
 	*load = load_config_of(c);
 	c->host.pods = load->pods;
-	st = loop_create(&c->host.loop, err);
+	c->host.closed = load->closed;
+	if (!load->closed)
+		st = rate_parse(rate_text(c), &c->rate, err);
+	if (st == ST_OK)
+		st = loop_create(&c->host.loop, err);
 	if (st == ST_OK)
 		st = load_create(load, &c->host.load, err);
+	if (st == ST_OK && c->spec->scenario_path != NULL)
+		st = traffic_check(c->host.load, c->scenario.L, c->scenario.table_ref, err);
 	if (st == ST_OK)
 		st = check_actors(c, err);
 	return st;

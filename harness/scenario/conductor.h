@@ -47,8 +47,8 @@ struct rehearsal {
 	const char *const *standby_dsns;
 
 	/* Of the load; 0 takes the scenario's value. */
-	bool closed;
-	double rate;
+	bool closed, even;
+	const char *rate; /* a program, as for rate_parse; NULL: the scenario's */
 	int pods, pool, workers;
 	int64_t duration_ns; /* of the drill "load" */
 

@@ -6,6 +6,7 @@
 #include "load/workload.h"
 #include "scenario/lua_json.h"
 #include "scenario/session_lua.h"
+#include "scenario/traffic.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
@@ -139,6 +140,20 @@ void host_stop_load(struct host *h, int64_t drain_ns)
 static int host_lua_stop_load(lua_State *L)
 {
 	host_stop_load(host_of(L), DRAIN_NS);
+	return 0;
+}
+
+/* host.change_load{rate, mix}: the traffic changes, which is an event. */
+static int host_lua_change_load(lua_State *L)
+{
+	struct host *h = host_of(L);
+	struct error err;
+	luaL_checktype(L, 1, LUA_TTABLE);
+	json_t *event = NULL;
+	if (traffic_change(h->load, L, 1, h->closed, &event, &err) != ST_OK)
+		return luaL_error(L, "%s", err.what);
+	json_object_set_new(event, "t_ns", json_integer(record_now_ns(h->record)));
+	record_event(h->record, event);
 	return 0;
 }
 
@@ -338,6 +353,7 @@ void host_push(struct host *h, lua_State *L)
 		{"backlog", host_lua_backlog},
 		{"start_load", host_lua_start_load},
 		{"stop_load", host_lua_stop_load},
+		{"change_load", host_lua_change_load},
 		{"pods", host_lua_pods},
 		{"replace_pod", host_lua_replace_pod},
 		{"actors", host_lua_actors},

@@ -36,6 +36,7 @@ struct host {
 	struct load *load;
 	struct ticker *ticker;
 	int pods;
+	bool closed; /* the load is a closed loop */
 	bool traffic, traffic_ended;
 	struct load_totals totals; /* once traffic_ended */
 	struct host_status status;

@@ -3,6 +3,7 @@
 #include "scenario/scenario.h"
 
 #include "base/buf.h"
+#include "load/rate.h"
 #include "load/workload.h"
 
 #include <ctype.h>
@@ -101,6 +102,42 @@ static const char **text_list(lua_State *L, int table, const char *list, const c
 	return out;
 }
 
+/* Checks the rate in the field of the table on top, and copies it when out is not NULL. */
+static enum status read_rate(struct scenario *s, const char *owner, char **out, struct error *err)
+{
+	lua_State *L = s->L;
+	struct rate_program program;
+	enum status st = ST_OK;
+	if (lua_getfield(L, -1, "rate") != LUA_TNIL) {
+		const char *text = lua_tostring(L, -1);
+		st = rate_parse(text, &program, err);
+		if (st != ST_OK)
+			error_where(err, "%s, %s", s->path, owner);
+		if (out != NULL && (*out = strdup(text)) == NULL)
+			abort();
+	}
+	lua_pop(L, 1);
+	return st;
+}
+
+static enum status check_step_rates(struct scenario *s, int table, struct error *err)
+{
+	lua_State *L = s->L;
+	enum status st = ST_OK;
+	lua_getfield(L, table, "steps");
+	for (lua_Integer i = 1; i <= s->steps && st == ST_OK; i++) {
+		lua_geti(L, -1, i);
+		char owner[160];
+		const char *kind = text_field(L, lua_gettop(L), "kind");
+		snprintf(owner, sizeof owner, "step \"%s\"", text_field(L, lua_gettop(L), "name"));
+		if (strcmp(kind, "load") == 0)
+			st = read_rate(s, owner, NULL, err);
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	return st;
+}
+
 static enum status read_table(struct scenario *s, struct error *err)
 {
 	lua_State *L = s->L;
@@ -120,13 +157,18 @@ static enum status read_table(struct scenario *s, struct error *err)
 	s->steps = (int)luaL_len(L, -1);
 	lua_pop(L, 1);
 	lua_getfield(L, table, "load");
-	s->rate = number_field(L, -1, "rate");
+	enum status st = read_rate(s, "load", &s->rate, err);
+	const char *arrivals = text_field(L, lua_gettop(L), "arrivals");
+	s->even = arrivals != NULL && strcmp(arrivals, "even") == 0;
 	s->pods = (int)number_field(L, -1, "pods");
 	s->pool = (int)number_field(L, -1, "pool");
 	s->workers = (int)number_field(L, -1, "workers");
 	s->acquire_timeout_ns = (int64_t)number_field(L, -1, "acquire_timeout");
 	lua_pop(L, 1);
-	enum status st = workload_find(text_field(L, table, "workload"), s->path, &s->workload_path, err);
+	if (st == ST_OK)
+		st = check_step_rates(s, table, err);
+	if (st == ST_OK)
+		st = workload_find(text_field(L, table, "workload"), s->path, &s->workload_path, err);
 	s->table_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 	return st;
 }
@@ -152,6 +194,7 @@ void scenario_free(struct scenario *s)
 	free(s->criteria);
 	free(s->actors);
 	free(s->workload_path);
+	free(s->rate);
 	script_free(s->L);
 	*s = (struct scenario){.table_ref = LUA_NOREF};
 }

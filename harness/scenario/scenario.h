@@ -17,7 +17,8 @@ struct scenario {
 	const char *title;
 	char *workload_path; /* found */
 	double scale;        /* 0: not said */
-	double rate;
+	char *rate;          /* of the load: a program, checked */
+	bool even;
 	int pods, pool, workers, steps;
 	int64_t acquire_timeout_ns;
 	const char **criteria; /* NULL-terminated, as are the names of actors */

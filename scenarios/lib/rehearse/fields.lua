@@ -62,8 +62,24 @@ function kinds.positive(v)
 end
 
 function kinds.rate(v)
-	if type(v) == "number" and v > 0 and v < 1e7 then return v end
-	return nil, "transactions per second, over 0"
+	if type(v) == "number" and v > 0 and v <= 1e6 then return v end
+	if type(v) == "string" and v:match("%S") then return v end   -- the program checks it
+	return nil, 'transactions per second, over 0 and at most 1000000, or text such as "ramp(100, 2000, 60s)"'
+end
+
+function kinds.arrivals(v)
+	if v == "poisson" or v == "even" then return v end
+	return nil, '"poisson" or "even"'
+end
+
+-- Weights by transaction: those not named keep the workload's own.
+function kinds.mix(v)
+	local expected = "weights by name of a transaction: { view_user = 30, checkout = 0 }"
+	if type(v) ~= "table" or next(v) == nil then return nil, expected end
+	for name, weight in pairs(v) do
+		if type(name) ~= "string" or type(weight) ~= "number" or not (weight >= 0 and weight < 1e12) then return nil, expected end
+	end
+	return v
 end
 
 function kinds.number(v)

@@ -192,6 +192,19 @@ function rehearse.deploy(step)
 	return out
 end
 
+local LOAD_STEP = {
+	name = { "text", required = true }, rate = { "rate" }, mix = { "mix" }, check = { "text" },
+}
+
+-- Changes the traffic: its rate, its mix, or both. A rollback leaves it as it is.
+function rehearse.load(step)
+	local owner = owner_of("load", step)
+	local out = fields.check(owner, step, LOAD_STEP)
+	if not out.rate and not out.mix then fields.fail(owner, "it has neither rate nor mix; give one of them or both") end
+	out.kind = "load"
+	return out
+end
+
 -- ---- the scenario ----
 
 local SCENARIO = {
@@ -203,7 +216,7 @@ local SCENARIO = {
 
 local LOAD = {
 	rate = { "rate", default = 200 }, pods = { "positive", default = 2 }, pool = { "positive", default = 8 },
-	workers = { "positive", default = 1 }, acquire_timeout = { "time", default = "0" },
+	workers = { "positive", default = 1 }, arrivals = { "arrivals", default = "poisson" }, mix = { "mix" }, acquire_timeout = { "time", default = "0" },
 }
 
 local PHASES = { warmup = { "time", default = "3s" }, baseline = { "time", default = "10s" }, settle = { "time", default = "2s" } }
@@ -212,7 +225,7 @@ local function check_steps(given_steps, versions)
 	local steps, seen, running = {}, {}, "v1"
 	for i, step in ipairs(given_steps) do
 		if type(step) ~= "table" then
-			fields.fail("the scenario", "steps[%d] is %s; expected is rehearse.sql, rehearse.backfill, rehearse.deploy or rehearse.step", i, fields.show(step))
+			fields.fail("the scenario", "steps[%d] is %s; expected is rehearse.sql, rehearse.backfill, rehearse.deploy, rehearse.load or rehearse.step", i, fields.show(step))
 		end
 		if not step.kind then step = rehearse.step(step) end
 		local owner = string.format("step %q", step.name)

@@ -49,10 +49,16 @@ local function deploy(m, step, from, to)
 	end
 end
 
+local function host_change(m, step)
+	m.host.change_load { rate = step.rate, mix = step.mix }
+end
+
 local function do_it(m, step, direction)
 	if direction == "down" and step.irreversible then m:fail("irreversible: %s", step.irreversible) end
 	if step.kind == "deploy" then
 		if direction == "up" then deploy(m, step, step.from, step.to) else deploy(m, step, step.to, step.from) end
+	elseif step.kind == "load" then
+		if direction == "up" then host_change(m, step) end
 	elseif step.kind == "backfill" and direction == "up" then
 		backfill.perform(m, step)
 	else
@@ -71,7 +77,7 @@ function perform.step(m, step, direction)
 	host.status { step = step.name, direction = direction, detail = "", eta_ns = false }
 	host.event { type = "step", name = step.name, kind = step.kind, direction = direction, edge = "start" }
 	local ok, problem = xpcall(function()
-		if step.kind ~= "deploy" then m:begin_step(step, direction) end
+		if step.kind ~= "deploy" and step.kind ~= "load" then m:begin_step(step, direction) end
 		do_it(m, step, direction)
 	end, function(e)
 		return (Session.is_failure(e) or type(e) ~= "string") and e or debug.traceback(e, 2)

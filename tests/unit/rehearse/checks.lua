@@ -88,6 +88,15 @@ tests["defaults are filled in"] = function()
 	assert(b.key == "id" and b.batch == 5000 and b.down == false and b.throttle.longest == 300000000000)
 end
 
+tests["traffic is changed by a rate, a mix or both, by name of transactions"] = function()
+	local s = scenario { load = { rate = "ramp(1, 2, 3s)", mix = { view = 2 }, arrivals = "even" }, steps = { rehearse.load { name = "rush", rate = 5 } } }
+	assert(s.load.rate == "ramp(1, 2, 3s)" and s.load.mix.view == 2 and s.steps[1].kind == "load" and s.steps[1].rate == 5)
+	fails(function() rehearse.load { name = "l" } end, 'step "l"', "neither rate nor mix")
+	fails(function() rehearse.load { name = "l", rate = 0 } end, "rate = 0", "ramp(100, 2000, 60s)")
+	fails(function() rehearse.load { name = "l", mix = { view = -1 } } end, "weights by name")
+	fails(function() scenario { load = { arrivals = "odd" } } end, '"odd"', '"poisson" or "even"')
+end
+
 tests["a backfill without its set, or with a composite key, is refused"] = function()
 	fails(function() rehearse.backfill { name = "b", table = "t", where = "a IS NULL" } end, "set is missing")
 	fails(function() rehearse.backfill { name = "b", table = "t", set = "a = 1", where = "a IS NULL", key = "x, y" } end, "one column")

@@ -1,0 +1,95 @@
+/* Reading rates and mixes from Lua tables, and handing them to the load. */
+#include "scenario/traffic.h"
+
+#include "base/json.h"
+#include "base/vec.h"
+#include "load/rate.h"
+#include "runtime/script.h"
+
+#include <string.h>
+
+typedef VEC(struct load_weight) weights;
+
+/* Of the field mix of the table on top of the stack; the names live as long as that. */
+static void read_mix(lua_State *L, weights *out)
+{
+	if (lua_getfield(L, -1, "mix") == LUA_TTABLE) {
+		lua_pushnil(L);
+		while (lua_next(L, -2) != 0) {
+			struct load_weight w = {.transaction = lua_tostring(L, -2), .weight = lua_tonumber(L, -1)};
+			VEC_PUSH(out, w);
+			lua_pop(L, 1);
+		}
+	}
+	lua_pop(L, 1);
+}
+
+/* step: its name, for the message; NULL: of the scenario's load, which is put to use. */
+static enum status check_mix(struct load *load, lua_State *L, const char *step, struct error *err)
+{
+	weights mix = {0};
+	read_mix(L, &mix);
+	enum status st = ST_OK;
+	if (mix.n > 0)
+		st = step == NULL ? load_change(load, NULL, mix.at, mix.n, err) : load_check_mix(load, mix.at, mix.n, err);
+	if (st != ST_OK && step != NULL)
+		error_where(err, "step \"%s\"", step);
+	else if (st != ST_OK)
+		error_where(err, "the scenario's load");
+	VEC_FREE(&mix);
+	return st;
+}
+
+enum status traffic_check(struct load *load, lua_State *L, int scenario_ref, struct error *err)
+{
+	int top = lua_gettop(L);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, scenario_ref);
+	lua_getfield(L, -1, "load");
+	enum status st = check_mix(load, L, NULL, err);
+	lua_pop(L, 1);
+	lua_getfield(L, -1, "steps");
+	for (lua_Integer i = 1; st == ST_OK && lua_geti(L, -1, i) == LUA_TTABLE; i++) {
+		lua_getfield(L, -1, "kind");
+		lua_getfield(L, -2, "name");
+		const char *kind = lua_tostring(L, -2), *name = lua_tostring(L, -1);
+		lua_pop(L, 2);
+		if (kind != NULL && strcmp(kind, "load") == 0)
+			st = check_mix(load, L, name, err);
+		lua_pop(L, 1);
+	}
+	lua_settop(L, top);
+	return st;
+}
+
+static json_t *mix_json(const weights *mix)
+{
+	json_t *out = json_object();
+	for (size_t i = 0; i < mix->n; i++)
+		json_object_set_new(out, mix->at[i].transaction, json_real(mix->at[i].weight));
+	return out;
+}
+
+enum status traffic_change(struct load *load, lua_State *L, int index, bool closed, json_t **event, struct error *err)
+{
+	weights mix = {0};
+	struct rate_program program;
+	lua_pushvalue(L, index);
+	read_mix(L, &mix);
+	lua_getfield(L, -1, "rate");
+	const char *rate = lua_tostring(L, -1);
+	enum status st = rate != NULL ? rate_parse(rate, &program, err) : ST_OK;
+	if (st == ST_OK)
+		st = load_change(load, rate != NULL ? &program : NULL, mix.at, mix.n, err);
+	if (st == ST_OK) {
+		*event = json_pack("{s:s, s:s}", "type", "load", "mode", closed ? "closed" : "open");
+		if (rate != NULL)
+			json_object_set_new(*event, "rate", json_real(rate_at(&program, 0)));
+		if (rate != NULL && !rate_is_constant(&program))
+			json_object_set_new(*event, "program", json_text(rate));
+		if (mix.n > 0)
+			json_object_set_new(*event, "mix", mix_json(&mix));
+	}
+	lua_pop(L, 2);
+	VEC_FREE(&mix);
+	return st;
+}
