@@ -55,7 +55,12 @@ return function(report)
 		local rows, most = {}, 5
 		for _, g in ipairs(f.blame.groups) do
 			if g.migration and g.load.n > 0 and #rows < most then
-				rows[#rows + 1] = { words.count(g.load.n), words.time(g.load.total_ns), words.time(g.load.max_ns), words.sql(g.sql or "a statement whose end was not recorded", width - 36) }
+				local who = {}
+				for _, v in ipairs(g.victims) do
+					if v.role == "load" and #who < 5 then who[#who + 1] = words.count(v.n) .. " × " .. (v.transaction or "?") .. (v.version and " " .. v.version or "") end
+				end
+				rows[#rows + 1] = { words.count(g.load.n), words.time(g.load.total_ns), words.time(g.load.max_ns), words.sql(g.sql or "a statement whose end was not recorded", width - 36),
+					who = words.clean(table.concat(who, ", ")) }
 			end
 		end
 		if #rows == 0 then return end
@@ -64,6 +69,7 @@ return function(report)
 		table.insert(rows, 1, { "waits", "in sum", "longest", "behind" })
 		for _, r in ipairs(rows) do
 			say("  " .. string.rep(" ", 7 - words.width(r[1])) .. r[1] .. string.rep(" ", 11 - words.width(r[2])) .. r[2] .. string.rep(" ", 11 - words.width(r[3])) .. r[3] .. "  " .. r[4])
+			if r.who then sentence(r.who, string.rep(" ", 33)) end
 		end
 	end
 

@@ -33,22 +33,22 @@ local function culprit(f)
 end
 
 local function failures(f)
-	local failed, planned, errors, abandoned = 0, 0, {}, 0
+	local failed, ended, errors, abandoned = 0, 0, {}, 0
 	for _, p in ipairs(f.phases) do
 		if p.name ~= "baseline" and p.name ~= "warmup" or #f.phases == 1 then
-			failed, planned, abandoned = failed + p.failed, planned + p.planned, abandoned + p.abandoned
+			failed, ended, abandoned = failed + p.failed, ended + p.ok + p.failed + p.abandoned, abandoned + p.abandoned
 			for code, n in pairs(p.errors) do errors[code] = (errors[code] or 0) + n end
 		end
 	end
-	if planned == 0 then return nil end
+	if ended == 0 then return nil end
 	local when = #f.phases > 1 and f.phases.baseline and " since the baseline" or ""
-	if failed + abandoned == 0 then return { "None of " .. words.number_of(planned, "transaction") .. " failed" .. when .. "." } end
+	if failed + abandoned == 0 then return { "None of " .. words.number_of(ended, "transaction") .. " failed" .. when .. "." } end
 	local out = ""
 	if failed > 0 then
-		out = words.count(failed) .. " of " .. words.number_of(planned, "transaction") .. " (" .. words.share(failed, planned) .. ") failed" .. when .. ": " .. words.errors(errors, 3) .. "."
+		out = words.count(failed) .. " of " .. words.number_of(ended, "transaction") .. " (" .. words.share(failed, ended) .. ") failed" .. when .. ": " .. words.errors(errors, 3) .. "."
 	end
 	if abandoned > 0 then
-		out = out .. (out ~= "" and " " or "") .. words.count(abandoned) .. " (" .. words.share(abandoned, planned) .. ") got no connection in time" .. (failed > 0 and "" or when) .. "."
+		out = out .. (out ~= "" and " " or "") .. words.count(abandoned) .. " (" .. words.share(abandoned, ended) .. ") got no connection in time" .. (failed > 0 and "" or when) .. "."
 	end
 	return { out }
 end

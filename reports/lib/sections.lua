@@ -83,7 +83,7 @@ local function blame_table(f)
 	end
 	local n, total, longest, p99, ended = numbers(f.blame.all)
 	rows[#rows + 1] = { "All lock waits", n, total, longest, p99, ended, class = "total" }
-	return page.table({ { "Behind what, and who stood there", "wide" }, { "Waits", "num" }, { "In sum", "num" }, { "Longest", "num" }, { "p99", "num" }, { "Without the lock in the end" } }, rows)
+	return page.table({ { "Behind what, and who stood there", "wide" }, { "Waits", "num" }, { "In sum", "num" }, { "Longest", "num" }, { "p99", "num" }, { "Gave up" } }, rows)
 end
 
 local function who_behind_whom(f)
