@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -117,6 +118,7 @@ void client_statement_done(struct session *s, void *arg)
 {
 	struct client *c = arg;
 	const struct session_outcome *out = session_outcome(s);
+	loop_timer_cancel(c->worker->loop, &c->deadline);
 	if (c->sent_ns == 0)
 		c->sent_ns = out->sent_ns;
 	const struct load_config *config = c->worker->crew->config;
@@ -134,6 +136,19 @@ void client_statement_done(struct session *s, void *arg)
 		config->slow(&slow, config->arg);
 	}
 	fiber_resume(c->fiber);
+}
+
+void client_give_up(struct loop_timer *t)
+{
+	session_cancel(container_of(t, struct client, deadline)->session);
+}
+
+int client_await(lua_State *L, struct client *c, lua_KFunction after, lua_KContext ctx)
+{
+	int64_t patience_ns = c->worker->workload->transactions[c->transaction].cancel_after_ns;
+	if (patience_ns > 0)
+		loop_timer_set(c->worker->loop, &c->deadline, session_outcome(c->session)->sent_ns + patience_ns);
+	return fiber_wait(L, after, ctx);
 }
 
 const struct session_statement *client_find_statement(lua_State *L, struct client *c)
@@ -175,7 +190,7 @@ static int execute(lua_State *L, lua_KFunction after)
 	const struct session_statement *st = client_find_statement(L, c);
 	client_take_values(L, c, st);
 	session_execute(c->session, st, c->values, client_statement_done, c);
-	return fiber_wait(L, after, 0);
+	return client_await(L, c, after, 0);
 }
 
 const struct session_outcome *client_check_outcome(lua_State *L)
@@ -327,7 +342,7 @@ static int command(lua_State *L, const char *sql)
 	}
 	c->statement = sql;
 	session_query(c->session, sql, client_statement_done, c);
-	return fiber_wait(L, after_command, 0);
+	return client_await(L, c, after_command, 0);
 }
 
 static int lua_begin(lua_State *L)
@@ -425,9 +440,8 @@ static int performed(lua_State *L, int status, lua_KContext ctx)
 	return 0;
 }
 
-int client_perform(lua_State *L)
+static int perform(lua_State *L, struct client *c)
 {
-	struct client *c = client_of(L);
 	const struct workload *w = c->worker->workload;
 	int args_ref = w->transactions[c->transaction].args_ref;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, w->versions[c->version].run_refs[c->transaction]);
@@ -439,4 +453,27 @@ int client_perform(lua_State *L)
 	}
 	lua_callk(L, lua_gettop(L) - 1, 0, 0, performed);
 	return 0;
+}
+
+static int timeout_set(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status, (void)ctx;
+	client_check_outcome(L);
+	struct client *c = client_of(L);
+	c->timeout_ns = c->worker->workload->transactions[c->transaction].statement_timeout_ns;
+	lua_settop(L, 0);
+	return perform(L, c);
+}
+
+int client_perform(lua_State *L)
+{
+	struct client *c = client_of(L);
+	int64_t timeout_ns = c->worker->workload->transactions[c->transaction].statement_timeout_ns;
+	if (timeout_ns == c->timeout_ns)
+		return perform(L, c);
+	char sql[64];
+	snprintf(sql, sizeof sql, timeout_ns == 0 ? "RESET statement_timeout" : "SET statement_timeout = %" PRId64, timeout_ns / NS_PER_MS);
+	c->statement = "SET";
+	session_query(c->session, sql, client_statement_done, c);
+	return fiber_wait(L, timeout_set, 0);
 }

@@ -19,6 +19,9 @@ void client_take_values(lua_State *L, struct client *c, const struct session_sta
 /* The done function of a statement: tells of slow ones, goes on with the fiber. */
 void client_statement_done(struct session *s, void *arg);
 
+/* `return client_await(...)` once a statement has been handed to the session: its patience begins if it has one, and the fiber waits. */
+int client_await(lua_State *L, struct client *c, lua_KFunction after, lua_KContext ctx);
+
 /* The outcome of the latest statement; raises its error. */
 const struct session_outcome *client_check_outcome(lua_State *L);
 

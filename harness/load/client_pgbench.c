@@ -19,7 +19,7 @@ int client_query(lua_State *L)
 	client_need_results(L, c);
 	client_find_statement(L, c);
 	session_query(c->session, luaL_checkstring(L, 3), client_statement_done, c);
-	return fiber_wait(L, after_query, 0);
+	return client_await(L, c, after_query, 0);
 }
 
 /* ---- rows by name ---- */

@@ -69,5 +69,5 @@ int client_end_pipeline(lua_State *L)
 	struct client *c = client_in_pipeline(L);
 	c->statement = "pipeline";
 	session_end_pipeline(c->session, client_statement_done, c);
-	return fiber_wait(L, after_pipeline, 0);
+	return client_await(L, c, after_pipeline, 0);
 }

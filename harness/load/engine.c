@@ -425,8 +425,8 @@ static void add_totals(struct load *load, struct load_totals *out)
 		const struct worker *w = load->workers[i];
 		for (size_t v = 0; v < workload->n_versions; v++) {
 			stats_add_version(&out->versions[v], &w->totals[v]);
-			for (size_t e = 0; e < w->totals[v].errors.n; e++)
-				stats_count_error(&out->errors, w->totals[v].errors.at[e].sqlstate, w->totals[v].errors.at[e].count);
+			stats_add_errors(&out->errors, &w->totals[v].errors);
+			stats_add_errors(&out->retries, &w->totals[v].retries);
 		}
 		out->abandoned += w->abandoned;
 		out->unfinished += w->unfinished;

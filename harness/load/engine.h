@@ -68,11 +68,12 @@ struct load_errors {
 struct load_version {
 	const char *name;
 	uint64_t started, ok, failed;
-	uint64_t in_flight;        /* as at the end; not in totals */
-	struct load_errors errors; /* their sum is failed */
+	uint64_t in_flight;         /* as at the end; not in totals */
+	struct load_errors errors;  /* their sum is failed */
+	struct load_errors retries; /* attempts that failed and were followed by another one: no part of failed */
 };
 
-/* The four histograms of one transaction in one version, in ns. They belong to the interval; empty ones have hist_count 0. */
+/* The four histograms of one transaction in one version, in ns. They span all attempts of a transaction that is retried. They belong to the interval; empty ones have hist_count 0. */
 struct load_hists {
 	const char *transaction, *version;
 	struct hist *response_ok, *response_failed; /* from the due time to the end */
@@ -104,7 +105,7 @@ struct load_totals {
 	uint64_t planned, started, abandoned, never_started;
 	uint64_t ok, failed, unfinished;
 	int64_t unfinished_oldest_ns; /* age since its due time; 0 when all finished */
-	struct load_errors errors;
+	struct load_errors errors, retries;
 	size_t n_versions;
 	struct load_version versions[LOAD_VERSIONS_MAX];
 	bool holds;

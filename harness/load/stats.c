@@ -24,14 +24,20 @@ void stats_count_error(struct load_errors *errors, const char *sqlstate, uint64_
 	errors->at[i].count += count;
 }
 
+void stats_add_errors(struct load_errors *into, const struct load_errors *from)
+{
+	for (size_t i = 0; i < from->n; i++)
+		stats_count_error(into, from->at[i].sqlstate, from->at[i].count);
+}
+
 void stats_add_version(struct load_version *into, const struct load_version *from)
 {
 	into->started += from->started;
 	into->ok += from->ok;
 	into->failed += from->failed;
 	into->in_flight += from->in_flight;
-	for (size_t i = 0; i < from->errors.n; i++)
-		stats_count_error(&into->errors, from->errors.at[i].sqlstate, from->errors.at[i].count);
+	stats_add_errors(&into->errors, &from->errors);
+	stats_add_errors(&into->retries, &from->retries);
 }
 
 /* ---- histograms ---- */
@@ -116,7 +122,7 @@ static void clear_versions(struct load_version *versions, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		versions[i].started = versions[i].ok = versions[i].failed = versions[i].in_flight = 0;
-		versions[i].errors.n = 0;
+		versions[i].errors.n = versions[i].retries.n = 0;
 	}
 }
 

@@ -38,6 +38,8 @@ void stats_clear(struct stats *s);
 void stats_record(struct stats *s, const struct ending *e);
 void stats_count_error(struct load_errors *errors, const char *sqlstate, uint64_t count);
 
+void stats_add_errors(struct load_errors *into, const struct load_errors *from);
+
 /* Sums for totals and intervals: counts of all errors and of versions. in_flight is added too. */
 void stats_add_version(struct load_version *into, const struct load_version *from);
 

@@ -16,6 +16,7 @@
 #define CONNECT_TIMEOUT_NS (10 * NS_PER_S)
 #define BACKOFF_FIRST_NS (10 * NS_PER_MS)
 #define BACKOFF_LAST_NS NS_PER_S
+#define RETRY_DOUBLED_UNTIL_NS (10 * NS_PER_S)
 
 static void claim_due(struct worker *w);
 static void connect_client(struct client *c);
@@ -135,6 +136,7 @@ static void connection_made(struct session *s, void *arg)
 		return;
 	}
 	c->pid = session_pid(s);
+	c->timeout_ns = 0;
 	c->backoff_ns = 0;
 	if (!c->counted)
 		tell_connected(c);
@@ -195,12 +197,35 @@ static void warn_once(struct client *c, const char *text)
 	crew->config->warn(message, crew->config->arg);
 }
 
-static void rolled_back(struct session *s, void *arg)
+static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg);
+
+/* ---- further attempts ---- */
+
+static void start_attempt(struct client *c)
 {
-	/* Whether that went well does not matter: a session that is not fit has lost its connection. */
-	(void)s;
-	serve_again(arg, clock_now_ns());
+	random_seed(c->random, c->seed);
+	lua_pushcfunction(fiber_state(c->fiber), client_perform);
+	fiber_start(c->fiber, 0, transaction_done, c);
 }
+
+static void try_again(struct loop_timer *t)
+{
+	start_attempt(container_of(t, struct client, again));
+}
+
+static void pause_attempt(struct client *c)
+{
+	struct worker *w = c->worker;
+	const struct workload_retry *retry = &w->workload->transactions[c->transaction].retry;
+	int64_t pause_ns = retry->backoff_ns;
+	for (int i = 1; i < c->attempt && pause_ns < RETRY_DOUBLED_UNTIL_NS; i++)
+		pause_ns *= 2;
+	/* Between half and all of it: who collided once does not collide again. */
+	double share = 0.5 + rng_unit(rng_next(&w->rng)) / 2;
+	loop_timer_set(w->loop, &c->again, clock_now_ns() + (int64_t)((double)pause_ns * share));
+}
+
+/* ---- what a transaction leaves open ---- */
 
 /* Whether a transaction block is open. */
 static bool in_block(const struct client *c)
@@ -209,16 +234,64 @@ static bool in_block(const struct client *c)
 	return block == PQTRANS_INTRANS || block == PQTRANS_INERROR;
 }
 
+static void cleaned(struct client *c)
+{
+	if (c->state == CLIENT_BUSY)
+		pause_attempt(c);
+	else
+		serve_again(c, clock_now_ns());
+}
+
+static void rolled_back(struct session *s, void *arg)
+{
+	/* Whether that went well does not matter: a session that is not fit has lost its connection. */
+	(void)s;
+	cleaned(arg);
+}
+
 static void pipeline_ended(struct session *s, void *arg)
 {
 	struct client *c = arg;
 	if (in_block(c))
 		session_query(s, "ROLLBACK", rolled_back, c);
 	else
-		serve_again(c, clock_now_ns());
+		cleaned(c);
 }
 
-/* A retry of 40001 and 40P01 would start the fiber again from here, with the same seed and due time, before anything is counted. */
+/* Then the next attempt of a transaction that is in flight, else the next transaction. */
+static void clean_up(struct client *c)
+{
+	if (session_in_pipeline(c->session))
+		session_end_pipeline(c->session, pipeline_ended, c);
+	else if (in_block(c))
+		session_query(c->session, "ROLLBACK", rolled_back, c);
+	else
+		cleaned(c);
+}
+
+/* ---- the end of an attempt, and of a transaction ---- */
+
+static bool may_retry(const struct client *c, const char *sqlstate)
+{
+	const struct workload_retry *retry = &c->worker->workload->transactions[c->transaction].retry;
+	if (c->attempt >= retry->times || session_state(c->session) == SESSION_CLOSED)
+		return false;
+	for (size_t i = 0; i < retry->n_on; i++)
+		if (memcmp(retry->on[i], sqlstate, 5) == 0)
+			return true;
+	return false;
+}
+
+/* The client stays busy, and the transaction in flight. */
+static void retry_transaction(struct client *c, const char *sqlstate)
+{
+	struct worker *w = c->worker;
+	c->attempt++;
+	stats_count_error(&w->stats->versions[c->version].retries, sqlstate, 1);
+	stats_count_error(&w->totals[c->version].retries, sqlstate, 1);
+	clean_up(c);
+}
+
 static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 {
 	(void)nresults;
@@ -245,6 +318,10 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 				      : "it ended inside a transaction block, which is then rolled back: c:commit() is missing");
 	}
 	client_drop_extras(c);
+	if (!e.ok && may_retry(c, e.sqlstate)) {
+		retry_transaction(c, e.sqlstate);
+		return;
+	}
 	stats_record(w->stats, &e);
 	struct load_version *total = &w->totals[e.version];
 	if (e.ok) {
@@ -256,12 +333,9 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 	total->in_flight--;
 	if (--w->in_flight == 0 && w->stopping)
 		tell_drained(w);
-	if (open_pipeline) {
+	if (open_pipeline || open_block) {
 		c->state = CLIENT_CLEANING;
-		session_end_pipeline(c->session, pipeline_ended, c);
-	} else if (open_block) {
-		c->state = CLIENT_CLEANING;
-		session_query(c->session, "ROLLBACK", rolled_back, c);
+		clean_up(c);
 	} else {
 		serve_again(c, e.end_ns);
 	}
@@ -286,14 +360,14 @@ static void start_transaction(struct client *c, const struct arrival *a)
 	c->transaction = pick_transaction(w->workload, a);
 	c->due_ns = a->due_ns;
 	c->sent_ns = 0;
+	c->seed = a->seed;
+	c->attempt = 0;
 	c->awaited = w->crew->plan != NULL && c->idle_since_ns <= a->due_ns;
-	random_seed(c->random, a->seed);
 	w->stats->versions[c->version].started++;
 	w->totals[c->version].started++;
 	w->totals[c->version].in_flight++;
 	w->in_flight++;
-	lua_pushcfunction(fiber_state(c->fiber), client_perform);
-	fiber_start(c->fiber, 0, transaction_done, c);
+	start_attempt(c);
 }
 
 /* ---- claiming ---- */
@@ -453,6 +527,8 @@ static void stop_client(struct client *c, int64_t now_ns)
 	}
 	c->state = CLIENT_STOPPED;
 	loop_timer_cancel(w->loop, &c->retry);
+	loop_timer_cancel(w->loop, &c->again);
+	loop_timer_cancel(w->loop, &c->deadline);
 	session_free(c->session);
 	c->session = NULL;
 	end_replacement(c);
@@ -476,6 +552,8 @@ static void create_client(struct worker *w, int number)
 	c->number = number;
 	c->pod = number / w->crew->config->pool;
 	c->retry.fn = retry_now;
+	c->again.fn = try_again;
+	c->deadline.fn = client_give_up;
 	const char *version = w->crew->config->version;
 	c->version = c->wanted_version = workload_find_version(w->workload, version);
 	c->fiber = fiber_create(w->L, w->loop, c);

@@ -63,7 +63,9 @@ struct client {
 	int64_t idle_since_ns;
 
 	struct session *session;
-	int pid; /* of the latest backend: a lost connection no longer knows it */
+	int pid;                    /* of the latest backend: a lost connection no longer knows it */
+	int64_t timeout_ns;         /* statement_timeout that we set on this connection; 0: the server's own */
+	struct loop_timer deadline; /* of the statement under way; armed while its transaction has a cancel_after */
 	struct loop_timer retry;
 	int64_t backoff_ns;
 	bool counted; /* in crew.connected */
@@ -77,8 +79,11 @@ struct client {
 	int transaction;
 	bool awaited; /* see struct ending */
 	int64_t due_ns;
-	int64_t sent_ns;       /* first send; 0: none yet */
-	const char *statement; /* name of the latest */
+	uint64_t seed;
+	int attempt;             /* from 0 */
+	struct loop_timer again; /* armed: it failed and pauses before the next attempt */
+	int64_t sent_ns;         /* first send of the first attempt; 0: none yet */
+	const char *statement;   /* name of the latest */
 
 	/* Of pgbench's scripts: client_pgbench.c. */
 	VEC(PGresult *) kept;
@@ -145,6 +150,9 @@ void worker_deploy(struct worker *w, void *arg);
 void client_create_object(struct client *c);
 void client_free_object(struct client *c);
 void client_set_version(struct client *c);
+
+/* Fires for c->deadline: cancels the statement under way. */
+void client_give_up(struct loop_timer *t);
 
 /* The function that a fiber performs: args(r), then run(c, ...) of the client's transaction and version. */
 int client_perform(lua_State *L);

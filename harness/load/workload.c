@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "load/workload.h"
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/units.h"
 #include "base/vec.h"
@@ -397,25 +398,74 @@ static enum status read_statements(struct loaded *l, struct error *err)
 	return st;
 }
 
-static void read_transactions(struct loaded *l)
+/* Leaves *ns as it is when there is no such field. The table is on top. */
+static enum status read_time(struct loaded *l, const char *key, int64_t *ns, struct error *err)
+{
+	const char *text = own_field(l, key);
+	return text != NULL ? units_parse_time(text, ns, err) : ST_OK;
+}
+
+/* The transaction's table is on top. */
+static enum status read_retry(struct loaded *l, struct workload_retry *retry, struct error *err)
+{
+	lua_State *L = l->pub.L;
+	enum status st = ST_OK;
+	if (lua_getfield(L, -1, "retry") == LUA_TTABLE) {
+		st = read_time(l, "backoff", &retry->backoff_ns, err);
+		lua_getfield(L, -1, "times");
+		retry->times = (int)lua_tointeger(L, -1);
+		lua_pop(L, 1);
+		retry->n_on = push_list(L, "on");
+		for (size_t i = 0; i < retry->n_on && i < WORKLOAD_RETRY_ON_MAX; i++) {
+			push_item(L, i);
+			snprintf(retry->on[i], sizeof retry->on[i], "%s", lua_tostring(L, -1));
+			lua_pop(L, 1);
+		}
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	return st;
+}
+
+/* The transaction's table is on top. */
+static enum status read_transaction(struct loaded *l, struct workload_transaction *t, struct error *err)
+{
+	lua_State *L = l->pub.L;
+	t->name = own_field(l, "name");
+	lua_getfield(L, -1, "weight");
+	t->weight = lua_tonumber(L, -1);
+	lua_getfield(L, -2, "read_only");
+	t->read_only = lua_toboolean(L, -1);
+	lua_pop(L, 2);
+	t->args_ref = ref_field(L, "args");
+	enum status st = read_retry(l, &t->retry, err);
+	if (st == ST_OK)
+		st = read_time(l, "statement_timeout", &t->statement_timeout_ns, err);
+	if (st == ST_OK)
+		st = read_time(l, "cancel_after", &t->cancel_after_ns, err);
+	if (st == ST_OK && t->statement_timeout_ns % NS_PER_MS != 0) {
+		st = error_set(err, ST_USAGE, "statement_timeout is not a whole number of milliseconds");
+		error_hint(err, "the server knows no finer ones; cancel_after does");
+	}
+	if (st != ST_OK)
+		error_where(err, "%s, transaction %s", l->pub.path, t->name);
+	return st;
+}
+
+static enum status read_transactions(struct loaded *l, struct error *err)
 {
 	lua_State *L = l->pub.L;
 	size_t n = l->pub.n_transactions = push_list(L, "transactions");
 	l->pub.transactions = own_zeroed(l, n, sizeof *l->pub.transactions);
-	for (size_t i = 0; i < n; i++) {
-		struct workload_transaction *t = &l->pub.transactions[i];
+	enum status st = ST_OK;
+	for (size_t i = 0; i < n && st == ST_OK; i++) {
 		push_item(L, i);
-		t->name = own_field(l, "name");
-		lua_getfield(L, -1, "weight");
-		t->weight = lua_tonumber(L, -1);
-		lua_getfield(L, -2, "read_only");
-		t->read_only = lua_toboolean(L, -1);
-		lua_pop(L, 2);
-		t->args_ref = ref_field(L, "args");
-		l->pub.weight_sum += t->weight;
+		st = read_transaction(l, &l->pub.transactions[i], err);
+		l->pub.weight_sum += l->pub.transactions[i].weight;
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
+	return st;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -583,8 +633,7 @@ static enum status read_workload(struct loaded *l, double scale, uint64_t seed, 
 	if (st != ST_OK)
 		return st;
 	l->pub.name = own_field(l, "name");
-	if ((st = read_statements(l, err)) == ST_OK && (st = read_actors(l, err)) == ST_OK) {
-		read_transactions(l);
+	if ((st = read_statements(l, err)) == ST_OK && (st = read_actors(l, err)) == ST_OK && (st = read_transactions(l, err)) == ST_OK) {
 		read_versions(l);
 		read_checks(l);
 		if ((st = call_setup(l, scale, seed, err)) == ST_OK)

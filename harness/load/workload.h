@@ -11,6 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define WORKLOAD_RETRY_ON_MAX 16
+
+/* Which failures of a transaction are tried again, how often, and after what pause: it doubles each time and is jittered. */
+struct workload_retry {
+	int times; /* 0: never */
+	int64_t backoff_ns;
+	size_t n_on;
+	char on[WORKLOAD_RETRY_ON_MAX][6]; /* SQLSTATEs */
+};
+
 /* One kind of transaction; the same in all versions but for what `run` does. Sorted by name, so that index i means the
  * same in every worker. */
 struct workload_transaction {
@@ -18,6 +28,9 @@ struct workload_transaction {
 	double weight; /* > 0; relative to the sum, workload.weight_sum */
 	bool read_only;
 	int args_ref; /* Lua registry: args(r), or LUA_NOREF when it takes none */
+	struct workload_retry retry;
+	int64_t statement_timeout_ns; /* the server's, whole ms; 0: as the server has it */
+	int64_t cancel_after_ns;      /* a statement that takes longer is cancelled by us; 0: none is */
 };
 
 /* One release of the application. Index 0 is always "v1", the workload as it stands; the others are sorted by name. */

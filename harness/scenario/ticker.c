@@ -116,9 +116,11 @@ static json_t *versions_json(const struct load_interval *in)
 		const struct load_version *v = &in->versions[i];
 		if (v->started + v->ok + v->failed + v->in_flight == 0)
 			continue;
-		json_object_set_new(out, v->name,
-			json_pack("{s:I, s:I, s:o, s:I}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed",
-				errors_json(&v->errors), "in_flight", (json_int_t)v->in_flight));
+		json_t *counts = json_pack("{s:I, s:I, s:o, s:I}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed",
+			errors_json(&v->errors), "in_flight", (json_int_t)v->in_flight);
+		if (v->retries.n > 0)
+			json_object_set_new(counts, "retries", errors_json(&v->retries));
+		json_object_set_new(out, v->name, counts);
 	}
 	return out;
 }
@@ -282,9 +284,9 @@ json_t *ticker_totals_json(const struct load_totals *totals)
 				json_pack("{s:I, s:I, s:I}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed",
 					(json_int_t)v->failed));
 	}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "planned", (json_int_t)totals->planned, "started",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b}", "planned", (json_int_t)totals->planned, "started",
 		(json_int_t)totals->started, "abandoned", (json_int_t)totals->abandoned, "never_started", (json_int_t)totals->never_started,
 		"ok", (json_int_t)totals->ok, "failed", (json_int_t)totals->failed, "unfinished", (json_int_t)totals->unfinished,
-		"unfinished_oldest_ns", (json_int_t)totals->unfinished_oldest_ns, "errors", errors_json(&totals->errors), "versions",
-		versions, "holds", (int)totals->holds);
+		"unfinished_oldest_ns", (json_int_t)totals->unfinished_oldest_ns, "errors", errors_json(&totals->errors), "retries",
+		errors_json(&totals->retries), "versions", versions, "holds", (int)totals->holds);
 }

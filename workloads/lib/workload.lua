@@ -145,6 +145,26 @@ end
 -- Reserved in the table of a version, so no transaction may be called that.
 local VERSION_WORDS = { statements = true, extends = true }
 
+-- A connection that was lost leaves it open whether the transaction took place, so it is not repeated.
+local function retry(what, r)
+	if r == nil then
+		return nil
+	end
+	check_fields(what .. ": retry", r, { on = "table", times = "number", backoff = "string" })
+	local on, times = r.on or { "40001", "40P01" }, math.tointeger(r.times or 3)
+	for _, sqlstate in ipairs(on) do
+		if type(sqlstate) ~= "string" or not sqlstate:match("^[0-9A-Z][0-9A-Z][0-9A-Z][0-9A-Z][0-9A-Z]$") or sqlstate:match("^08") then
+			refuse('SQLSTATEs such as "40001"; not of class 08, where it is not known what became of the transaction',
+				"%s cannot be retried on %s", what, tostring(sqlstate))
+		end
+	end
+	if #on == 0 or #on > 16 or not times or times < 1 or times > 1000 then
+		refuse('retry = { on = { "40001", "40P01" }, times = 3, backoff = "10ms" }; 1 to 16 SQLSTATEs, 1 to 1000 times',
+			"%s: retry does not say on what, or how often", what)
+	end
+	return { on = on, times = times, backoff = r.backoff or "10ms" }
+end
+
 local function transactions(w)
 	local out = {}
 	for _, name in ipairs(sorted_keys(w.transactions)) do
@@ -153,12 +173,14 @@ local function transactions(w)
 		if VERSION_WORDS[name] then
 			refuse("any other name", "%s: that word has a meaning in versions", what)
 		end
-		check_fields(what, t, { weight = "number", read_only = "boolean", args = "function", run = "function!" })
+		check_fields(what, t, { weight = "number", read_only = "boolean", args = "function", run = "function!", retry = "table",
+			statement_timeout = "string", cancel_after = "string" })
 		local weight = t.weight or 1
 		if not (weight > 0 and weight < math.huge) then
 			refuse("a number above 0; it is relative to the sum of all weights", "%s: weight is %s", what, weight)
 		end
-		out[#out + 1] = { name = name, weight = weight, read_only = t.read_only or false, args = t.args, run = t.run }
+		out[#out + 1] = { name = name, weight = weight, read_only = t.read_only or false, args = t.args, run = t.run, retry = retry(what, t.retry),
+			statement_timeout = t.statement_timeout, cancel_after = t.cancel_after }
 	end
 	if #out == 0 then
 		refuse("transactions = { NAME = { weight = 1, run = function(c) ... end } }", "the workload has no transactions")

@@ -1,0 +1,225 @@
+/* load/ against a scripted server: what a transaction does when the server refuses, stalls or goes away, and how it is counted. */
+#define _GNU_SOURCE
+#include "unit.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "fake/fakepg.h"
+#include "load/engine.h"
+#include "measure/hist.h"
+
+#include <stdatomic.h>
+#include <time.h>
+#include <unistd.h>
+
+static char workload_path[] = "/tmp/pgr-faults-XXXXXX.lua";
+static struct fakepg *fake;
+static struct load *load;
+static struct load_interval *all;
+static char warning[2048];
+
+static int make_file(void **state)
+{
+	(void)state;
+	int fd = mkstemps(workload_path, 4);
+	return fd >= 0 ? close(fd) : -1;
+}
+
+static int remove_file(void **state)
+{
+	(void)state;
+	return unlink(workload_path);
+}
+
+static int stop_all(void **state)
+{
+	(void)state;
+	load_interval_free(all);
+	load_free(load);
+	fakepg_stop(fake);
+	all = NULL;
+	load = NULL;
+	fake = NULL;
+	return 0;
+}
+
+static void note_warning(const char *text, void *arg)
+{
+	(void)arg;
+	snprintf(warning, sizeof warning, "%s", text);
+}
+
+static void serve(const char *script)
+{
+	struct error err;
+	if (fakepg_start(script, &fake, &err) != ST_OK)
+		fail_msg("%s", err.what);
+}
+
+static void make_load(const char *transactions, struct load_config config)
+{
+	FILE *f = fopen(workload_path, "w");
+	assert_non_null(f);
+	fprintf(f,
+		"return { name = 'w', statements = { get = 'SELECT get', put = 'UPDATE put SET n = $1', slow = 'SELECT slow' },\n"
+		"transactions = { %s } }",
+		transactions);
+	fclose(f);
+	struct error err = {0};
+	config.dsn = fakepg_dsn(fake);
+	config.workload_path = workload_path;
+	config.scale = 1;
+	config.seed = 1;
+	config.pods = 1;
+	config.workers = 1;
+	config.warn = note_warning;
+	warning[0] = '\0';
+	enum status st = load_create(&config, &load, &err);
+	if (st == ST_OK)
+		st = load_connect(load, 20 * NS_PER_S, &err);
+	if (st != ST_OK)
+		fail_msg("%s: %s", err.where, err.what);
+}
+
+/* Until so many have ended; then what is under way may end too, for a while. */
+static struct load_totals run_until(uint64_t ended, int64_t drain_ns)
+{
+	struct load_interval *part = load_interval_create(load);
+	uint64_t seen = 0;
+	int64_t deadline_ns = clock_now_ns() + 30 * NS_PER_S;
+	all = load_interval_create(load);
+	load_start(load, clock_now_ns());
+	while (seen < ended && clock_now_ns() < deadline_ns) {
+		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+		load_collect(load, part);
+		seen += part->versions[0].ok + part->versions[0].failed;
+		hist_merge(all->total.response_ok, part->total.response_ok);
+		hist_merge(all->total.service_ok, part->total.service_ok);
+		hist_merge(all->total.response_failed, part->total.response_failed);
+		hist_merge(all->total.service_failed, part->total.service_failed);
+	}
+	load_interval_free(part);
+	assert_true(seen >= ended);
+	struct load_totals totals;
+	load_stop(load, drain_ns, &totals);
+	assert_true(totals.holds);
+	if (warning[0] != '\0')
+		fail_msg("%s", warning);
+	return totals;
+}
+
+static uint64_t count_of(const struct load_errors *errors, const char *sqlstate)
+{
+	for (size_t i = 0; i < errors->n; i++)
+		if (strcmp(errors->at[i].sqlstate, sqlstate) == 0)
+			return errors->at[i].count;
+	return 0;
+}
+
+static const struct load_config ONE = {.even = true, .rate = 100, .pool = 1};
+
+/* ---- retries ---- */
+
+static void a_serialization_failure_is_retried_with_the_same_arguments(void **state)
+{
+	(void)state;
+	serve("#1 run UPDATE* -> stall 20; error ERROR 40001 try again\n"
+	      "#2 run UPDATE* -> error ERROR 40P01 deadlock\n");
+	make_load("t = { retry = { backoff = '10ms' }, args = function(r) return r:int(1, 1 << 40) end, run = function(c, n)\n"
+		  "if c.number then\n" /* not in the trial before the run */
+		  "given = given or n attempts = (attempts or 0) + 1\n"
+		  "if (attempts <= 3) ~= (n == given) then error('attempt ' .. attempts .. ': ' .. n) end end\n"
+		  "c:begin() c:exec('put', n) c:commit() end }",
+		ONE);
+	struct load_totals t = run_until(1, 10 * NS_PER_S);
+	assert_int_equal(t.failed, 0);
+	assert_int_equal(count_of(&t.retries, "40001"), 1);
+	assert_int_equal(count_of(&t.retries, "40P01"), 1);
+	assert_int_equal(fakepg_runs(fake, "UPDATE*"), t.ok + 2);
+	assert_int_equal(fakepg_runs(fake, "ROLLBACK"), 2);
+	/* 20 ms, then half of 10 ms and half of 20 ms at least: of one transaction. */
+	assert_true(hist_max(all->total.response_ok) >= 35 * NS_PER_MS);
+	assert_true(hist_max(all->total.service_ok) >= 35 * NS_PER_MS);
+}
+
+static void what_fails_too_often_or_otherwise_fails(void **state)
+{
+	(void)state;
+	serve("run UPDATE* -> error ERROR 40001 try again\nrun SELECT* -> error ERROR 23505 duplicate key");
+	make_load("a = { retry = { times = 2, backoff = '1ms' }, run = function(c) c:exec('put', 1) end },\n"
+		  "b = { retry = {}, run = function(c) c:exec('get') end }",
+		ONE);
+	struct load_totals t = run_until(20, 10 * NS_PER_S);
+	assert_int_equal(t.ok, 0);
+	assert_true(count_of(&t.errors, "40001") > 0 && count_of(&t.errors, "23505") > 0);
+	assert_int_equal(count_of(&t.retries, "40001"), 2 * count_of(&t.errors, "40001"));
+	assert_int_equal(count_of(&t.retries, "23505"), 0);
+	assert_int_equal(fakepg_runs(fake, "UPDATE*"), 3 * count_of(&t.errors, "40001"));
+}
+
+static void a_transaction_that_pauses_at_the_end_is_unfinished(void **state)
+{
+	(void)state;
+	serve("run UPDATE* -> error ERROR 40001 try again");
+	make_load("a = { retry = { times = 2, backoff = '60s' }, run = function(c) c:exec('put', 1) end },\n"
+		  "b = { weight = 20, run = function(c) c:exec('get') end }",
+		(struct load_config){.even = true, .rate = 500, .pool = 8});
+	struct load_totals t = run_until(50, 0);
+	assert_true(t.unfinished >= 1);
+	assert_int_equal(t.failed, 0);
+	assert_int_equal(count_of(&t.retries, "40001"), t.unfinished);
+}
+
+static void a_lost_connection_is_not_retried(void **state)
+{
+	(void)state;
+	serve("1x run UPDATE* -> error FATAL 40001 conflict with recovery");
+	make_load("a = { retry = {}, run = function(c) c:exec('put', 1) end }", ONE);
+	struct load_totals t = run_until(5, 10 * NS_PER_S);
+	assert_int_equal(count_of(&t.errors, "40001"), 1);
+	assert_int_equal(t.retries.n, 0);
+	assert_int_equal(fakepg_connections(fake), 2);
+}
+
+/* ---- time limits ---- */
+
+static void a_statement_that_takes_too_long_is_cancelled_by_us(void **state)
+{
+	(void)state;
+	serve("run SELECT slow -> stall 20000; row 1; complete SELECT 1");
+	make_load("a = { cancel_after = '20ms', run = function(c) c:begin() c:exec('slow') c:commit() end },\n"
+		  "b = { cancel_after = '20s', run = function(c) c:exec('get') end }",
+		(struct load_config){.even = true, .rate = 200, .pool = 4});
+	struct load_totals t = run_until(20, 10 * NS_PER_S);
+	assert_true(count_of(&t.errors, "57014") > 0);
+	assert_int_equal(count_of(&t.errors, "57014"), t.failed);
+	assert_int_equal(fakepg_cancels(fake), t.failed);
+	assert_true(hist_max(all->total.service_failed) >= 20 * NS_PER_MS && hist_max(all->total.service_failed) < 5 * NS_PER_S);
+}
+
+static void the_servers_time_limit_is_set_when_it_changes(void **state)
+{
+	(void)state;
+	serve("");
+	make_load("a = { statement_timeout = '250ms', run = function(c) c:exec('get') end },\n"
+		  "b = { run = function(c) c:exec('slow') end }",
+		(struct load_config){.even = true, .rate = 500, .pool = 1});
+	struct load_totals t = run_until(100, 10 * NS_PER_S);
+	int set = fakepg_runs(fake, "SET statement_timeout = 250"), reset = fakepg_runs(fake, "RESET statement_timeout");
+	assert_int_equal(t.failed, 0);
+	assert_true(set > 5 && set < (int)t.ok * 2 / 3);
+	assert_true(reset == set || reset == set - 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(a_serialization_failure_is_retried_with_the_same_arguments, stop_all),
+		cmocka_unit_test_teardown(what_fails_too_often_or_otherwise_fails, stop_all),
+		cmocka_unit_test_teardown(a_transaction_that_pauses_at_the_end_is_unfinished, stop_all),
+		cmocka_unit_test_teardown(a_lost_connection_is_not_retried, stop_all),
+		cmocka_unit_test_teardown(a_statement_that_takes_too_long_is_cancelled_by_us, stop_all),
+		cmocka_unit_test_teardown(the_servers_time_limit_is_set_when_it_changes, stop_all),
+	};
+	return cmocka_run_group_tests(tests, make_file, remove_file);
+}
