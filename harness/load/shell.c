@@ -12,8 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 struct shell {
 	struct loop *loop;
 	shell_done_fn *done;

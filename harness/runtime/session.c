@@ -321,16 +321,27 @@ static bool can_start(struct session *s)
 	return false;
 }
 
-static void statement_name(const struct session *s, const struct session_statement *st, char out[24])
+/* "p7_1": statement 7 as prepared under generation 1. Not by snprintf, which a pipeline of short statements would notice. */
+static const char *statement_name(const struct session *s, const struct session_statement *st, char out[24])
 {
-	snprintf(out, 24, "p%u_%u", st->index, s->prepared[st->index]);
+	char *p = out + 23;
+	*p = '\0';
+	unsigned generation = s->prepared[st->index], index = st->index;
+	do
+		*--p = (char)('0' + generation % 10);
+	while ((generation /= 10) > 0);
+	*--p = '_';
+	do
+		*--p = (char)('0' + index % 10);
+	while ((index /= 10) > 0);
+	*--p = 'p';
+	return p;
 }
 
 static void send_execute(struct session *s)
 {
 	char name[24];
-	statement_name(s, s->statement, name);
-	sent(s, PQsendQueryPrepared(s->conn, name, s->statement->params, s->values, NULL, NULL, 0));
+	sent(s, PQsendQueryPrepared(s->conn, statement_name(s, s->statement, name), s->statement->params, s->values, NULL, NULL, 0));
 }
 
 static void send_prepare(struct session *s)
@@ -339,8 +350,7 @@ static void send_prepare(struct session *s)
 	s->preparing = true;
 	s->prepared[st->index] = s->generation;
 	char name[24];
-	statement_name(s, st, name);
-	sent(s, PQsendPrepare(s->conn, name, st->sql, st->types != NULL ? st->params : 0, st->types));
+	sent(s, PQsendPrepare(s->conn, statement_name(s, st, name), st->sql, st->types != NULL ? st->params : 0, st->types));
 }
 
 void session_execute(struct session *s, const struct session_statement *st, const char *const *values, session_done_fn *done, void *arg)
@@ -416,8 +426,7 @@ void session_enqueue(struct session *s, const struct session_statement *st, cons
 	if (s->state != SESSION_BUSY)
 		return;
 	char name[24];
-	statement_name(s, st, name);
-	enqueued(s, PQsendQueryPrepared(s->conn, name, st->params, values, NULL, NULL, 0));
+	enqueued(s, PQsendQueryPrepared(s->conn, statement_name(s, st, name), st->params, values, NULL, NULL, 0));
 }
 
 void session_enqueue_query(struct session *s, const char *sql)

@@ -371,7 +371,7 @@ static void a_script_that_makes_no_sense_is_refused_with_its_line(void **state)
 		{"\\setshell\n", "\\setshell has no command to run"},
 		{"\\startpipeline\n\\endpipeline\n", "test.sql:1: pipelines need the extended query protocol"},
 		{"", "test.sql: the script has no commands"},
-		{"-- nothing\n ; -- at all\n", "the script has no commands"},
+		{"-- nothing\n -- at all\n", "the script has no commands"},
 	};
 	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
 		const char *out = perform(CASES[i].script, "simple");
@@ -401,6 +401,7 @@ static void sql_is_split_as_psql_splits_it(void **state)
 	assert_string_equal(perform("BEGIN; SELECT 1; END;", "simple"), "s_line1 <BEGIN>\ns_line1b <SELECT 1>\ns_line1bb <END>");
 	assert_string_equal(perform("SELECT 1 \\; SELECT 2\\;\nSELECT 3;", "simple"), "s_line1 <SELECT 1 ; SELECT 2;\nSELECT 3>");
 	assert_string_equal(perform("SELECT 1\n\\set a 5\nSELECT :a", "simple"), "s_line1 <SELECT 1>\ns_line3 <SELECT 5>");
+	assert_string_equal(perform(";SELECT 1;-- x\n;", "simple"), "s_line1 <;>\ns_line1b <SELECT 1>\ns_line2 <;>");
 	assert_string_equal(perform("SELECT 'never closed;\n", "simple"), "s_line1 <SELECT 'never closed;>");
 }
 

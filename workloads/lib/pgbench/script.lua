@@ -105,6 +105,24 @@ local function new_sql()
 	return { parts = {}, words = 0, beginning = "", bodies = 0, parentheses = 0, statements = 0, begun = false }
 end
 
+-- nil when there is nothing to send. Blanks around are dropped.
+local function finish_sql(sql)
+	local parts = sql.parts
+	if type(parts[1]) == "string" then
+		parts[1] = parts[1]:gsub("^%s+", "")
+	end
+	local last = #parts
+	if type(parts[last]) == "string" then
+		parts[last] = parts[last]:gsub("%s+$", "")
+	end
+	for i = #parts, 1, -1 do
+		if parts[i] == "" then
+			table.remove(parts, i)
+		end
+	end
+	return #parts > 0 and { kind = "sql", parts = parts, statements = sql.statements } or nil
+end
+
 -- Reads SQL from `at`. Returns what ended it ("semicolon", "backslash", "end") and where that is, behind it for a semicolon.
 local function read_sql(text, at, sql)
 	while at <= #text do
@@ -129,7 +147,8 @@ local function read_sql(text, at, sql)
 			last = found and found + #tag or #text + 1
 			add_with_variables(sql, text, at, last, true)
 		elseif c:find("%d") then
-			last = text:match("^[%w_.]+()", at)
+			last = text:match("^%d+%.?%d*()", at)
+			last = text:match("^[eE][-+]?%d+()", last) or last
 			add_text(sql, text:sub(at, last - 1))
 		elseif two == "\\;" or two == "\\:" then
 			last = at + 2
@@ -137,6 +156,9 @@ local function read_sql(text, at, sql)
 		elseif c == "\\" then
 			return "backslash", at
 		elseif c == ";" and sql.parentheses == 0 and sql.bodies == 0 then
+			if not finish_sql(sql) then
+				add_text(sql, ";") -- an empty query is one too: it measures what a round trip costs
+			end
 			return "semicolon", at + 1
 		elseif c == ":" then
 			local _, after = text:match(NAME, at)
@@ -156,24 +178,6 @@ local function read_sql(text, at, sql)
 		at = last
 	end
 	return "end", at
-end
-
--- nil when there is nothing to send. Blanks around are dropped.
-local function finish_sql(sql)
-	local parts = sql.parts
-	if type(parts[1]) == "string" then
-		parts[1] = parts[1]:gsub("^%s+", "")
-	end
-	local last = #parts
-	if type(parts[last]) == "string" then
-		parts[last] = parts[last]:gsub("%s+$", "")
-	end
-	for i = #parts, 1, -1 do
-		if parts[i] == "" then
-			table.remove(parts, i)
-		end
-	end
-	return #parts > 0 and { kind = "sql", parts = parts, statements = sql.statements } or nil
 end
 
 -- ---- backslash commands ----
