@@ -130,6 +130,19 @@ is_deeply($totals->{errors}, {}, 'pipelines run') or diag $said;
 is(ask('SELECT string_agg(what, NULL), bool_and(c = ' . $totals->{ok} . ') FROM (SELECT what, count(*) AS c FROM seen GROUP BY what ORDER BY what) AS s'),
 	'abc|t', 'and do their work once');
 
+ask('TRUNCATE seen');
+my $workload = script('piped.lua', <<'END');
+return { name = "piped", statements = { put = "INSERT INTO seen VALUES ($1, 1, $2)" }, transactions = {
+	twice = { run = function(c) c:start_pipeline("put") c:begin() c:exec("put", "twice", 1) c:exec("put", "twice", 2) c:commit() c:end_pipeline() end },
+	fails = { run = function(c)
+		c:start_pipeline("put") c:exec("put", "kept", 1) c:sync_pipeline() c:begin() c:exec("put", "lost", 1) c:exec("put", "lost", "x") c:end_pipeline() end },
+} }
+END
+($exit, $said, $totals) = load($workload, '--rate', 100, '--workers', 2);
+is_deeply([$exit, $totals->{errors}], [0, { '22P02' => $totals->{failed} }], 'transactions in Lua have pipelines too') or diag $said;
+is(ask('SELECT string_agg(what || n || chr(32) || c, chr(44) ORDER BY what, n) FROM (SELECT what, n, count(*) AS c FROM seen GROUP BY what, n) AS s'),
+	"kept1 $totals->{failed},twice1 $totals->{ok},twice2 $totals->{ok}", 'what came before a sync is kept, and all of it or nothing after');
+
 # ---- what goes wrong ----
 
 my $failing = script('failing.sql', "BEGIN;\nINSERT INTO seen VALUES ('failing', 1, 1);\nSELECT 1 / :zero;\nEND;\n");

@@ -565,6 +565,16 @@ static void scripts_become_a_workload(void **state)
 	assert_non_null(strstr(workload_find_statement(w, 0, "tpcb_like_line7")->sql, "UPDATE pgbench_accounts"));
 	assert_int_equal(w->n_statements, 9);
 	workload_free(w);
+	char script[128];
+	snprintf(script, sizeof script, "%s/beside.sql", folder);
+	FILE *f = fopen(script, "w");
+	assert_non_null(f);
+	fputs("SELECT 1;\n", f);
+	fclose(f);
+	assert_string_equal(load_error("scripts = { 'beside.sql' }", &w), "");
+	assert_non_null(workload_find_statement(w, 0, "beside_line1"));
+	workload_free(w);
+	unlink(script);
 	assert_string_equal(load_error("scripts = { 'tpcb-like' }, protocol = 'prepared', define = { scale = 5, x = 'y' }", &w), "");
 	assert_int_equal(workload_find_statement(w, 0, "tpcb_like_line7")->params, 2);
 	workload_free(w);

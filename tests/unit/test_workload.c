@@ -151,6 +151,8 @@ static void each_mistake_is_one_message_with_what_would_be_accepted(void **state
 		const char *old, *new, *what, *hint;
 	} MISTAKES[] = {
 		{"weight = 3", "weight = 'x'", "transaction view: weight is a string", "number"},
+		{"run = function(c, id) c:exec('get', id)", "run = function(c, id) c:start_pipeline('get', 'gett')",
+			"transaction view of v1 begins a pipeline with a statement gett, which does not exist", "get, put"},
 		{"weight = 3", "weight = 0", "transaction view: weight is 0", "above 0"},
 		{"weight = 3", "wieght = 3", "transaction view has a field wieght", "weight"},
 		{"name = 'small',", "", "the workload has no name", "string"},

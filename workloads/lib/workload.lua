@@ -388,8 +388,19 @@ function M.try(plan, version, transaction, r)
 		execute(...)
 		return {}
 	end
-	for _, name in ipairs { "begin", "commit", "rollback", "sleep" } do
+	for _, name in ipairs { "begin", "commit", "rollback", "sleep", "sync_pipeline", "end_pipeline" } do
 		c[name] = call
+	end
+	function c.start_pipeline(_, ...)
+		call()
+		for i = 1, select("#", ...) do
+			local name = select(i, ...)
+			if not v.statements[name] then
+				problem = ("transaction %s of %s begins a pipeline with a statement %s, which does not exist"):format(t.name, v.name, tostring(name))
+				hint = "statements: " .. list(v.statements)
+				error(problem, 0)
+			end
+		end
 	end
 	calls = 0
 	local args = t.args and table.pack(t.args(r)) or { n = 0 }

@@ -58,8 +58,20 @@ local function read_file(name)
 	return nil, problem
 end
 
+-- A script may lie beside the workload or scenario that names it: in a folder where modules are looked for.
+local function find_beside(name)
+	for template in package.path:gmatch("[^;]+") do
+		local folder = template:match("^(.*/)%?%.lua$")
+		if folder and name:sub(1, 1) ~= "/" and read_file(folder .. name) then
+			return folder .. name
+		end
+	end
+	return name
+end
+
 -- Path, text and whether it is a built-in.
 local function open_script(name)
+	name = find_beside(name)
 	local text, problem = read_file(name)
 	if text and text:find("\0", 1, true) then
 		refuse(name .. " holds a zero byte, which SQL cannot", "a text file")
