@@ -34,9 +34,8 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 			   "  --workers N           threads of ours (default 1)\n"
 			   "  --duration T          how long, for example 30s or 5min (default 30s)\n"
 			   "  --pgbench SCRIPT[@W]  instead of a workload: a script of pgbench's (a file, or tpcb-like, simple-update,\n"
-			   "                        select-only); repeat it for several, which are chosen by their weights W\n"
-			   "  --protocol P          for pgbench scripts: simple (default) or prepared\n"
-			   "  --define NAME=VALUE   for pgbench scripts: a variable\n"
+			   "                        select-only); repeated: several, by their weights W. Its scripts also take pgbench's\n"
+			   "                        --protocol simple|prepared, --define NAME=VALUE and --max-tries N\n"
 			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
 			   "  --seed N              of data and traffic (default 1)\n"
 			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
@@ -68,6 +67,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"pgbench", required_argument, NULL, 'p'},
 		{"protocol", required_argument, NULL, 'M'},
 		{"define", required_argument, NULL, 'D'},
+		{"max-tries", required_argument, NULL, 'x'},
 		{"out", required_argument, NULL, 'o'},
 		{"keep", no_argument, NULL, 'k'},
 		{"help", no_argument, NULL, 'h'},
@@ -115,6 +115,9 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		case 'M':
 			o->pgbench.protocol = optarg;
 			break;
+		case 'x':
+			st = units_parse_int("--max-tries", optarg, 1, 1000, &o->pgbench.max_tries, err);
+			break;
 		case 'D':
 			st = pgbench_add_define(&o->pgbench, optarg, err);
 			break;
@@ -136,8 +139,8 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		st = error_set(err, ST_USAGE,
 			"load: --closed has no rate: each client goes as fast as it is served; keep --rate and --arrivals, or --closed");
 	bool pgbench = o->pgbench.n_scripts > 0;
-	if (st == ST_OK && !pgbench && (o->pgbench.n_defines > 0 || o->pgbench.protocol != NULL))
-		st = error_set(err, ST_USAGE, "load: --protocol and --define belong to --pgbench");
+	if (st == ST_OK && !pgbench && (o->pgbench.n_defines > 0 || o->pgbench.protocol != NULL || o->pgbench.max_tries > 0))
+		st = error_set(err, ST_USAGE, "load: --protocol, --define and --max-tries belong to --pgbench");
 	if (st == ST_OK && pgbench && optind != argc)
 		st = error_set(err, ST_USAGE, "load: --pgbench takes the place of the workload %s; keep one of the two", argv[optind]);
 	if (st == ST_OK && !pgbench && optind + 1 != argc) {

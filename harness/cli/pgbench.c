@@ -5,6 +5,7 @@
 #include "base/fs.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <libpq-fe.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,10 @@ enum status pgbench_workload_name(const struct pgbench_options *o, struct buf *o
 	if (o->protocol != NULL) {
 		buf_printf(out, "%cprotocol=", separator);
 		add_encoded(out, o->protocol, "");
+		separator = '&';
+	}
+	if (o->max_tries > 0) {
+		buf_printf(out, "%cmax_tries=%" PRId64, separator, o->max_tries);
 		separator = '&';
 	}
 	for (int i = 0; i < o->n_defines; i++) {

@@ -6,6 +6,7 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define PGBENCH_OPTIONS_MAX 128
 
@@ -14,6 +15,7 @@ struct pgbench_options {
 	const char *scripts[PGBENCH_OPTIONS_MAX]; /* FILE[@W] or the name of a built-in */
 	const char *defines[PGBENCH_OPTIONS_MAX]; /* NAME=VALUE */
 	const char *protocol;                     /* or NULL */
+	int64_t max_tries;                        /* 0: not given */
 };
 
 /* Each takes the argument of an option. ST_USAGE: too many, or it does not look like one. */

@@ -130,6 +130,14 @@ is_deeply($totals->{errors}, {}, 'pipelines run') or diag $said;
 is(ask('SELECT string_agg(what, NULL), bool_and(c = ' . $totals->{ok} . ') FROM (SELECT what, count(*) AS c FROM seen GROUP BY what ORDER BY what) AS s'),
 	'abc|t', 'and do their work once');
 
+ask('CREATE TABLE contended (n int); INSERT INTO contended VALUES (0)');
+my $contended = script('contended.sql', "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT n FROM contended;\n\\sleep 2 ms\nUPDATE contended SET n = n + 1;\nEND;\n");
+($exit, $said, $totals) = load('--pgbench', $contended, '--closed', '--clients', 4, '--max-tries', 1000);
+is_deeply($totals->{errors}, {}, 'serialization failures are tried again') or diag $said;
+is(ask('SELECT n FROM contended'), $totals->{ok}, 'until they are done, once each');
+($exit, $said, $totals) = load('--pgbench', $contended, '--closed', '--clients', 4);
+cmp_ok($totals->{errors}{40001} // 0, '>', 0, 'if that is asked for');
+
 ask('TRUNCATE seen');
 my $workload = script('piped.lua', <<'END');
 return { name = "piped", statements = { put = "INSERT INTO seen VALUES ($1, 1, $2)" }, transactions = {
@@ -182,6 +190,7 @@ for my $case (
 	[['--pgbench', 'tpcb-like', '-D', 'foobla'], qr/--define foobla/],
 	[['--pgbench', 'tpcb-like', 'shop'], qr/takes the place of the workload shop/],
 	[['shop', '-D', 'a=1'], qr/belong to --pgbench/],
+	[['--pgbench', 'tpcb-like', '--max-tries', 0], qr/--max-tries/],
 	[['--pgbench', $piped, '-D', 'i=0'], qr/piped\.sql:2: pipelines need the extended query protocol/],
 ) {
 	my ($words, $pattern) = @$case;

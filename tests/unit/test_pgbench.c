@@ -598,10 +598,12 @@ static void one_line_names_scripts_and_settings(void **state)
 	struct workload *w = NULL;
 	assert_string_equal(line_error("pgbench:tpcb-like,select-only@9,simple@0?protocol=prepared&var.a%3db=1&scale=4", &w),
 		"a variable cannot be called a=b | letters, digits and _, not a digit first");
-	assert_string_equal(line_error("pgbench:tpcb-like,select-only@9,simple@0?protocol=prepared&var.n=%20x%26y&scale=4", &w), "");
+	assert_string_equal(
+		line_error("pgbench:tpcb-like,select-only@9,simple@0?protocol=prepared&var.n=%20x%26y&scale=4&max_tries=3", &w), "");
 	assert_int_equal(w->n_transactions, 2);
+	assert_int_equal(w->transactions[0].retry.times, 2);
 	assert_true(w->transactions[0].weight == 9);
-	assert_string_equal(w->path, "pgbench:tpcb-like,select-only@9,simple@0?protocol=prepared&var.n=%20x%26y&scale=4");
+	assert_string_equal(w->path, "pgbench:tpcb-like,select-only@9,simple@0?protocol=prepared&var.n=%20x%26y&scale=4&max_tries=3");
 	workload_free(w);
 	assert_string_equal(
 		line_error("pgbench:tpcb-like@one", &w), "the weight @one of tpcb-like is none | a whole number of 0 or more: FILE@3");
@@ -650,6 +652,7 @@ static void a_workload_of_scripts_that_cannot_be_is_refused(void **state)
 		{"scripts = { '/tmp' }", "is a folder"},
 		{"scripts = { { 'tpcb-like', weight = -1 } }", "the weight -1 of tpcb-like"},
 		{"scripts = { { 'tpcb-like', weight = 0 } }", "all scripts have the weight 0"},
+		{"scripts = { 'tpcb-like' }, max_tries = 0", "cannot be tried 0 times"},
 		{"scripts = { 'tpcb-like' }, protocol = 'fast'", "there is no protocol fast"},
 		{"scripts = { 'tpcb-like' }, define = { ['1x'] = 1 }", "a variable cannot be called 1x"},
 	};

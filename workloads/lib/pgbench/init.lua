@@ -17,6 +17,7 @@ local PROTOCOLS = { simple = true, extended = true, prepared = true }
 
 local PARAMETERS_MAX = 64
 local SCRIPTS_MAX = 128
+local TRIES_MAX = 1000
 
 -- A mistake of whoever named the scripts, as script.lua's refusals: what, and what would be accepted.
 local function refuse(what, hint)
@@ -160,11 +161,15 @@ local function whole(scale)
 end
 
 -- A table for `workload`. options: scripts, define, protocol ("simple"; "extended" runs as "prepared"), scale (of the tables that are
--- there; that of the run when left out), name.
+-- there; that of the run when left out), max_tries (of a transaction that meets a serialization failure or a deadlock; 1), name.
 function M.workload(options)
 	local protocol = options.protocol or "simple"
 	if not PROTOCOLS[protocol] then
 		refuse("there is no protocol " .. tostring(protocol), "simple, extended or prepared")
+	end
+	local tries = math.tointeger(options.max_tries or 1)
+	if not tries or tries < 1 or tries > TRIES_MAX then
+		refuse(("a transaction cannot be tried %s times"):format(tostring(options.max_tries)), "max_tries from 1 to " .. TRIES_MAX)
 	end
 	local state = { define = check_defines(options.define or {}), scale = whole(options.scale or 1), seed = 0, default_seed = 0 }
 	local variables = { scale = true, client_id = true, random_seed = true, default_seed = true }
@@ -189,7 +194,8 @@ function M.workload(options)
 	for i, s in ipairs(scripts) do
 		runs[i] = script.translate(s.commands, { path = s.path, name = s.name, simple = protocol == "simple", variables = variables,
 			statements = statements, parameters_max = PARAMETERS_MAX, variables_of = variables_of })
-		transactions[s.name] = { weight = s.weight, run = runs[i] }
+		transactions[s.name] = { weight = s.weight, run = runs[i],
+			retry = tries > 1 and { on = { "40001", "40P01" }, times = tries - 1, backoff = "0s" } or nil }
 	end
 	local mistake = trial.perform(runs)
 	if mistake then
@@ -216,7 +222,8 @@ local function decode(text)
 	return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
 end
 
--- SCRIPT[@WEIGHT]{,SCRIPT[@WEIGHT]}[?KEY=VALUE{&KEY=VALUE}], with %XX for what would end a part. Keys: protocol, scale, var.NAME.
+-- SCRIPT[@WEIGHT]{,SCRIPT[@WEIGHT]}[?KEY=VALUE{&KEY=VALUE}], with %XX for what would end a part. Keys: protocol, scale,
+-- max_tries, var.NAME.
 local function parse_line(line)
 	local options = { scripts = {}, define = {} }
 	local list, settings = line:match("^([^?]*)%??(.*)$")
@@ -234,10 +241,10 @@ local function parse_line(line)
 			options.define[variable] = decode(value)
 		elseif key == "protocol" then
 			options.protocol = decode(value)
-		elseif key == "scale" and tonumber(value) then
-			options.scale = tonumber(value)
+		elseif (key == "scale" or key == "max_tries") and tonumber(value) then
+			options[key] = tonumber(value)
 		else
-			refuse(("pgbench scripts have no setting %s"):format(decode(item)), "protocol=simple, scale=10 or var.NAME=VALUE")
+			refuse(("pgbench scripts have no setting %s"):format(decode(item)), "protocol=simple, scale=10, max_tries=3 or var.NAME=VALUE")
 		end
 	end
 	return options
