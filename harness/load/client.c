@@ -6,7 +6,6 @@
 #include "base/clock.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +18,8 @@ struct client *client_of(lua_State *L)
 	struct fiber *f = fiber_of(L);
 	if (f == NULL)
 		luaL_error(L, "statements can only be executed by the transaction itself, not inside a coroutine of its own");
+	if (!lua_isyieldable(L))
+		luaL_error(L, "statements cannot be executed inside of args, of c:pipeline (where p does), of a sort and the like");
 	return fiber_user(f);
 }
 
@@ -60,56 +61,6 @@ bool client_error_sqlstate(lua_State *L, char out[6])
 		memcpy(out, sqlstate, 6);
 	lua_pop(L, 1);
 	return true;
-}
-
-/* ---- parameters ---- */
-
-/* Faster than snprintf, which a short transaction would notice. */
-static const char *format_integer(char out[32], lua_Integer n)
-{
-	char *p = out + 31;
-	uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
-	*p = '\0';
-	do
-		*--p = (char)('0' + left % 10);
-	while ((left /= 10) > 0);
-	if (n < 0)
-		*--p = '-';
-	return p;
-}
-
-static const char *format_float(char out[32], lua_Number x)
-{
-	if (isnan(x))
-		return "NaN";
-	if (isinf(x))
-		return x > 0 ? "Infinity" : "-Infinity";
-	snprintf(out, 32, "%.17g", x);
-	return out;
-}
-
-/* Parameter i (from 0) of a statement from stack index arg. */
-static const char *format_value(lua_State *L, struct client *c, int i, int arg)
-{
-	switch (lua_type(L, arg)) {
-	case LUA_TNIL:
-		return NULL;
-	case LUA_TBOOLEAN:
-		return lua_toboolean(L, arg) ? "t" : "f";
-	case LUA_TNUMBER:
-		return lua_isinteger(L, arg) ? format_integer(c->numbers[i], lua_tointeger(L, arg))
-					     : format_float(c->numbers[i], lua_tonumber(L, arg));
-	case LUA_TSTRING: {
-		size_t len;
-		const char *text = lua_tolstring(L, arg, &len);
-		if (memchr(text, '\0', len) != NULL)
-			luaL_error(L, "%s: parameter %d holds a zero byte, which text cannot", c->statement, i + 1);
-		return text;
-	}
-	default:
-		luaL_error(L, "%s: parameter %d is a %s", c->statement, i + 1, luaL_typename(L, arg));
-		return NULL;
-	}
 }
 
 /* ---- executing ---- */
@@ -173,7 +124,7 @@ void client_take_values(lua_State *L, struct client *c, const struct session_sta
 	if (n != st->params)
 		luaL_error(L, "%s has %d parameters but was given %d", st->name, st->params, n);
 	for (int i = 0; i < n; i++)
-		c->values[i] = format_value(L, c, i, 3 + i);
+		c->values[i] = client_format_value(L, c, i, 3 + i);
 }
 
 void client_need_results(lua_State *L, const struct client *c)
@@ -204,56 +155,6 @@ const struct session_outcome *client_check_outcome(lua_State *L)
 
 /* ---- results ---- */
 
-/* Types by their numbers in pg_type.dat. */
-enum {
-	TYPE_BOOL = 16,
-	TYPE_INT8 = 20,
-	TYPE_INT2 = 21,
-	TYPE_INT4 = 23,
-	TYPE_OID = 26,
-	TYPE_FLOAT4 = 700,
-	TYPE_FLOAT8 = 701,
-	TYPE_NUMERIC = 1700
-};
-
-static void push_number(lua_State *L, const char *text)
-{
-	if (lua_stringtonumber(L, text) != 0)
-		return;
-	if (strcmp(text, "NaN") == 0)
-		lua_pushnumber(L, (lua_Number)NAN);
-	else if (strcmp(text, "Infinity") == 0)
-		lua_pushnumber(L, (lua_Number)INFINITY);
-	else
-		lua_pushnumber(L, -(lua_Number)INFINITY);
-}
-
-static void push_column(lua_State *L, const PGresult *result, int row, int column)
-{
-	if (PQgetisnull(result, row, column)) {
-		lua_pushnil(L);
-		return;
-	}
-	const char *text = PQgetvalue(result, row, column);
-	switch (PQftype(result, column)) {
-	case TYPE_BOOL:
-		lua_pushboolean(L, text[0] == 't');
-		break;
-	case TYPE_INT2:
-	case TYPE_INT4:
-	case TYPE_INT8:
-	case TYPE_OID:
-	case TYPE_FLOAT4:
-	case TYPE_FLOAT8:
-	case TYPE_NUMERIC:
-		push_number(L, text);
-		break;
-	default:
-		lua_pushlstring(L, text, (size_t)PQgetlength(result, row, column));
-		break;
-	}
-}
-
 static int push_count(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
@@ -270,24 +171,14 @@ static int push_first_row(lua_State *L, int status, lua_KContext ctx)
 	int columns = PQnfields(result);
 	luaL_checkstack(L, columns, "too many columns");
 	for (int i = 0; i < columns; i++)
-		push_column(L, result, 0, i);
+		client_push_column(L, result, 0, i);
 	return columns;
 }
 
 static int push_rows(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	const PGresult *result = client_check_outcome(L)->result;
-	int rows = PQntuples(result), columns = PQnfields(result);
-	lua_createtable(L, rows, 0);
-	for (int r = 0; r < rows; r++) {
-		lua_createtable(L, columns, 0);
-		for (int i = 0; i < columns; i++) {
-			push_column(L, result, r, i);
-			lua_rawseti(L, -2, i + 1);
-		}
-		lua_rawseti(L, -2, r + 1);
-	}
+	client_push_rows(L, client_check_outcome(L)->result);
 	return 1;
 }
 
@@ -379,6 +270,7 @@ static void push_methods(lua_State *L)
 		{"commit", lua_commit},
 		{"rollback", lua_rollback},
 		{"sleep", lua_sleep},
+		{"pipeline", client_pipeline},
 		{"start_pipeline", client_start_pipeline},
 		{"sync_pipeline", client_sync_pipeline},
 		{"end_pipeline", client_end_pipeline},

@@ -28,7 +28,15 @@ const struct session_outcome *client_check_outcome(lua_State *L);
 /* Raises inside of a pipeline, where results are not there yet. */
 void client_need_results(lua_State *L, const struct client *c);
 
-/* client_pipeline.c: c:start_pipeline(name, ...), c:sync_pipeline(), c:end_pipeline() */
+/* client_values.c: parameter i (from 0) of the statement c->statement from stack index arg, as text or NULL; it points into L's stack
+ * or c. Then a column, a row as a list of columns, all rows as a list of these. */
+const char *client_format_value(lua_State *L, struct client *c, int i, int arg);
+void client_push_column(lua_State *L, const PGresult *result, int row, int column);
+void client_push_row(lua_State *L, const PGresult *result, int row);
+void client_push_rows(lua_State *L, const PGresult *result);
+
+/* client_pipeline.c: c:pipeline(function(p) ... end), and as steps of their own c:start_pipeline(name, ...), c:sync_pipeline(), c:end_pipeline() */
+int client_pipeline(lua_State *L);
 int client_start_pipeline(lua_State *L);
 int client_sync_pipeline(lua_State *L);
 int client_end_pipeline(lua_State *L);
@@ -45,7 +53,8 @@ int client_kept_results(lua_State *L);
 int client_shell(lua_State *L);
 
 /* Hook of the session, and what becomes of kept results and a shell command when the transaction is over. */
-void client_keep_result(struct session *s, const PGresult *result, void *arg);
+bool client_keep_result(struct session *s, PGresult *result, void *arg);
+void client_drop_results(struct client *c);
 void client_drop_extras(struct client *c);
 
 #endif

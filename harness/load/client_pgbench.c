@@ -45,30 +45,35 @@ int client_last_row(lua_State *L)
 	return push_last_row(L, session_outcome(c->session)->result);
 }
 
-static void drop_results(struct client *c)
+void client_drop_results(struct client *c)
 {
 	for (size_t i = 0; i < c->kept.n; i++)
 		PQclear(c->kept.at[i]);
 	VEC_FREE(&c->kept);
-	c->keeping = false;
+	c->keeping = c->piping = false;
 }
 
-void client_keep_result(struct session *s, const PGresult *result, void *arg)
+bool client_keep_result(struct session *s, PGresult *result, void *arg)
 {
 	(void)s;
 	struct client *c = arg;
-	if (!c->keeping)
-		return;
+	if (c->piping) {
+		VEC_PUSH(&c->kept, result);
+		return true;
+	}
+	if (!c->keeping || PQresultStatus(result) != PGRES_TUPLES_OK)
+		return false;
 	PGresult *copy = PQcopyResult(result, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
 	if (copy != NULL)
 		VEC_PUSH(&c->kept, copy);
+	return false;
 }
 
 int client_keep_results(lua_State *L)
 {
 	struct client *c = client_of(L);
 	client_need_results(L, c);
-	drop_results(c);
+	client_drop_results(c);
 	c->keeping = true;
 	return 0;
 }
@@ -85,7 +90,7 @@ int client_kept_results(lua_State *L)
 			lua_rawseti(L, 2, n);
 		lua_rawseti(L, 1, (lua_Integer)i + 1);
 	}
-	drop_results(c);
+	client_drop_results(c);
 	return 1;
 }
 
@@ -121,7 +126,7 @@ int client_shell(lua_State *L)
 
 void client_drop_extras(struct client *c)
 {
-	drop_results(c);
+	client_drop_results(c);
 	shell_cancel(c->shell);
 	c->shell = NULL;
 }

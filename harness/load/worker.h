@@ -92,6 +92,7 @@ struct client {
 	size_t shell_len;
 	int shell_exit;
 	bool keeping; /* results are copied into kept */
+	bool piping;  /* results of c:pipeline are moved there */
 
 	/* Its parameters as text: numbers are formatted in here, strings stay in Lua. */
 	const char *values[SESSION_PARAMS_MAX];

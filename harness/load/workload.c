@@ -256,9 +256,21 @@ static const struct {
 	{"uuid", 2950},
 	{"varchar", 1043},
 	{"bigint[]", 1016},
+	{"bool[]", 1000},
+	{"boolean[]", 1000},
+	{"bytea[]", 1001},
+	{"date[]", 1182},
+	{"float8[]", 1022},
+	{"int[]", 1007},
+	{"int2[]", 1005},
 	{"int4[]", 1007},
 	{"int8[]", 1016},
+	{"jsonb[]", 3807},
+	{"numeric[]", 1231},
 	{"text[]", 1009},
+	{"timestamptz[]", 1185},
+	{"uuid[]", 2951},
+	{"varchar[]", 1015},
 	{"unknown", 0},
 };
 
@@ -271,7 +283,7 @@ static enum status type_oid(const char *name, Oid *oid, struct error *err)
 		}
 	}
 	error_set(err, ST_USAGE, "there is no type %s for a parameter", name);
-	char names[400] = "";
+	char names[600] = "";
 	for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++)
 		snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "", TYPES[i].name);
 	error_hint(err, "accepted: %s; or leave types out and write $1::type", names);

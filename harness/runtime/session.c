@@ -507,8 +507,6 @@ static void take_result(struct session *s, PGresult *result)
 		return;
 	case PGRES_TUPLES_OK:
 		s->out.rows = PQntuples(result);
-		if (s->hooks.result != NULL)
-			s->hooks.result(s, result, s->hooks.arg);
 		break;
 	default: {
 		const char *count = PQcmdTuples(result);
@@ -517,7 +515,8 @@ static void take_result(struct session *s, PGresult *result)
 	}
 	}
 	drop_result(s);
-	s->out.result = result;
+	bool taken = !s->failed && s->hooks.result != NULL && s->hooks.result(s, result, s->hooks.arg);
+	s->out.result = taken ? NULL : result;
 }
 
 /* All results are in. A Parse that went well is followed by its Execute; everything else is the end. */

@@ -46,8 +46,8 @@ typedef void session_done_fn(struct session *s, void *arg);
 struct session_hooks {
 	void (*lost)(struct session *s, void *arg); /* connection went away while idle; state is SESSION_CLOSED */
 	void (*notice)(struct session *s, const PGresult *notice, void *arg);
-	void (*result)(
-		struct session *s, const PGresult *result, void *arg); /* each result of an operation that returns rows, as it comes */
+	/* Each result of an operation that is no error, as it comes. true: the caller has taken it, and clears it. */
+	bool (*result)(struct session *s, PGresult *result, void *arg);
 	void *arg;
 };
 

@@ -444,6 +444,50 @@ static void values_come_back_by_their_types(void **state)
 	assert_true(t.ok > 5);
 }
 
+/* Each value as a parameter of its type, and back: by the server's own text, and by the value where Lua has its type. */
+static void parameters_of_every_type_arrive_as_they_were_meant(void **state)
+{
+	(void)state;
+	write_file(workload_path,
+		"local workload = require 'workload'\n"
+		"local bytes = {} for i = 0, 255 do bytes[i + 1] = string.char(i) end bytes = table.concat(bytes)\n"
+		"local deep = { a = { 1, 2.5, true, workload.null }, ['k\"'] = 'tab\\t, \\\\, \\1', e = {} }\n"
+		"local CASES = {\n"
+		"{ 'int2', -32768 }, { 'int4', 7 }, { 'int8', math.maxinteger }, { 'float8', 0.1 }, { 'float8', -1 / 0 }, { 'numeric', 12.25 },\n"
+		"{ 'bool', true }, { 'text', 'it\\'s \\\\ \\n \"x\"' }, { 'text', '' }, { 'varchar', 'a{b,c}' },\n"
+		"{ 'timestamptz', '2026-11-21 06:50:18.123456+00', '2026-11-21 06:50:18.123456+00' }, { 'timestamp', '2026-02-28 23:59:59', '2026-02-28 23:59:59' },\n"
+		"{ 'date', '2024-02-29', '2024-02-29' }, { 'interval', '90 minutes', '01:30:00' },\n"
+		"{ 'uuid', 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11' }, { 'inet', '10.0.0.1' },\n"
+		"{ 'jsonb', workload.json(deep), '{\"a\": [1, 2.5, true, null], \"e\": [], \"k\\\\\"\": \"tab\\\\t, \\\\\\\\, \\\\u0001\"}' },\n"
+		"{ 'json', workload.json('x'), '\"x\"' }, { 'bytea', workload.bytea(bytes), bytes }, { 'bytea', workload.bytea(''), '' },\n"
+		"{ 'int8[]', workload.array { 1, nil, math.mininteger, n = 3 }, '{1,NULL,-9223372036854775808}' }, { 'int4[]', workload.array {}, '{}' },\n"
+		"{ 'text[]', workload.array { 'a', '', 'NULL', 'q\"\\\\', 'x,y {z}' }, '{a,\"\",\"NULL\",\"q\\\\\"\\\\\\\\\",\"x,y {z}\"}' },\n"
+		"{ 'bool[]', workload.array { true, false }, '{t,f}' }, { 'float8[]', workload.array { { 1, 0.5 }, { 1 / 0, -2 } }, '{{1,0.5},{Infinity,-2}}' },\n"
+		"{ 'bytea[]', workload.array { workload.bytea '\\0\\255' }, '{\"\\\\\\\\x00ff\"}' },\n"
+		"{ 'uuid[]', workload.array { 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11' }, '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}' } }\n"
+		"local statements = { null = { 'SELECT $1 IS NULL', types = { 'bytea' } } }\n"
+		"for i, case in ipairs(CASES) do statements['typed' .. i] = { 'SELECT $1', types = { case[1] } } statements['cast' .. i] = 'SELECT $1::' .. case[1] end\n"
+		"return workload { name = 'w', statements = statements, transactions = { check = { run = function(c)\n"
+		"  if not c.number then return end\n"
+		"  assert(c:row('null', nil) == true)\n"
+		"  for i, case in ipairs(CASES) do for _, how in ipairs { 'typed', 'cast' } do\n"
+		"    local expected, got = case[3] or case[2], c:row(how .. i, case[2])\n"
+		"    assert(got == expected, ('%s %s: %s instead of %s'):format(how, case[1], got, expected))\n"
+		"  end end\n"
+		"end } } }",
+		"", "");
+	struct load_config config = {DEFAULTS};
+	config.rate = 20;
+	config.pods = config.pool = config.workers = 1;
+	struct load *load = make_load(config);
+	struct load_interval *all;
+	struct load_totals t = run(load, 300, &all);
+	load_interval_free(all);
+	assert_string_equal(warning, "");
+	assert_int_equal(t.failed, 0);
+	assert_true(t.ok > 0);
+}
+
 static void a_killed_session_counts_57P01_and_connects_again(void **state)
 {
 	(void)state;
@@ -597,6 +641,7 @@ int main(void)
 		cmocka_unit_test(mistakes_of_the_script_are_told_once_and_counted_as_lua),
 		cmocka_unit_test(a_commit_that_was_a_rollback_is_no_success),
 		cmocka_unit_test(values_come_back_by_their_types),
+		cmocka_unit_test(parameters_of_every_type_arrive_as_they_were_meant),
 		cmocka_unit_test(a_killed_session_counts_57P01_and_connects_again),
 		cmocka_unit_test(a_rolling_deploy_replaces_pod_by_pod_without_losing_a_transaction),
 		cmocka_unit_test(a_deploy_under_way_is_called_done_when_the_load_stops),

@@ -181,6 +181,79 @@ static void a_lost_connection_is_not_retried(void **state)
 	assert_int_equal(fakepg_connections(fake), 2);
 }
 
+/* ---- pipelines ---- */
+
+static void a_pipeline_returns_the_result_of_each_statement(void **state)
+{
+	(void)state;
+	serve("run UPDATE* -> complete UPDATE 7\nrun SELECT get -> row 1|x; row 2|\\N; complete SELECT 2\n"
+	      "run SELECT slow -> complete SELECT 0; rows 0 0");
+	make_load(
+		"a = { run = function(c)\n"
+		"local r = c:pipeline(function(p) p:begin() p:exec('put', 3) p:rows('get') p:row('get') p:row('slow') p:exec('get') p:commit() end)\n"
+		"if c.number then assert(#r == 7 and r[1] == true and r[2] == 7, 'counts')\n"
+		"assert(#r[3] == 2 and r[3][2][1] == 2 and r[3][2][2] == nil and r[3][1][2] == 'x', 'rows')\n"
+		"assert(r[4][1] == 1 and r[4][2] == 'x', 'row') assert(r[5] == false, 'no row') assert(r[6] == 2 and r[7] == true) end\n"
+		"assert(#c:pipeline(function() end) == 0)\n"
+		"c:exec('put', 4) end }",
+		(struct load_config){.even = true, .rate = 200, .pool = 3});
+	struct load_totals t = run_until(20, 10 * NS_PER_S);
+	assert_int_equal(t.failed, 0);
+	assert_int_equal(fakepg_runs(fake, "UPDATE*"), 2 * t.ok);
+	assert_int_equal(fakepg_runs(fake, "COMMIT"), t.ok);
+}
+
+static void the_first_error_of_a_pipeline_ends_it_and_the_session_serves_on(void **state)
+{
+	(void)state;
+	serve("1x run UPDATE* -> error ERROR 23505 duplicate key\nrun SELECT slow -> error FATAL 57P01 bye");
+	make_load(
+		"a = { weight = 4, run = function(c) c:pipeline(function(p) p:begin() p:exec('put', 3) p:exec('get') p:commit() end) end },\n"
+		"b = { run = function(c) c:pipeline(function(p) p:exec('get') p:exec('slow') end) end }",
+		(struct load_config){.even = true, .rate = 300, .pool = 2});
+	struct load_totals t = run_until(40, 10 * NS_PER_S);
+	assert_int_equal(count_of(&t.errors, "23505"), 1);
+	assert_int_equal(count_of(&t.errors, "23505") + count_of(&t.errors, "57P01"), t.failed);
+	assert_true(count_of(&t.errors, "57P01") > 0);
+	assert_int_equal(fakepg_runs(fake, "ROLLBACK"), 1);
+	assert_int_equal(fakepg_runs(fake, "COMMIT"), t.ok);
+}
+
+static void a_pipeline_survives_any_byte_that_the_connection_ends_at(void **state)
+{
+	(void)state;
+	static const char TRANSACTION[] =
+		"a = { run = function(c) c:pipeline(function(p) p:exec('put', 3) p:rows('get') p:row('get') end) end }";
+	serve("run SELECT get -> row 1|x; row 2|y; complete SELECT 2");
+	make_load(TRANSACTION, ONE);
+	struct load_totals t = run_until(1, NS_PER_S);
+	assert_true(t.failed == 0);
+	int cut = 0;
+	for (int64_t n = 240; n < 480; n += 2) {
+		load_interval_free(all);
+		load_free(load);
+		fakepg_cut_after(fake, n);
+		make_load(TRANSACTION, ONE);
+		t = run_until(1, NS_PER_S);
+		assert_int_equal(t.failed, count_of(&t.errors, "08006") + count_of(&t.errors, "08003"));
+		cut += t.ok == 0;
+	}
+	assert_true(cut > 30);
+}
+
+static void what_cannot_be_executed_where_it_stands_says_so(void **state)
+{
+	(void)state;
+	serve("");
+	make_load("a = { run = function(c) if c.number then\n"
+		  "local ok, text = pcall(c.pipeline, c, function() c:exec('get') end) assert(not ok and text:find 'c:pipeline', text)\n"
+		  "ok, text = pcall(c.pipeline, c, function(p) p:exec('put') end) assert(not ok and text:find '1 parameters', text)\n"
+		  "ok, text = pcall(c.exec, c, 'put', {}) assert(not ok and text:find 'workload.array', text) end\n"
+		  "c:exec('get') end }",
+		ONE);
+	assert_int_equal(run_until(3, NS_PER_S).failed, 0);
+}
+
 /* ---- time limits ---- */
 
 static void a_statement_that_takes_too_long_is_cancelled_by_us(void **state)
@@ -218,6 +291,10 @@ int main(void)
 		cmocka_unit_test_teardown(what_fails_too_often_or_otherwise_fails, stop_all),
 		cmocka_unit_test_teardown(a_transaction_that_pauses_at_the_end_is_unfinished, stop_all),
 		cmocka_unit_test_teardown(a_lost_connection_is_not_retried, stop_all),
+		cmocka_unit_test_teardown(a_pipeline_returns_the_result_of_each_statement, stop_all),
+		cmocka_unit_test_teardown(the_first_error_of_a_pipeline_ends_it_and_the_session_serves_on, stop_all),
+		cmocka_unit_test_teardown(a_pipeline_survives_any_byte_that_the_connection_ends_at, stop_all),
+		cmocka_unit_test_teardown(what_cannot_be_executed_where_it_stands_says_so, stop_all),
 		cmocka_unit_test_teardown(a_statement_that_takes_too_long_is_cancelled_by_us, stop_all),
 		cmocka_unit_test_teardown(the_servers_time_limit_is_set_when_it_changes, stop_all),
 	};

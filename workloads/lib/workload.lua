@@ -1,7 +1,9 @@
 -- What a workload file calls: checks that its table makes sense and, for the program, lays it out as a plan: plain sorted
 -- lists that C reads without asking further. Documented in workloads/README.md.
 
-local M = {}
+local values = require "workload.values"
+
+local M = { bytea = values.bytea, array = values.array, json = values.json, null = values.null }
 
 local Mistake = {}
 
@@ -401,6 +403,10 @@ function M.try(plan, version, transaction, r)
 				error(problem, 0)
 			end
 		end
+	end
+	function c.pipeline(_, f)
+		f { exec = execute, row = execute, rows = execute, begin = call, commit = call, rollback = call }
+		return {}
 	end
 	calls = 0
 	local args = t.args and table.pack(t.args(r)) or { n = 0 }
