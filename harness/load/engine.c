@@ -12,7 +12,6 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define WORKERS_MAX 256
 #define RATE_NOTICE_NS (10 * NS_PER_MS)
 
 /* One question to one worker, and its answer to us. */
@@ -98,11 +97,13 @@ static enum status check_config(const struct load_config *c, struct error *err)
 		error_hint(err, "at least 1 of each, and at most %d sessions in all", LOAD_SESSIONS_MAX);
 		return ST_USAGE;
 	}
-	if (c->workers < 1 || c->workers > WORKERS_MAX) {
+	if (c->workers < 1 || c->workers > LOAD_WORKERS_MAX) {
 		error_set(err, ST_USAGE, "%d load workers are not possible", c->workers);
-		error_hint(err, "1 to %d; more than there are cores is of no use", WORKERS_MAX);
+		error_hint(err, "1 to %d; more than there are cores is of no use", LOAD_WORKERS_MAX);
 		return ST_USAGE;
 	}
+	if (c->users < 0 || c->users > LOAD_USERS_MAX)
+		return error_set(err, ST_USAGE, "%d users are not possible: at most %d are", c->users, LOAD_USERS_MAX);
 	if (!(c->scale > 0))
 		return error_set(err, ST_USAGE, "a scale of %g is not possible", c->scale);
 	return ST_OK;
@@ -127,6 +128,34 @@ static void init_crew(struct load *load)
 	pthread_cond_init(&crew->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	pthread_mutex_init(&load->calls, NULL);
+}
+
+static void set_limit(struct crew *crew, size_t v, const struct load_policy *p)
+{
+	int64_t acquire_ns = p->acquire_timeout_ns, patience_ns = p->patience_ns;
+	bool patience = patience_ns > 0 && (acquire_ns == 0 || patience_ns <= acquire_ns);
+	crew->limits[v].is_patience = patience;
+	crew->limit_ns[v] = patience ? patience_ns : acquire_ns;
+}
+
+static enum status set_limits(struct load *load, const struct load_config *config, struct error *err)
+{
+	struct crew *crew = &load->crew;
+	const struct workload *w = load_workload(load);
+	struct load_policy usual = {.acquire_timeout_ns = config->acquire_timeout_ns, .patience_ns = config->patience_ns};
+	for (size_t v = 0; v < w->n_versions; v++)
+		set_limit(crew, v, &usual);
+	for (size_t i = 0; i < config->n_policies; i++) {
+		int v = workload_find_version(w, config->policies[i].version);
+		if (v < 0)
+			return error_set(
+				err, ST_USAGE, "there is no app version %s whose requests could wait", config->policies[i].version);
+		set_limit(crew, (size_t)v, &config->policies[i]);
+	}
+	for (size_t v = 0; v < w->n_versions; v++)
+		if (crew->limit_ns[v] > 0 && (crew->limit_min_ns == 0 || crew->limit_ns[v] < crew->limit_min_ns))
+			crew->limit_min_ns = crew->limit_ns[v];
+	return ST_OK;
 }
 
 static enum status create_plan(struct load *load, const struct load_config *config, struct error *err)
@@ -161,7 +190,13 @@ enum status load_create(const struct load_config *config, struct load **out, str
 	load->asks = calloc((size_t)config->workers, sizeof *load->asks);
 	if (load->workers == NULL || load->asks == NULL)
 		abort();
+	load->crew.workers = load->workers;
 	load->crew.draw_seed = rng_at(config->seed, 1);
+	load->crew.leader = -1;
+	load->config.policies = NULL;
+	if (config->users == 0)
+		load->config.users = config->pods * config->pool;
+	load->crew.has_users = config->closed ? config->users > 0 || config->think.shape != THINK_NONE : config->requests.mean > 1;
 	load->config.program = NULL;
 	if (!config->closed)
 		st = create_plan(load, config, err);
@@ -169,6 +204,8 @@ enum status load_create(const struct load_config *config, struct load **out, str
 		st = worker_create(&load->crew, i, &load->workers[i], err);
 		load->n_workers += st == ST_OK;
 	}
+	if (st == ST_OK)
+		st = set_limits(load, config, err);
 	if (st != ST_OK) {
 		load_free(load);
 		return st;
@@ -270,7 +307,7 @@ void load_start(struct load *load, int64_t start_ns)
 		plan_start(load->crew.plan, start_ns);
 	load->started = true;
 	load->collected_ns = start_ns;
-	ask_all(load, worker_start, NULL);
+	ask_all(load, worker_start, &start_ns);
 	pthread_mutex_unlock(&load->calls);
 }
 
@@ -332,7 +369,7 @@ enum status load_change(
 		const double *shares = mix != NULL ? mix->shares : load->shares;
 		if (crew->plan != NULL)
 			st = plan_change(crew->plan, program, shares, clock_now_ns() + RATE_NOTICE_NS, err);
-		else
+		if (st == ST_OK)
 			atomic_store_explicit(&crew->shares, shares, memory_order_release);
 	}
 	if (st == ST_OK && mix != NULL) {
@@ -394,22 +431,28 @@ void load_collect(struct load *load, struct load_interval *out)
 	ask_all(load, worker_hand_over, NULL);
 	int64_t now_ns = load->stopped ? load->stopped_ns : clock_now_ns();
 	stats_clear_interval(out);
+	int64_t own_due_ns = PLAN_NEVER;
+	out->n_workers = load->n_workers;
 	for (int i = 0; i < load->n_workers; i++) {
-		stats_add(out, load->workers[i]->spare);
+		const struct stats *s = load->workers[i]->spare;
+		own_due_ns = s->waiting_due_ns < own_due_ns ? s->waiting_due_ns : own_due_ns;
+		stats_add(out, s);
 		stats_clear(load->workers[i]->spare);
 	}
 	out->start_ns = load->collected_ns;
 	out->end_ns = clock_now_ns();
 	load->collected_ns = out->end_ns;
 	if (load->crew.plan != NULL && load->started) {
-		out->backlog = count_backlog(load, now_ns, &out->backlog_age_ns);
-		out->planned = load->planned.passed - load->collected_planned;
+		out->backlog += count_backlog(load, now_ns, &out->backlog_age_ns);
+		out->planned += load->planned.passed - load->collected_planned;
 		load->collected_planned = load->planned.passed;
 		out->rate = plan_rate_at(load->crew.plan, now_ns);
-	} else {
+	} else if (!load->crew.has_users) {
 		for (size_t v = 0; v < out->n_versions; v++)
 			out->planned += out->versions[v].started;
 	}
+	if (own_due_ns != PLAN_NEVER && now_ns - own_due_ns > out->backlog_age_ns)
+		out->backlog_age_ns = now_ns - own_due_ns;
 	pthread_mutex_unlock(&load->calls);
 }
 
@@ -430,6 +473,8 @@ static void add_totals(struct load *load, struct load_totals *out)
 		}
 		out->abandoned += w->abandoned;
 		out->unfinished += w->unfinished;
+		out->planned += w->followed;
+		out->never_started += waiting_count(w->waiting);
 		if (w->unfinished_oldest_ns > out->unfinished_oldest_ns)
 			out->unfinished_oldest_ns = w->unfinished_oldest_ns;
 	}
@@ -440,10 +485,10 @@ static void add_totals(struct load *load, struct load_totals *out)
 	}
 	int64_t age_ns;
 	if (load->crew.plan == NULL) {
-		out->planned = load->crew.next_draw;
+		out->planned += load->crew.next_draw;
 	} else if (load->started) {
-		out->never_started = count_backlog(load, load->stopped_ns, &age_ns);
-		out->planned = load->planned.passed;
+		out->never_started += count_backlog(load, load->stopped_ns, &age_ns);
+		out->planned += load->planned.passed;
 	}
 	out->holds = out->planned == out->started + out->abandoned + out->never_started &&
 		out->started == out->ok + out->failed + out->unfinished;

@@ -8,6 +8,7 @@
 #define PGR_LOAD_ENGINE_H
 
 #include "base/error.h"
+#include "load/think.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +23,11 @@ struct workload;
 #define LOAD_SQLSTATES_MAX 64
 #define LOAD_PODS_MAX 10000
 #define LOAD_SESSIONS_MAX 10000
+#define LOAD_WORKERS_MAX 256
+#define LOAD_USERS_MAX 1000000
+
+/* Instead of an SQLSTATE: no session of the pool was free in time. */
+#define LOAD_POOL_TIMEOUT "POOL"
 
 /* One statement that took 1 ms or longer. The strings live as long as the load. */
 struct load_slow {
@@ -32,21 +38,33 @@ struct load_slow {
 	const char *statement; /* its name in the workload; "BEGIN", "COMMIT", "ROLLBACK" for those */
 };
 
+/* How long a request waits for a session of one app version's pods; the shorter one counts. 0: for ever. */
+struct load_policy {
+	const char *version;
+	int64_t acquire_timeout_ns; /* the application's pool: a failed transaction with LOAD_POOL_TIMEOUT */
+	int64_t patience_ns;        /* the user's, who then leaves: abandoned */
+};
+
 /* Strings are copied. */
 struct load_config {
 	const char *dsn;
-	const char *workload_path;          /* path or name as for workload_find; NULL: the scenario's */
-	const char *scenario_path;          /* its `versions` override transactions; or NULL */
-	double scale;                       /* of the data that is there */
-	uint64_t seed;                      /* of arrivals and of all that transactions draw */
-	bool closed;                        /* each session starts its next transaction at once; rate is not used */
-	bool even;                          /* open loop: one arrival every 1/rate instead of Poisson's; for tests and calibration */
-	double rate;                        /* open loop: arrivals a second, >= 0; fractions are exact */
-	const struct rate_program *program; /* open loop: instead of rate; read by load_create only. Or NULL */
-	int pods, pool;                     /* pods of pool sessions each; >= 1 */
-	int workers;                        /* threads, >= 1; each has its share of every pod's sessions */
-	int64_t acquire_timeout_ns;         /* an arrival that has waited so long for a session is given up; 0: it waits for ever */
-	const char *version;                /* that all pods start with; NULL: "v1" */
+	const char *workload_path;               /* path or name as for workload_find; NULL: the scenario's */
+	const char *scenario_path;               /* its `versions` override transactions; or NULL */
+	double scale;                            /* of the data that is there */
+	uint64_t seed;                           /* of arrivals and of all that transactions draw */
+	bool closed;                             /* each session starts its next transaction at once; rate is not used */
+	bool even;                               /* open loop: one arrival every 1/rate instead of Poisson's; for tests and calibration */
+	double rate;                             /* open loop: arrivals a second, >= 0; fractions are exact */
+	const struct rate_program *program;      /* open loop: instead of rate; read by load_create only. Or NULL */
+	int pods, pool;                          /* pods of pool sessions each; >= 1 */
+	int workers;                             /* threads, >= 1; each has its share of every pod's sessions */
+	int64_t acquire_timeout_ns, patience_ns; /* of versions without a policy of their own; as in struct load_policy */
+	const struct load_policy *policies;      /* read by load_create only */
+	size_t n_policies;
+	struct think think;       /* pause between two requests of a user */
+	struct requests requests; /* open loop: how many each arriving user makes; rate is then that of users. Zero: one */
+	int users;                /* closed loop: how many there are; 0: one a session */
+	const char *version;      /* that all pods start with; NULL: "v1" */
 
 	/* Both are called from worker threads, several at once, and must be quick. Either may be NULL. */
 	void (*slow)(const struct load_slow *slow, void *arg);
@@ -55,8 +73,9 @@ struct load_config {
 	void *arg;          /* for both */
 };
 
-/* SQLSTATEs in the order in which they first occurred. A full table counts the rest as "OTHER". Two are not the server's: "LUA"
- * is a mistake in the workload, 08006 a connection that was lost in mid-transaction without a last word from the server. */
+/* SQLSTATEs in the order in which they first occurred. A full table counts the rest as "OTHER". Three are not the server's: "LUA"
+ * is a mistake in the workload, LOAD_POOL_TIMEOUT says that no session was free in time, 08006 that a connection was lost in mid-transaction
+ * without a last word from the server. */
 struct load_errors {
 	size_t n;
 	struct load_error {
@@ -84,8 +103,8 @@ struct load_hists {
 struct load_interval {
 	int64_t start_ns, end_ns; /* clock_now_ns() */
 	double rate;              /* planned for its end, a second; 0 in the closed loop */
-	uint64_t planned;         /* fell due (closed loop: started) */
-	uint64_t abandoned;       /* waited longer than the acquire timeout for a session */
+	uint64_t planned;         /* fell due (closed loop without think time: started) */
+	uint64_t abandoned;       /* their users' patience ended before they were started */
 	uint64_t backlog;         /* due and not yet started, as at the end */
 	int64_t backlog_age_ns;   /* of the oldest of these; 0 when there is none */
 	size_t n_versions;        /* all of the workload's, serving or not */
@@ -95,8 +114,12 @@ struct load_interval {
 	struct load_hists total;     /* sums; its names are NULL */
 	struct hist *schedule_error; /* first send - due, of arrivals for which an idle session stood ready; empty in the closed loop */
 	double cpu_share;            /* of one core, the busiest worker */
-	int64_t loop_lag_ns;         /* the latest that a timer of a worker fired behind its time */
-	uint64_t reconnects;         /* connections lost or refused and opened again */
+	int n_workers;
+	double worker_cpu[LOAD_WORKERS_MAX]; /* share of one core, each */
+	uint64_t worker_started[LOAD_WORKERS_MAX];
+	uint64_t missed_wakeups; /* arrivals for which a worker stood ready but only the second one to look started them */
+	int64_t loop_lag_ns;     /* the latest that a timer of a worker fired behind its time */
+	uint64_t reconnects;     /* connections lost or refused and opened again */
 };
 
 /* The conservation law: planned = started + abandoned + never_started, started = ok + failed + unfinished. Each term has a

@@ -128,7 +128,7 @@ static void clear_versions(struct load_version *versions, size_t n)
 
 void stats_clear(struct stats *s)
 {
-	s->abandoned = s->reconnects = 0;
+	s->abandoned = s->reconnects = s->followed = s->missed_wakeups = 0;
 	clear_versions(s->versions, s->n_versions);
 	stats_clear_hists(s->hists, s->n_versions * s->n_transactions);
 	hist_clear(s->schedule_error);
@@ -156,7 +156,7 @@ void stats_record(struct stats *s, const struct ending *e)
 
 void stats_clear_interval(struct load_interval *interval)
 {
-	interval->planned = interval->abandoned = interval->backlog = interval->reconnects = 0;
+	interval->planned = interval->abandoned = interval->backlog = interval->reconnects = interval->missed_wakeups = 0;
 	interval->backlog_age_ns = interval->loop_lag_ns = 0;
 	interval->cpu_share = interval->rate = 0;
 	clear_versions(interval->versions, interval->n_versions);
@@ -169,6 +169,13 @@ void stats_add(struct load_interval *into, const struct stats *s)
 {
 	into->abandoned += s->abandoned;
 	into->reconnects += s->reconnects;
+	into->missed_wakeups += s->missed_wakeups;
+	into->planned += s->followed;
+	into->backlog += s->waiting;
+	into->worker_cpu[s->worker] = s->cpu_share;
+	into->worker_started[s->worker] = 0;
+	for (size_t i = 0; i < s->n_versions; i++)
+		into->worker_started[s->worker] += s->versions[i].started;
 	for (size_t i = 0; i < s->n_versions; i++)
 		stats_add_version(&into->versions[i], &s->versions[i]);
 	for (size_t i = 0; i < into->n_hists; i++) {

@@ -8,6 +8,8 @@
 
 struct stats {
 	uint64_t abandoned;
+	uint64_t followed;       /* requests of users that fell due, besides those of the plan */
+	uint64_t missed_wakeups; /* arrivals that the leading worker left lying */
 	uint64_t reconnects;
 	struct load_version versions[LOAD_VERSIONS_MAX];
 	size_t n_versions, n_transactions;
@@ -15,6 +17,9 @@ struct stats {
 	struct hist *schedule_error;
 
 	/* Written when it is handed over. */
+	int worker;
+	uint64_t waiting;       /* in the worker's own queues */
+	int64_t waiting_due_ns; /* of the oldest of these; PLAN_NEVER: none */
 	int64_t loop_lag_ns;
 	double cpu_share;
 };

@@ -7,6 +7,7 @@
 #include "load/client.h"
 
 #include "base/clock.h"
+#include "load/claim.h"
 #include "runtime/script.h"
 
 #include <stdio.h>
@@ -18,7 +19,6 @@
 #define BACKOFF_LAST_NS NS_PER_S
 #define RETRY_DOUBLED_UNTIL_NS (10 * NS_PER_S)
 
-static void claim_due(struct worker *w);
 static void connect_client(struct client *c);
 static void serve_again(struct client *c, int64_t now_ns);
 
@@ -35,10 +35,13 @@ static void push_idle(struct worker *w, struct client *c, int64_t now_ns)
 	else
 		w->idle_first = c;
 	w->idle_last = c;
+	if (w->idle_first == c)
+		claim_publish_idle(w);
 }
 
 static void remove_idle(struct worker *w, struct client *c)
 {
+	bool first = w->idle_first == c;
 	if (c->prev != NULL)
 		c->prev->next = c->next;
 	else
@@ -48,6 +51,8 @@ static void remove_idle(struct worker *w, struct client *c)
 	else
 		w->idle_last = c->prev;
 	c->prev = c->next = NULL;
+	if (first)
+		claim_publish_idle(w);
 }
 
 /* ---- deploys ---- */
@@ -333,6 +338,7 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 	total->in_flight--;
 	if (--w->in_flight == 0 && w->stopping)
 		tell_drained(w);
+	claim_next_request(w, &c->request, e.end_ns);
 	if (open_pipeline || open_block) {
 		c->state = CLIENT_CLEANING;
 		clean_up(c);
@@ -341,101 +347,25 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 	}
 }
 
-/* shares are sums: of this transaction and all before it. */
-static int pick_transaction(const struct workload *w, const struct arrival *a)
+void worker_start_request(struct client *c, const struct request *r, bool awaited)
 {
-	if (a->shares == NULL)
-		return workload_pick_transaction(w, a->kind);
-	int i = 0;
-	while (a->kind >= a->shares[i])
-		i++;
-	return i;
-}
-
-static void start_transaction(struct client *c, const struct arrival *a)
-{
+	const struct arrival *a = &r->arrival;
 	struct worker *w = c->worker;
 	remove_idle(w, c);
 	c->state = CLIENT_BUSY;
-	c->transaction = pick_transaction(w->workload, a);
+	c->transaction = claim_pick_transaction(w->workload, a);
 	c->due_ns = a->due_ns;
 	c->sent_ns = 0;
 	c->seed = a->seed;
 	c->attempt = 0;
-	c->awaited = w->crew->plan != NULL && c->idle_since_ns <= a->due_ns;
+	c->awaited = awaited;
+	if (w->crew->has_users)
+		c->request = *r;
 	w->stats->versions[c->version].started++;
 	w->totals[c->version].started++;
 	w->totals[c->version].in_flight++;
 	w->in_flight++;
 	start_attempt(c);
-}
-
-/* ---- claiming ---- */
-
-static bool claim(struct worker *w, int64_t now_ns, struct arrival *out)
-{
-	struct crew *crew = w->crew;
-	if (crew->plan != NULL)
-		return plan_claim(crew->plan, &w->cursor, now_ns, out);
-	*out = plan_draw(crew->draw_seed, atomic_fetch_add_explicit(&crew->next_draw, 1, memory_order_relaxed));
-	out->due_ns = now_ns;
-	out->shares = atomic_load_explicit(&crew->shares, memory_order_acquire);
-	return true;
-}
-
-/* Arrivals that nobody could serve in time, all sessions being busy or away: the application would have got an error from its pool. */
-static void abandon_overdue(struct worker *w, int64_t now_ns)
-{
-	int64_t timeout_ns = w->crew->config->acquire_timeout_ns;
-	struct arrival a;
-	while (timeout_ns > 0 && w->crew->plan != NULL && plan_claim(w->crew->plan, &w->cursor, now_ns - timeout_ns, &a)) {
-		w->stats->abandoned++;
-		w->abandoned++;
-	}
-}
-
-/* When there will be something to claim, or to abandon if all sessions are busy until then; PLAN_NEVER: a session must free itself first. */
-static int64_t next_event(struct worker *w)
-{
-	int64_t timeout_ns = w->crew->config->acquire_timeout_ns;
-	if (w->crew->plan == NULL || (w->idle_first == NULL && timeout_ns == 0))
-		return PLAN_NEVER;
-	plan_seek_unclaimed(w->crew->plan, &w->cursor);
-	if (w->idle_first != NULL || w->cursor.due_ns == PLAN_NEVER)
-		return w->cursor.due_ns;
-	return w->cursor.due_ns + timeout_ns;
-}
-
-static void set_due_timer(struct worker *w, int64_t at_ns)
-{
-	if (at_ns == PLAN_NEVER)
-		loop_timer_cancel(w->loop, &w->due);
-	else if (!loop_timer_armed(&w->due) || w->due.due_ns != at_ns)
-		loop_timer_set(w->loop, &w->due, at_ns);
-}
-
-/* Hands what is due to idle sessions. A transaction that waits for nothing ends inside of this, which brings its session back into
- * the queue; so there is a bound, after which what has arrived from the server is read first. */
-static void claim_due(struct worker *w)
-{
-	if (!w->running || w->claiming)
-		return;
-	w->claiming = true;
-	int64_t now_ns = loop_refresh(w->loop);
-	abandon_overdue(w, now_ns);
-	int left = w->n_clients;
-	struct arrival a;
-	while (left > 0 && w->idle_first != NULL && claim(w, now_ns, &a)) {
-		start_transaction(w->idle_first, &a);
-		left--;
-	}
-	w->claiming = false;
-	set_due_timer(w, left == 0 && w->idle_first != NULL ? now_ns : next_event(w));
-}
-
-static void on_due(struct loop_timer *t)
-{
-	claim_due(container_of(t, struct worker, due));
 }
 
 /* ---- what the load asks ---- */
@@ -450,10 +380,10 @@ void worker_connect(struct worker *w, void *unused)
 			connect_client(&w->clients[i]);
 }
 
-void worker_start(struct worker *w, void *unused)
+void worker_start(struct worker *w, void *start_ns)
 {
-	(void)unused;
 	w->running = true;
+	claim_start_users(w, *(const int64_t *)start_ns);
 	claim_due(w);
 }
 
@@ -468,6 +398,11 @@ void worker_hand_over(struct worker *w, void *unused)
 	(void)unused;
 	struct stats *full = w->stats;
 	int64_t now_ns = clock_now_ns(), cpu_ns = clock_thread_cpu_ns();
+	if (w->running)
+		claim_end_thinking(w, now_ns);
+	full->waiting = waiting_count(w->waiting);
+	full->waiting_due_ns = waiting_oldest_due(w->waiting);
+	full->worker = w->number;
 	full->cpu_share = now_ns > w->cpu_read_ns ? (double)(cpu_ns - w->cpu_ns) / (double)(now_ns - w->cpu_read_ns) : 0;
 	full->loop_lag_ns = loop_take_health(w->loop).lag_max_ns;
 	for (size_t v = 0; v < full->n_versions; v++)
@@ -481,6 +416,7 @@ void worker_hand_over(struct worker *w, void *unused)
 void worker_deploy(struct worker *w, void *arg)
 {
 	const struct worker_deploy *d = arg;
+	w->pod_versions[d->pod] = d->version;
 	for (int i = 0; i < w->n_clients; i++) {
 		struct client *c = &w->clients[i];
 		if (c->pod != d->pod)
@@ -502,6 +438,7 @@ void worker_deploy(struct worker *w, void *arg)
 void worker_stop(struct worker *w, void *unused)
 {
 	(void)unused;
+	claim_end_thinking(w, clock_now_ns());
 	w->running = false;
 	w->stopping = true;
 	loop_timer_cancel(w->loop, &w->due);
@@ -569,7 +506,7 @@ enum status worker_create(struct crew *crew, int number, struct worker **out, st
 		return error_set(err, ST_FAILED, "out of memory for a load worker");
 	w->crew = crew;
 	w->number = number;
-	w->due.fn = on_due;
+	claim_init(w);
 	w->rng.state = rng_at(config->seed, UINT64_MAX - (uint64_t)number);
 	enum status st = loop_create(&w->loop, err);
 	if (st == ST_OK)
@@ -588,10 +525,14 @@ enum status worker_create(struct crew *crew, int number, struct worker **out, st
 	w->stats = stats_create(w->workload);
 	w->spare = stats_create(w->workload);
 	w->clients = calloc((size_t)config->pods * (size_t)config->pool / (size_t)config->workers + 1, sizeof *w->clients);
-	if (w->stats == NULL || w->spare == NULL || w->clients == NULL) {
+	w->waiting = waiting_create();
+	w->pod_versions = calloc((size_t)config->pods, sizeof *w->pod_versions);
+	if (w->stats == NULL || w->spare == NULL || w->clients == NULL || w->waiting == NULL || w->pod_versions == NULL) {
 		worker_free(w);
 		return error_set(err, ST_FAILED, "out of memory for a load worker");
 	}
+	for (int p = 0; p < config->pods; p++)
+		w->pod_versions[p] = workload_find_version(w->workload, config->version);
 	for (size_t v = 0; v < w->workload->n_versions; v++)
 		w->totals[v].name = w->workload->versions[v].name;
 	for (int i = number; i < config->pods * config->pool; i += config->workers)
@@ -612,6 +553,8 @@ void worker_free(struct worker *w)
 		client_free_object(c);
 	}
 	free(w->clients);
+	free(w->pod_versions);
+	waiting_free(w->waiting);
 	stats_free(w->stats);
 	stats_free(w->spare);
 	workload_free(w->workload);

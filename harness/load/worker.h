@@ -8,6 +8,7 @@
 #include "load/plan.h"
 #include "load/random.h"
 #include "load/stats.h"
+#include "load/waiting.h"
 #include "load/workload.h"
 #include "runtime/fiber.h"
 #include "runtime/loop.h"
@@ -16,14 +17,28 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct worker;
+
+/* How long a request waits for a session of one app version. */
+struct load_limit {
+	bool is_patience; /* the user leaves; otherwise the application's pool gives an error */
+};
+
 /* What all workers of a load share. Constant while they run, but for what is _Atomic or under the lock. */
 struct crew {
 	const struct load_config *config;
-	struct plan *plan;              /* NULL: closed loop */
-	uint64_t draw_seed;             /* closed loop: of plan_draw */
-	_Atomic uint64_t next_draw;     /* closed loop: relaxed, a number is all that it hands out */
-	_Atomic(const double *) shares; /* closed loop: as in struct arrival; stored with release when the mix changes */
-	_Atomic bool *warned;           /* [version * n_transactions + transaction]: its first Lua error has been told */
+	struct plan *plan;          /* NULL: closed loop */
+	uint64_t draw_seed;         /* closed loop: of plan_draw */
+	_Atomic uint64_t next_draw; /* closed loop: relaxed, a number is all that it hands out */
+	_Atomic(const double *)
+		shares; /* of what the plan does not schedule; as in struct arrival; stored with release when the mix changes */
+	bool has_users; /* a request may be followed by its user's next one */
+	struct load_limit limits[LOAD_VERSIONS_MAX];
+	int64_t limit_ns[LOAD_VERSIONS_MAX]; /* 0: for ever */
+	int64_t limit_min_ns;                /* the least but 0; 0: all wait for ever */
+	struct worker **workers;
+	atomic_int leader;    /* number of the worker that wakes up for the next arrival; -1: nobody. See claim.c */
+	_Atomic bool *warned; /* [version * n_transactions + transaction]: its first Lua error has been told */
 
 	pthread_mutex_t lock;   /* of the members below */
 	pthread_cond_t changed; /* on CLOCK_MONOTONIC */
@@ -84,6 +99,7 @@ struct client {
 	struct loop_timer again; /* armed: it failed and pauses before the next attempt */
 	int64_t sent_ns;         /* first send of the first attempt; 0: none yet */
 	const char *statement;   /* name of the latest */
+	struct request request;  /* what is served, for the user's next one */
 
 	/* Of pgbench's scripts: client_pgbench.c. */
 	VEC(PGresult *) kept;
@@ -113,9 +129,18 @@ struct worker {
 	struct client *idle_first, *idle_last; /* first: idle the longest */
 
 	struct plan_cursor cursor;
+	struct waiting *waiting;
+	int *pod_versions;     /* as deployed */
 	struct loop_timer due; /* the next arrival, or the end of the oldest one's patience */
-	bool running;          /* arrivals are claimed */
-	bool claiming;         /* claim_due is on the C stack */
+	struct loop_message wake;
+	atomic_bool woken;          /* the message is under way */
+	_Atomic int64_t idle_since; /* of the session that has been idle the longest; PLAN_NEVER: none is */
+	int64_t follow_ns;          /* how long behind the leader it looks */
+	bool following;             /* the timer stands behind the leader's */
+	int led;                    /* arrivals since it last handed the lead over */
+	unsigned missed;            /* by the leader, found in this look */
+	bool running;               /* arrivals are claimed */
+	bool claiming;              /* claim_due is on the C stack */
 	bool stopping;
 	uint64_t in_flight;
 
@@ -123,6 +148,7 @@ struct worker {
 	struct stats *spare; /* empty, or filled and handed over */
 	struct load_version totals[LOAD_VERSIONS_MAX];
 	uint64_t abandoned;  /* in total */
+	uint64_t followed;   /* requests of users, besides those of the plan, that fell due */
 	uint64_t unfinished; /* set by worker_finish */
 	int64_t unfinished_oldest_ns;
 	int64_t cpu_ns, cpu_read_ns; /* CPU time at the latest hand-over, and when that was */
@@ -134,7 +160,7 @@ void worker_free(struct worker *w);
 
 /* The following run on the worker's thread. */
 void worker_connect(struct worker *w, void *unused);
-void worker_start(struct worker *w, void *unused);
+void worker_start(struct worker *w, void *start_ns);   /* const int64_t * */
 void worker_review(struct worker *w, void *unused);    /* the plan has changed */
 void worker_hand_over(struct worker *w, void *unused); /* swaps stats and spare */
 void worker_stop(struct worker *w, void *unused);      /* claims no more */
@@ -146,6 +172,9 @@ struct worker_deploy {
 	struct replacement *replacement;
 };
 void worker_deploy(struct worker *w, void *arg);
+
+/* Starts it in c, which is idle. awaited: an idle session stood ready when it fell due. */
+void worker_start_request(struct client *c, const struct request *r, bool awaited);
 
 /* client.c: makes c and its random source. */
 void client_create_object(struct client *c);

@@ -300,7 +300,7 @@ static void what_no_session_was_free_for_is_abandoned_or_never_started(void **st
 	assert_true(hist_quantile(all->total.service_ok, 0.5) < hist_quantile(all->total.response_ok, 0.5));
 	load_interval_free(all);
 
-	config.acquire_timeout_ns = 20 * NS_PER_MS;
+	config.patience_ns = 20 * NS_PER_MS;
 	t = run(make_load(config), 500, &all);
 	assert_true(t.abandoned > 50);
 	assert_int_equal(all->abandoned, t.abandoned);
