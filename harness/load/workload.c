@@ -3,6 +3,7 @@
 #include "load/workload.h"
 
 #include "base/clock.h"
+#include "base/buf.h"
 #include "base/fs.h"
 #include "base/units.h"
 #include "base/vec.h"
@@ -67,13 +68,31 @@ static bool is_pgbench(const char *name)
 	return strncmp(name, PGBENCH, strlen(PGBENCH)) == 0;
 }
 
+/* The line with one more setting: the folder of the file that names it, where scripts may lie. */
+static enum status find_pgbench(const char *name, const char *beside, char **out, struct error *err)
+{
+	struct buf line;
+	buf_init(&line, (size_t)1 << 20);
+	buf_str(&line, name);
+	if (beside != NULL) {
+		char folder[PATH_MAX];
+		folder_of(beside, folder);
+		buf_printf(&line, "%cbeside=", strchr(name, '?') != NULL ? '&' : '?');
+		for (const char *c = folder; *c != '\0'; c++)
+			buf_printf(&line, *c == '&' || *c == '%' ? "%%%02X" : "%c", (unsigned char)*c);
+	}
+	enum status st = line.overflow ? error_set(err, ST_USAGE, "the names of the pgbench scripts are too long") : ST_OK;
+	if (st == ST_OK && (*out = strdup(line.data)) == NULL)
+		st = error_set(err, ST_FAILED, "out of memory");
+	buf_free(&line);
+	return st;
+}
+
 enum status workload_find(const char *name, const char *beside, char **out, struct error *err)
 {
 	*out = NULL;
-	if (is_pgbench(name)) {
-		*out = strdup(name);
-		return *out != NULL ? ST_OK : error_set(err, ST_FAILED, "out of memory");
-	}
+	if (is_pgbench(name))
+		return find_pgbench(name, beside, out, err);
 	size_t len = strlen(name);
 	bool suffixed = len > 4 && strcmp(name + len - 4, ".lua") == 0;
 	if (len == 0 || len > 1024)

@@ -201,6 +201,17 @@ for my $case (
 
 # ---- tables of our own ----
 
+script('beside.sql', "SELECT count(*) FROM pgbench_branches;\n");
+my $scenario = script('scenario.lua', <<'END');
+local rehearse = require "rehearse"
+return rehearse.scenario { title = "an index on the history", workload = "pgbench:tpcb-like@2,beside.sql?protocol=prepared", load = { rate = 100 },
+	phases = { warmup = "0s", baseline = "1s", settle = "1s" },
+	steps = { rehearse.sql { name = "index", up = "CREATE INDEX by_aid ON pgbench_history (aid)", down = "DROP INDEX by_aid" } },
+	criteria = { "errors.rate < 0.1%" } }
+END
+($code, $text) = run($pgrehearse, 'run', $scenario, '--drill', 'forward', '--out', "$home/rehearsed");
+is($code, 0, 'a scenario can have pgbench scripts for traffic') or diag $text;
+
 ($code, $text) = run($pgrehearse, 'load', '--pgbench', 'tpcb-like', '--rate', 50, '--duration', '1s', '--out', "$home/own");
 is($code, 0, 'in a sandbox of its own the tables are made') or diag $text;
 is_deeply(decode_json(slurp("$home/own/run.json"))->{totals}{errors}, {}, 'as the scripts need them');

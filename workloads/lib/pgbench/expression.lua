@@ -3,7 +3,7 @@
 -- Precedence, lowest first: OR; AND; NOT; IS ISNULL NOTNULL; < > = <= >= <> != (which do not chain); | # & << >> and unary ~;
 -- + -; * / %; unary + and -.
 
-local functions = require "pgbench.functions"
+local values = require "pgbench.values"
 
 local M = {}
 
@@ -36,13 +36,13 @@ local function read_number(s, at)
 	last = s.text:match("^[eE][-+]?%d+()", last) or last
 	local written = s.text:sub(at, last - 1)
 	if written:find("^%d+$") then
-		local value = functions.parse_integer(written)
-		if not value and functions.parse_integer("-" .. written) ~= math.mininteger then
+		local value = values.parse_integer(written)
+		if not value and values.parse_integer("-" .. written) ~= math.mininteger then
 			s.fail(at, "the integer " .. written .. " does not fit into 64 bits", "from -9223372036854775808 to 9223372036854775807")
 		end
 		return value and "constant" or "2^63", value, last
 	end
-	local value = functions.parse_double(written)
+	local value = values.parse_double(written)
 	if not value then
 		s.fail(at, "the double " .. written .. " is out of range", "up to about 1.8e308 and not below 2.2e-308")
 	end
@@ -193,7 +193,7 @@ local BINARY = {
 	is = { P_IS }, isnull = { P_IS }, notnull = { P_IS },
 }
 
-local WORDS = { ["true"] = true, ["false"] = false, null = functions.NULL }
+local WORDS = { ["true"] = true, ["false"] = false, null = values.NULL }
 
 local function parse_prefix(s)
 	local kind = s.kind
@@ -243,7 +243,7 @@ end
 local function parse_is(s, left)
 	local kind = s.kind
 	advance(s)
-	local negated, value = kind == "notnull", functions.NULL
+	local negated, value = kind == "notnull", values.NULL
 	if kind == "is" then
 		if s.kind == "not" then
 			negated = true
@@ -329,7 +329,7 @@ local function keep_all(out, node, args, n)
 end
 
 local function emit_constant(value)
-	if value == functions.NULL then
+	if value == values.NULL then
 		return "NULL"
 	elseif value == math.mininteger then
 		return "math.mininteger"

@@ -59,9 +59,10 @@ local function read_file(name)
 	return nil, problem
 end
 
--- A script may lie beside the workload or scenario that names it: in a folder where modules are looked for.
-local function find_beside(name)
-	for template in package.path:gmatch("[^;]+") do
+-- A script may lie beside what names it: in the folder of the scenario, or beside a workload file, where modules are looked for too.
+local function find_beside(name, beside)
+	local templates = (beside and beside .. "/?.lua;" or "") .. package.path
+	for template in templates:gmatch("[^;]+") do
 		local folder = template:match("^(.*/)%?%.lua$")
 		if folder and name:sub(1, 1) ~= "/" and read_file(folder .. name) then
 			return folder .. name
@@ -71,8 +72,8 @@ local function find_beside(name)
 end
 
 -- Path, text and whether it is a built-in.
-local function open_script(name)
-	name = find_beside(name)
+local function open_script(name, beside)
+	name = find_beside(name, beside)
 	local text, problem = read_file(name)
 	if text and text:find("\0", 1, true) then
 		refuse(name .. " holds a zero byte, which SQL cannot", "a text file")
@@ -106,7 +107,7 @@ local function unique(name, taken)
 end
 
 -- The scripts of options.scripts: { path, text, weight, builtin, name }. A weight of 0 leaves a script out, as long as another one is left.
-local function open_scripts(list)
+local function open_scripts(list, beside)
 	local out, taken = {}, {}
 	if type(list) ~= "table" or #list == 0 then
 		refuse("scripts names no script", 'scripts = { "tpcb-like", { "my.sql", weight = 3 } }')
@@ -122,7 +123,7 @@ local function open_scripts(list)
 		if not weight or weight < 0 then
 			refuse(("the weight %s of %s is none"):format(tostring(entry.weight), entry[1]), "a whole number of 0 or more")
 		end
-		local path, text, builtin = open_script(entry[1])
+		local path, text, builtin = open_script(entry[1], beside)
 		if weight > 0 then
 			out[#out + 1] = { path = path, text = text, weight = weight, builtin = builtin, name = unique(path, taken) }
 		end
@@ -176,7 +177,7 @@ function M.workload(options)
 	for name in pairs(state.define) do
 		variables[name] = true
 	end
-	local scripts = open_scripts(options.scripts)
+	local scripts = open_scripts(options.scripts, options.beside)
 	for _, s in ipairs(scripts) do
 		s.commands = script.read(s.path, s.text)
 		script.collect_variables(s.commands, variables)
@@ -223,7 +224,7 @@ local function decode(text)
 end
 
 -- SCRIPT[@WEIGHT]{,SCRIPT[@WEIGHT]}[?KEY=VALUE{&KEY=VALUE}], with %XX for what would end a part. Keys: protocol, scale,
--- max_tries, var.NAME.
+-- max_tries, beside (a folder where scripts may lie), var.NAME.
 local function parse_line(line)
 	local options = { scripts = {}, define = {} }
 	local list, settings = line:match("^([^?]*)%??(.*)$")
@@ -239,8 +240,8 @@ local function parse_line(line)
 		local variable = key and decode(key):match("^var%.(.*)$")
 		if variable then
 			options.define[variable] = decode(value)
-		elseif key == "protocol" then
-			options.protocol = decode(value)
+		elseif key == "protocol" or key == "beside" then
+			options[key] = decode(value)
 		elseif (key == "scale" or key == "max_tries") and tonumber(value) then
 			options[key] = tonumber(value)
 		else
