@@ -86,7 +86,24 @@ void client_statement_done(struct session *s, void *arg)
 		memcpy(slow.sqlstate, out->sqlstate, sizeof slow.sqlstate);
 		config->slow(&slow, config->arg);
 	}
+	stats_record_statement(c->worker->stats, c->version, c->statement_index, out->ok, out->done_ns - out->sent_ns);
 	fiber_resume(c->fiber);
+}
+
+void client_prepare_done(struct session *s, void *arg)
+{
+	struct client *c = arg;
+	loop_timer_cancel(c->worker->loop, &c->deadline);
+	if (c->sent_ns == 0)
+		c->sent_ns = session_outcome(s)->sent_ns;
+	fiber_resume(c->fiber);
+}
+
+const char *client_note_extra(struct client *c, enum extra_statement extra)
+{
+	c->statement = stats_extra_name(extra);
+	c->statement_index = (unsigned)c->worker->workload->n_statements + (unsigned)extra;
+	return c->statement;
 }
 
 void client_give_up(struct loop_timer *t)
@@ -102,6 +119,12 @@ int client_await(lua_State *L, struct client *c, lua_KFunction after, lua_KConte
 	return fiber_wait(L, after, ctx);
 }
 
+static void note_statement(struct client *c, const struct session_statement *st)
+{
+	c->statement = st->name;
+	c->statement_index = st->index;
+}
+
 const struct session_statement *client_find_statement(lua_State *L, struct client *c)
 {
 	const struct workload_version *v = &c->worker->workload->versions[c->version];
@@ -114,7 +137,7 @@ const struct session_statement *client_find_statement(lua_State *L, struct clien
 	if (st == NULL)
 		luaL_error(L, "there is no statement %s in version %s", lua_tostring(L, 2), v->name);
 	else
-		c->statement = st->name;
+		note_statement(c, st);
 	return st;
 }
 
@@ -223,32 +246,33 @@ static int after_command(lua_State *L, int status, lua_KContext ctx)
 	return 0;
 }
 
-static int command(lua_State *L, const char *sql)
+static int command(lua_State *L, enum extra_statement extra)
 {
 	struct client *c = client_of(L);
+	const char *sql = stats_extra_name(extra);
 	luaL_checktype(L, 1, LUA_TTABLE);
 	if (session_in_pipeline(c->session)) {
 		session_enqueue_query(c->session, sql);
 		return 0;
 	}
-	c->statement = sql;
+	client_note_extra(c, extra);
 	session_query(c->session, sql, client_statement_done, c);
 	return client_await(L, c, after_command, 0);
 }
 
 static int lua_begin(lua_State *L)
 {
-	return command(L, "BEGIN");
+	return command(L, EXTRA_BEGIN);
 }
 
 static int lua_commit(lua_State *L)
 {
-	return command(L, "COMMIT");
+	return command(L, EXTRA_COMMIT);
 }
 
 static int lua_rollback(lua_State *L)
 {
-	return command(L, "ROLLBACK");
+	return command(L, EXTRA_ROLLBACK);
 }
 
 static int lua_sleep(lua_State *L)
@@ -365,7 +389,7 @@ int client_perform(lua_State *L)
 		return perform(L, c);
 	char sql[64];
 	snprintf(sql, sizeof sql, timeout_ns == 0 ? "RESET statement_timeout" : "SET statement_timeout = %" PRId64, timeout_ns / NS_PER_MS);
-	c->statement = "SET";
+	client_note_extra(c, EXTRA_SET);
 	session_query(c->session, sql, client_statement_done, c);
 	return fiber_wait(L, timeout_set, 0);
 }

@@ -19,6 +19,12 @@ void client_take_values(lua_State *L, struct client *c, const struct session_sta
 /* The done function of a statement: tells of slow ones, goes on with the fiber. */
 void client_statement_done(struct session *s, void *arg);
 
+/* That of session_prepare, whose time is no statement's. */
+void client_prepare_done(struct session *s, void *arg);
+
+/* Notes what is executed next, where that is no statement of the workload; returns its name. */
+const char *client_note_extra(struct client *c, enum extra_statement extra);
+
 /* `return client_await(...)` once a statement has been handed to the session: its patience begins if it has one, and the fiber waits. */
 int client_await(lua_State *L, struct client *c, lua_KFunction after, lua_KContext ctx);
 

@@ -19,10 +19,10 @@ static int prepare_next(lua_State *L, lua_KContext ctx)
 		const struct session_statement *st = client_find_statement(L, c);
 		if (session_is_prepared(c->session, st))
 			continue;
-		session_prepare(c->session, st, client_statement_done, c);
+		session_prepare(c->session, st, client_prepare_done, c);
 		return fiber_wait(L, begin_pipeline, i + 1);
 	}
-	c->statement = "pipeline";
+	client_note_extra(c, EXTRA_PIPELINE);
 	session_begin_pipeline(c->session);
 	return 0;
 }
@@ -70,7 +70,7 @@ static int after_pipeline(lua_State *L, int status, lua_KContext ctx)
 int client_end_pipeline(lua_State *L)
 {
 	struct client *c = client_in_pipeline(L);
-	c->statement = "pipeline";
+	client_note_extra(c, EXTRA_PIPELINE);
 	session_end_pipeline(c->session, client_statement_done, c);
 	return client_await(L, c, after_pipeline, 0);
 }
@@ -234,7 +234,7 @@ static int send_entries(lua_State *L, struct client *c)
 		session_enqueue(c->session, st, c->values);
 	}
 	lua_settop(L, 1);
-	c->statement = "pipeline";
+	client_note_extra(c, EXTRA_PIPELINE);
 	session_end_pipeline(c->session, client_statement_done, c);
 	return client_await(L, c, push_results, 0);
 }
@@ -255,7 +255,7 @@ static int prepare_entries(lua_State *L, int status, lua_KContext from)
 		client_take_values(L, c, st);
 		if (session_is_prepared(c->session, st))
 			continue;
-		session_prepare(c->session, st, client_statement_done, c);
+		session_prepare(c->session, st, client_prepare_done, c);
 		return client_await(L, c, prepare_entries, i + 1);
 	}
 	return send_entries(L, c);

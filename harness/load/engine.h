@@ -99,6 +99,13 @@ struct load_hists {
 	struct hist *service_ok, *service_failed;   /* from the first send to the end; none for those that sent nothing */
 };
 
+/* From the send to the end, of one statement in one version, in ns. NULL: it has not been executed since the load began. Beside those of
+ * the workload there are BEGIN, COMMIT and ROLLBACK, SET, and pipeline for a pipeline as a whole. */
+struct load_statement_hists {
+	const char *statement, *version;
+	struct hist *ok, *failed;
+};
+
 /* What happened between two calls of load_collect. A transaction belongs to the interval in which it ended. */
 struct load_interval {
 	int64_t start_ns, end_ns; /* clock_now_ns() */
@@ -111,7 +118,9 @@ struct load_interval {
 	struct load_version versions[LOAD_VERSIONS_MAX];
 	size_t n_hists; /* n_versions times the number of transactions */
 	struct load_hists *hists;
-	struct load_hists total;     /* sums; its names are NULL */
+	struct load_hists total; /* sums; its names are NULL */
+	size_t n_statements;
+	struct load_statement_hists *statements;
 	struct hist *schedule_error; /* first send - due, of arrivals for which an idle session stood ready; empty in the closed loop */
 	double cpu_share;            /* of one core, the busiest worker */
 	int n_workers;

@@ -89,6 +89,64 @@ void stats_clear_hists(struct load_hists *hists, size_t n)
 			hist_clear(*member(&hists[i], m));
 }
 
+/* ---- statements ---- */
+
+const char *stats_extra_name(enum extra_statement extra)
+{
+	static const char *const NAMES[EXTRA_STATEMENTS] = {"BEGIN", "COMMIT", "ROLLBACK", "pipeline", "SET"};
+	return NAMES[extra];
+}
+
+struct load_statement_hists *stats_create_statements(const struct workload *w, size_t *n)
+{
+	*n = w->n_statements + EXTRA_STATEMENTS;
+	struct load_statement_hists *statements = calloc(w->n_versions * *n, sizeof *statements);
+	for (size_t i = 0; statements != NULL && i < w->n_versions * *n; i++) {
+		size_t index = i % *n;
+		statements[i].version = w->versions[i / *n].name;
+		statements[i].statement = index < w->n_statements ? w->statements[index]->name
+								  : stats_extra_name((enum extra_statement)(index - w->n_statements));
+	}
+	return statements;
+}
+
+void stats_free_statements(struct load_statement_hists *statements, size_t n)
+{
+	for (size_t i = 0; statements != NULL && i < n; i++) {
+		hist_free(statements[i].ok);
+		hist_free(statements[i].failed);
+	}
+	free(statements);
+}
+
+void stats_clear_statements(struct load_statement_hists *statements, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (statements[i].ok != NULL)
+			hist_clear(statements[i].ok);
+		if (statements[i].failed != NULL)
+			hist_clear(statements[i].failed);
+	}
+}
+
+void stats_record_statement(struct stats *s, int version, unsigned index, bool ok, int64_t ns)
+{
+	struct load_statement_hists *h = &s->statements[(size_t)version * s->n_statements + index];
+	struct hist **hist = ok ? &h->ok : &h->failed;
+	if (*hist == NULL && (*hist = hist_create()) == NULL)
+		return;
+	hist_record(*hist, ns);
+}
+
+void stats_merge_lazily(struct hist **into, const struct hist *from)
+{
+	if (from == NULL || hist_count(from) == 0)
+		return;
+	if (*into == NULL && (*into = hist_create()) == NULL)
+		return;
+	hist_merge(*into, from);
+}
+
 /* ---- of one worker ---- */
 
 struct stats *stats_create(const struct workload *w)
@@ -99,8 +157,9 @@ struct stats *stats_create(const struct workload *w)
 	s->n_versions = w->n_versions;
 	s->n_transactions = w->n_transactions;
 	s->hists = stats_create_hists(w);
+	s->statements = stats_create_statements(w, &s->n_statements);
 	s->schedule_error = hist_create();
-	if (s->hists == NULL || s->schedule_error == NULL) {
+	if (s->hists == NULL || s->statements == NULL || s->schedule_error == NULL) {
 		stats_free(s);
 		return NULL;
 	}
@@ -114,6 +173,7 @@ void stats_free(struct stats *s)
 	if (s == NULL)
 		return;
 	stats_free_hists(s->hists, s->n_versions * s->n_transactions);
+	stats_free_statements(s->statements, s->n_versions * s->n_statements);
 	hist_free(s->schedule_error);
 	free(s);
 }
@@ -131,6 +191,7 @@ void stats_clear(struct stats *s)
 	s->abandoned = s->reconnects = s->followed = s->missed_wakeups = 0;
 	clear_versions(s->versions, s->n_versions);
 	stats_clear_hists(s->hists, s->n_versions * s->n_transactions);
+	stats_clear_statements(s->statements, s->n_versions * s->n_statements);
 	hist_clear(s->schedule_error);
 }
 
@@ -161,6 +222,7 @@ void stats_clear_interval(struct load_interval *interval)
 	interval->cpu_share = interval->rate = 0;
 	clear_versions(interval->versions, interval->n_versions);
 	stats_clear_hists(interval->hists, interval->n_hists);
+	stats_clear_statements(interval->statements, interval->n_statements);
 	stats_clear_hists(&interval->total, 1);
 	hist_clear(interval->schedule_error);
 }
@@ -187,6 +249,10 @@ void stats_add(struct load_interval *into, const struct stats *s)
 			hist_merge(*member(&into->total, m), from);
 		}
 	}
+	for (size_t i = 0; i < into->n_statements; i++) {
+		stats_merge_lazily(&into->statements[i].ok, s->statements[i].ok);
+		stats_merge_lazily(&into->statements[i].failed, s->statements[i].failed);
+	}
 	hist_merge(into->schedule_error, s->schedule_error);
 	if (s->cpu_share > into->cpu_share)
 		into->cpu_share = s->cpu_share;
@@ -205,8 +271,12 @@ struct load_interval *load_interval_create(const struct load *load)
 		interval->versions[i].name = w->versions[i].name;
 	interval->n_hists = w->n_versions * w->n_transactions;
 	interval->hists = stats_create_hists(w);
+	size_t per_version;
+	interval->statements = stats_create_statements(w, &per_version);
+	interval->n_statements = w->n_versions * per_version;
 	interval->schedule_error = hist_create();
-	if (interval->hists == NULL || interval->schedule_error == NULL || !create_members(&interval->total))
+	if (interval->hists == NULL || interval->statements == NULL || interval->schedule_error == NULL ||
+		!create_members(&interval->total))
 		abort();
 	return interval;
 }
@@ -216,6 +286,7 @@ void load_interval_free(struct load_interval *interval)
 	if (interval == NULL)
 		return;
 	stats_free_hists(interval->hists, interval->n_hists);
+	stats_free_statements(interval->statements, interval->n_statements);
 	for (int m = 0; m < MEMBERS; m++)
 		hist_free(*member(&interval->total, m));
 	hist_free(interval->schedule_error);

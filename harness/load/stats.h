@@ -6,6 +6,10 @@
 #include "load/engine.h"
 #include "load/workload.h"
 
+/* What sessions execute beside the workload's statements; their indexes stand behind those. */
+enum extra_statement { EXTRA_BEGIN, EXTRA_COMMIT, EXTRA_ROLLBACK, EXTRA_PIPELINE, EXTRA_SET, EXTRA_STATEMENTS };
+const char *stats_extra_name(enum extra_statement extra);
+
 struct stats {
 	uint64_t abandoned;
 	uint64_t followed;       /* requests of users that fell due, besides those of the plan */
@@ -13,7 +17,9 @@ struct stats {
 	uint64_t reconnects;
 	struct load_version versions[LOAD_VERSIONS_MAX];
 	size_t n_versions, n_transactions;
-	struct load_hists *hists; /* of version v and transaction t: [v * n_transactions + t] */
+	struct load_hists *hists;                /* of version v and transaction t: [v * n_transactions + t] */
+	size_t n_statements;                     /* of each version, with the extra ones */
+	struct load_statement_hists *statements; /* of version v and statement i: [v * n_statements + i] */
 	struct hist *schedule_error;
 
 	/* Written when it is handed over. */
@@ -41,6 +47,10 @@ void stats_free(struct stats *s);
 void stats_clear(struct stats *s);
 
 void stats_record(struct stats *s, const struct ending *e);
+
+/* One execution. Its histogram is made when it is the first of its outcome. index: of the workload's statement, or behind these. */
+void stats_record_statement(struct stats *s, int version, unsigned index, bool ok, int64_t ns);
+
 void stats_count_error(struct load_errors *errors, const char *sqlstate, uint64_t count);
 
 void stats_add_errors(struct load_errors *into, const struct load_errors *from);
@@ -52,6 +62,14 @@ void stats_add_version(struct load_version *into, const struct load_version *fro
 struct load_hists *stats_create_hists(const struct workload *w);
 void stats_free_hists(struct load_hists *hists, size_t n);
 void stats_clear_hists(struct load_hists *hists, size_t n);
+
+/* Likewise for statements, none of them with a histogram yet. n: of each version. */
+struct load_statement_hists *stats_create_statements(const struct workload *w, size_t *n);
+void stats_free_statements(struct load_statement_hists *statements, size_t n);
+void stats_clear_statements(struct load_statement_hists *statements, size_t n);
+
+/* Adds from, if there is anything in it, to *into, which is made where it is NULL. */
+void stats_merge_lazily(struct hist **into, const struct hist *from);
 
 /* Adds s to the interval: counts, histograms and, as maxima, health. The interval was cleared by stats_clear_interval. */
 void stats_add(struct load_interval *into, const struct stats *s);

@@ -95,11 +95,12 @@ struct client {
 	bool awaited; /* see struct ending */
 	int64_t due_ns;
 	uint64_t seed;
-	int attempt;             /* from 0 */
-	struct loop_timer again; /* armed: it failed and pauses before the next attempt */
-	int64_t sent_ns;         /* first send of the first attempt; 0: none yet */
-	const char *statement;   /* name of the latest */
-	struct request request;  /* what is served, for the user's next one */
+	int attempt;              /* from 0 */
+	struct loop_timer again;  /* armed: it failed and pauses before the next attempt */
+	int64_t sent_ns;          /* first send of the first attempt; 0: none yet */
+	const char *statement;    /* name of the latest */
+	unsigned statement_index; /* as for stats_record_statement */
+	struct request request;   /* what is served, for the user's next one */
 
 	/* Of pgbench's scripts: client_pgbench.c. */
 	VEC(PGresult *) kept;

@@ -368,6 +368,7 @@ static void write_totals(struct conductor *c)
 	if (h->traffic_ended) {
 		record_set(h->record, "totals", ticker_totals_json(&h->totals));
 		record_set(h->record, "generator", ticker_generator_json(h->ticker));
+		record_set(h->record, "latency", ticker_latency_json(h->ticker));
 	}
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "measure/hist.h"
+#include "scenario/latency.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,9 +23,8 @@ struct ticker {
 	struct load_interval *interval;
 	struct hist *response;       /* scratch: ok and failed together */
 	struct hist *schedule_error; /* of the whole run */
-	struct hist **detail;        /* interval->n_hists x KINDS, since detail_from_ns */
-	size_t n_detail;
-	int64_t detail_from_ns;
+	struct latency *latency;
+	int64_t detail_from_ns; /* when its histograms were last written */
 	char phase[64];
 	struct ticker_view view;
 	int64_t host_busy, host_all; /* of /proc/stat at the last cut, in ticks */
@@ -41,6 +41,7 @@ struct ticker *ticker_create(struct load *load, struct observer *observer, struc
 	t->observer = observer;
 	t->record = record;
 	t->interval = load_interval_create(load);
+	t->latency = latency_create();
 	t->response = hist_create();
 	t->schedule_error = hist_create();
 	if (t->interval == NULL || t->response == NULL || t->schedule_error == NULL)
@@ -53,9 +54,7 @@ void ticker_free(struct ticker *t)
 {
 	if (t == NULL)
 		return;
-	for (size_t i = 0; i < t->n_detail; i++)
-		hist_free(t->detail[i]);
-	free(t->detail);
+	latency_free(t->latency);
 	hist_free(t->response);
 	hist_free(t->schedule_error);
 	load_interval_free(t->interval);
@@ -68,35 +67,9 @@ static struct hist *hist_of(const struct load_hists *h, int kind)
 	return all[kind];
 }
 
-static void add_detail(struct ticker *t)
-{
-	if (t->detail == NULL) {
-		t->n_detail = t->interval->n_hists * KINDS;
-		t->detail = calloc(t->n_detail + 1, sizeof(struct hist *));
-		if (t->detail == NULL)
-			abort();
-	}
-	for (size_t i = 0; i < t->n_detail; i++) {
-		const struct hist *from = hist_of(&t->interval->hists[i / KINDS], (int)(i % KINDS));
-		if (from == NULL || hist_count(from) == 0)
-			continue;
-		if (t->detail[i] == NULL && (t->detail[i] = hist_create()) == NULL)
-			abort();
-		hist_merge(t->detail[i], from);
-	}
-}
-
 static void write_detail(struct ticker *t, int64_t now_ns)
 {
-	for (size_t i = 0; i < t->n_detail; i++) {
-		if (t->detail[i] == NULL || hist_count(t->detail[i]) == 0)
-			continue;
-		const struct load_hists *h = &t->interval->hists[i / KINDS];
-		char tag[256];
-		snprintf(tag, sizeof tag, "%s/%s/%s", h->transaction, h->version, KIND_NAMES[i % KINDS]);
-		record_histogram(t->record, tag, t->detail_from_ns, now_ns, t->detail[i]);
-		hist_clear(t->detail[i]);
-	}
+	latency_write(t->latency, t->record, t->detail_from_ns, now_ns);
 	t->detail_from_ns = now_ns;
 }
 
@@ -222,7 +195,7 @@ int64_t ticker_cut(struct ticker *t)
 		snprintf(tag, sizeof tag, "total/%s", KIND_NAMES[k]);
 		record_histogram(t->record, tag, from, to, hist_of(&in->total, k));
 	}
-	add_detail(t);
+	latency_add(t->latency, in);
 	json_t *line = json_pack("{s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:i, s:I, s:{s:o, s:o, s:o}}", "start_ns",
 		(json_int_t)from, "end_ns", (json_int_t)to, "phase", t->phase, "planned", (json_int_t)in->planned, "abandoned",
 		(json_int_t)in->abandoned, "backlog", (json_int_t)in->backlog, "backlog_age_ns", (json_int_t)in->backlog_age_ns, "versions",
@@ -272,6 +245,11 @@ json_t *ticker_generator_json(const struct ticker *t)
 	return json_pack("{s:{s:I, s:I, s:I, s:I}, s:f, s:I, s:f}", "schedule_error", "count", (json_int_t)hist_count(e), "p50_ns",
 		(json_int_t)hist_quantile(e, 0.5), "p99_ns", (json_int_t)hist_quantile(e, 0.99), "max_ns", (json_int_t)hist_max(e),
 		"cpu_share_max", t->cpu_share_max, "loop_lag_max_ns", (json_int_t)t->loop_lag_max_ns, "late_share", late);
+}
+
+json_t *ticker_latency_json(const struct ticker *t)
+{
+	return latency_json(t->latency);
 }
 
 json_t *ticker_totals_json(const struct load_totals *totals)

@@ -38,8 +38,9 @@ void ticker_phase(struct ticker *t, const char *name, bool started);
 const char *ticker_phase_name(const struct ticker *t);
 struct ticker_view ticker_view(const struct ticker *t);
 
-/* The fields `generator` and `totals` of run.json. */
+/* The fields `generator`, `latency` and `totals` of run.json. */
 json_t *ticker_generator_json(const struct ticker *t);
+json_t *ticker_latency_json(const struct ticker *t);
 json_t *ticker_totals_json(const struct load_totals *totals);
 
 #endif

@@ -254,6 +254,45 @@ static void what_cannot_be_executed_where_it_stands_says_so(void **state)
 	assert_int_equal(run_until(3, NS_PER_S).failed, 0);
 }
 
+/* ---- statements ---- */
+
+static const struct load_statement_hists *statement(const struct load_interval *in, const char *name)
+{
+	for (size_t i = 0; i < in->n_statements; i++)
+		if (strcmp(in->statements[i].statement, name) == 0 && strcmp(in->statements[i].version, "v1") == 0)
+			return &in->statements[i];
+	fail_msg("no statement %s", name);
+	return NULL;
+}
+
+static void each_statement_is_measured_by_itself(void **state)
+{
+	(void)state;
+	serve("run SELECT slow -> stall 10; row 1; complete SELECT 1\nrun UPDATE* -> error ERROR 23514 check");
+	make_load("a = { run = function(c) c:begin() c:exec('get') c:exec('get') c:exec('slow') c:commit() end },\n"
+		  "b = { run = function(c) c:exec('put', 1) end }, d = { run = function(c) c:pipeline(function(p) p:exec('get') end) end }",
+		(struct load_config){.even = true, .rate = 200, .pool = 4});
+	struct load_interval *in = load_interval_create(load);
+	load_start(load, clock_now_ns());
+	nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL);
+	struct load_totals t;
+	load_stop(load, 10 * NS_PER_S, &t);
+	load_collect(load, in);
+	uint64_t commits = hist_count(statement(in, "COMMIT")->ok);
+	assert_true(commits > 5);
+	assert_int_equal(hist_count(statement(in, "get")->ok), 2 * commits);
+	assert_int_equal(hist_count(statement(in, "slow")->ok), commits);
+	assert_int_equal(hist_count(statement(in, "BEGIN")->ok), commits);
+	assert_true(hist_min(statement(in, "slow")->ok) >= 10 * NS_PER_MS);
+	assert_null(statement(in, "get")->failed);
+	assert_null(statement(in, "put")->ok);
+	assert_int_equal(hist_count(statement(in, "put")->failed), t.failed);
+	assert_int_equal(hist_count(statement(in, "pipeline")->ok), t.ok - commits);
+	load_collect(load, in);
+	assert_int_equal(hist_count(statement(in, "get")->ok), 0);
+	load_interval_free(in);
+}
+
 /* ---- time limits ---- */
 
 static void a_statement_that_takes_too_long_is_cancelled_by_us(void **state)
@@ -295,6 +334,7 @@ int main(void)
 		cmocka_unit_test_teardown(the_first_error_of_a_pipeline_ends_it_and_the_session_serves_on, stop_all),
 		cmocka_unit_test_teardown(a_pipeline_survives_any_byte_that_the_connection_ends_at, stop_all),
 		cmocka_unit_test_teardown(what_cannot_be_executed_where_it_stands_says_so, stop_all),
+		cmocka_unit_test_teardown(each_statement_is_measured_by_itself, stop_all),
 		cmocka_unit_test_teardown(a_statement_that_takes_too_long_is_cancelled_by_us, stop_all),
 		cmocka_unit_test_teardown(the_servers_time_limit_is_set_when_it_changes, stop_all),
 	};
