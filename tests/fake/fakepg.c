@@ -74,6 +74,7 @@ struct fakepg {
 static void send_bytes(struct connection *c, const char *data, size_t n)
 {
 	while (n > 0 && !c->ended) {
+		c->server->bytes_sent = c->sent + (int64_t)n; /* before they leave: who has read them finds them counted */
 		ssize_t done = send(c->fd, data, n, MSG_NOSIGNAL);
 		if (done < 0 && errno == EINTR)
 			continue;

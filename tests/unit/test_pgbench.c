@@ -678,13 +678,10 @@ int main(void)
 		cmocka_unit_test(long_and_deep_expressions_are_translated),
 		cmocka_unit_test(rows_become_variables),
 		cmocka_unit_test(other_commands_reach_the_engine),
-	};
-	const struct CMUnitTest workloads[] = {
 		cmocka_unit_test(scripts_become_a_workload),
 		cmocka_unit_test(one_line_names_scripts_and_settings),
 		cmocka_unit_test(what_is_certain_to_fail_is_found_without_a_server),
 		cmocka_unit_test(a_workload_of_scripts_that_cannot_be_is_refused),
 	};
-	int failed = cmocka_run_group_tests_name("pgbench scripts", tests, make_state, free_state);
-	return failed + cmocka_run_group_tests_name("pgbench workloads", workloads, make_folder, remove_folder);
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -189,10 +189,11 @@ static void blanks_and_units_are_free(void **state)
 static void more_parts_than_there_is_room_for_are_refused(void **state)
 {
 	(void)state;
-	char text[4096] = "steps(1/1s";
+	char text[4096];
+	int n = snprintf(text, sizeof text, "steps(1/1s");
 	for (int i = 0; i < 200; i++)
-		strcat(text, ",1/1s");
-	strcat(text, ")");
+		n += snprintf(text + n, sizeof text - (size_t)n, ",1/1s");
+	snprintf(text + n, sizeof text - (size_t)n, ")");
 	struct rate_program p;
 	struct error err;
 	assert_int_equal(rate_parse(text, &p, &err), ST_USAGE);
