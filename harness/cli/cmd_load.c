@@ -7,6 +7,7 @@
 #include "cli/pgbench.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "load/engine.h"
 #include "load/rate.h"
 #include "load/workload.h"
 #include "record/reader.h"
@@ -30,6 +31,12 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 			   "                        steps(100/30s, 200/30s); in sequence: 400 for 10s then ramp(400, 900, 1min)\n"
 			   "  --arrivals A          poisson (default), or even: evenly spaced\n"
 			   "  --closed              instead: each client starts its next transaction when the last one ended\n"
+			   "  --users N             with --closed: users who share the clients (default: one each)\n"
+			   "  --think T             pause between two requests of a user: 100ms, exponential(100ms),\n"
+			   "                        uniform(50ms, 150ms), lognormal(100ms, 50ms)\n"
+			   "  --requests N          requests of each user who arrives: 5, geometric(5); --rate is then users a second\n"
+			   "  --acquire-timeout T   waiting so long for a client is an error of the application's pool (POOL)\n"
+			   "  --patience T          a user who has waited so long for a client has gone\n"
 			   "  --clients N           sessions (default 8)\n"
 			   "  --workers N           threads of ours (default 1)\n"
 			   "  --duration T          how long, for example 30s or 5min (default 30s)\n"
@@ -48,15 +55,35 @@ struct load_options {
 	const char *rate;
 	double scale;
 	bool closed, even, keep, help;
+	struct think think;
+	struct requests requests;
+	int64_t users, acquire_timeout_ns, patience_ns;
 	int64_t clients, workers, seed, duration_ns;
 	struct pgbench_options pgbench;
 };
+
+static enum status check_users(const struct load_options *o, struct error *err)
+{
+	if (o->users > 0 && !o->closed)
+		return error_set(err, ST_USAGE, "load: --users belongs to --closed; otherwise users arrive by --rate");
+	if (o->requests.mean > 0 && o->closed)
+		return error_set(err, ST_USAGE, "load: --requests is of users who arrive; those of --closed never leave");
+	if (o->think.shape != THINK_NONE && !o->closed && o->requests.mean == 0)
+		return error_set(err, ST_USAGE,
+			"load: --think is the pause between two requests of a user: say how many there are with --requests, or --closed");
+	return ST_OK;
+}
 
 static enum status read_options(int argc, char **argv, struct load_options *o, int *bad_option, struct error *err)
 {
 	static const struct option OPTIONS[] = {
 		{"rate", required_argument, NULL, 'a'},
 		{"arrivals", required_argument, NULL, 'A'},
+		{"think", required_argument, NULL, 'T'},
+		{"requests", required_argument, NULL, 'R'},
+		{"users", required_argument, NULL, 'u'},
+		{"acquire-timeout", required_argument, NULL, 'q'},
+		{"patience", required_argument, NULL, 'P'},
 		{"closed", no_argument, NULL, 'c'},
 		{"clients", required_argument, NULL, 'n'},
 		{"workers", required_argument, NULL, 'w'},
@@ -85,6 +112,21 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 			o->even = strcmp(optarg, "even") == 0;
 			if (!o->even && strcmp(optarg, "poisson") != 0)
 				st = error_set(err, ST_USAGE, "--arrivals %s: poisson or even is expected", optarg);
+			break;
+		case 'T':
+			st = think_parse(optarg, &o->think, err);
+			break;
+		case 'R':
+			st = requests_parse(optarg, &o->requests, err);
+			break;
+		case 'u':
+			st = units_parse_int("--users", optarg, 1, LOAD_USERS_MAX, &o->users, err);
+			break;
+		case 'q':
+			st = units_parse_time(optarg, &o->acquire_timeout_ns, err);
+			break;
+		case 'P':
+			st = units_parse_time(optarg, &o->patience_ns, err);
 			break;
 		case 'c':
 			o->closed = true;
@@ -135,9 +177,11 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 			return ST_USAGE;
 		}
 	}
+	if (st == ST_OK)
+		st = check_users(o, err);
 	if (st == ST_OK && o->closed && (o->rate != NULL || o->even))
-		st = error_set(err, ST_USAGE,
-			"load: --closed has no rate: each client goes as fast as it is served; keep --rate and --arrivals, or --closed");
+		st = error_set(
+			err, ST_USAGE, "load: --closed has no rate: its users set the pace; keep --rate and --arrivals, or --closed");
 	bool pgbench = o->pgbench.n_scripts > 0;
 	if (st == ST_OK && !pgbench && (o->pgbench.n_defines > 0 || o->pgbench.protocol != NULL || o->pgbench.max_tries > 0))
 		st = error_set(err, ST_USAGE, "load: --protocol, --define and --max-tries belong to --pgbench");
@@ -254,8 +298,15 @@ static int perform(const struct load_options *o)
 			.drill = "load",
 			.out_dir = out,
 			.closed = o->closed,
+			.think = o->think,
+			.requests = o->requests,
+			.users = (int)o->users,
+			.acquire_timeout_ns = o->acquire_timeout_ns,
+			.patience_ns = o->patience_ns,
 			.even = o->even,
-			.rate = o->rate != NULL ? o->rate : "100",
+			.rate = o->rate != NULL ? o->rate
+				: o->closed     ? NULL
+						: "100",
 			.pods = 1,
 			.pool = (int)o->clients,
 			.workers = (int)o->workers,

@@ -92,11 +92,31 @@ static const char *rate_text(const struct conductor *c)
 	return c->spec->rate != NULL ? c->spec->rate : c->scenario.rate;
 }
 
+static json_t *policies_json(const struct load_config *load)
+{
+	json_t *out = json_object();
+	for (size_t i = 0; i < load->n_policies; i++)
+		json_object_set_new(out, load->policies[i].version,
+			json_pack("{s:I, s:I}", "acquire_timeout_ns", (json_int_t)load->policies[i].acquire_timeout_ns, "patience_ns",
+				(json_int_t)load->policies[i].patience_ns));
+	return out;
+}
+
 static json_t *load_json(const struct conductor *c, const struct load_config *load)
 {
 	json_t *out = json_pack("{s:s, s:f, s:s, s:i, s:i, s:i, s:I}", "mode", load->closed ? "closed" : "open", "rate",
 		load->closed ? 0.0 : rate_at(&c->rate, 0), "arrivals", load->even ? "even" : "poisson", "pods", load->pods, "pool",
 		load->pool, "workers", load->workers, "acquire_timeout_ns", (json_int_t)load->acquire_timeout_ns);
+	if (load->patience_ns > 0)
+		json_object_set_new(out, "patience_ns", json_integer(load->patience_ns));
+	if (load->n_policies > 0)
+		json_object_set_new(out, "overload", policies_json(load));
+	if (load->users > 0)
+		json_object_set_new(out, "users", json_integer(load->users));
+	if (load->requests.mean > 0)
+		json_object_set_new(out, "requests_mean", json_real(load->requests.mean));
+	if (load->think.shape != THINK_NONE)
+		json_object_set_new(out, "think_mean_ns", json_integer((json_int_t)think_mean_ns(&load->think)));
 	if (!load->closed && !rate_is_constant(&c->rate))
 		json_object_set_new(out, "program", json_text(rate_text(c)));
 	return out;
@@ -274,7 +294,13 @@ static struct load_config load_config_of(struct conductor *c)
 		.scenario_path = r->scenario_path,
 		.scale = r->scale,
 		.seed = r->seed,
-		.closed = r->closed,
+		.closed = r->closed || s->closed,
+		.think = s->think.shape != THINK_NONE ? s->think : r->think,
+		.requests = s->requests.mean > 0 ? s->requests : r->requests,
+		.users = s->users > 0 ? s->users : r->users,
+		.patience_ns = s->patience_ns > 0 ? s->patience_ns : r->patience_ns,
+		.policies = s->policies,
+		.n_policies = s->n_policies,
 		.even = r->even || s->even,
 		.program = &c->rate,
 		.pods = r->pods > 0 ? r->pods : s->pods,
@@ -282,7 +308,7 @@ static struct load_config load_config_of(struct conductor *c)
 		.workers = r->workers > 0 ? r->workers
 			: s->workers > 0  ? s->workers
 					  : 1,
-		.acquire_timeout_ns = s->acquire_timeout_ns,
+		.acquire_timeout_ns = s->acquire_timeout_ns > 0 ? s->acquire_timeout_ns : r->acquire_timeout_ns,
 		.slow = note_slow,
 		.warn = note_warning,
 		.arg = &c->host,
@@ -322,7 +348,9 @@ static enum status prepare(struct conductor *c, struct load_config *load, struct
 	*load = load_config_of(c);
 	c->host.pods = load->pods;
 	c->host.closed = load->closed;
-	if (!load->closed)
+	if (load->closed && c->spec->rate != NULL)
+		st = error_set(err, ST_USAGE, "the scenario's load is a closed loop, which has no rate: leave out --rate");
+	else if (!load->closed)
 		st = rate_parse(rate_text(c), &c->rate, err);
 	if (st == ST_OK)
 		st = loop_create(&c->host.loop, err);

@@ -3,6 +3,7 @@
 #define PGR_SCENARIO_CONDUCTOR_H
 
 #include "base/error.h"
+#include "load/think.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -49,6 +50,10 @@ struct rehearsal {
 	/* Of the load; 0 takes the scenario's value. */
 	bool closed, even;
 	const char *rate; /* a program, as for rate_parse; NULL: the scenario's */
+	struct think think;
+	struct requests requests;
+	int users;
+	int64_t acquire_timeout_ns, patience_ns;
 	int pods, pool, workers;
 	int64_t duration_ns; /* of the drill "load" */
 

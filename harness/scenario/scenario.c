@@ -102,6 +102,46 @@ static const char **text_list(lua_State *L, int table, const char *list, const c
 	return out;
 }
 
+/* Users, and how long requests wait; of the load's table on top. */
+static enum status read_users(struct scenario *s, struct error *err)
+{
+	lua_State *L = s->L;
+	int load = lua_gettop(L);
+	lua_getfield(L, load, "closed");
+	s->closed = lua_toboolean(L, -1);
+	lua_pop(L, 1);
+	s->users = (int)number_field(L, load, "users");
+	s->acquire_timeout_ns = (int64_t)number_field(L, load, "acquire_timeout");
+	s->patience_ns = (int64_t)number_field(L, load, "patience");
+	enum status st = think_parse(text_field(L, load, "think"), &s->think, err);
+	const char *requests = text_field(L, load, "requests");
+	if (st == ST_OK && requests != NULL)
+		st = requests_parse(requests, &s->requests, err);
+	if (st != ST_OK)
+		error_where(err, "%s, load", s->path);
+	return st;
+}
+
+/* Names of versions stay alive through the scenario's table. */
+static void read_policies(struct scenario *s)
+{
+	lua_State *L = s->L;
+	lua_getfield(L, -1, "overload");
+	s->policies = calloc(LOAD_VERSIONS_MAX, sizeof *s->policies);
+	if (s->policies == NULL)
+		abort();
+	lua_pushnil(L);
+	while (s->n_policies < LOAD_VERSIONS_MAX && lua_next(L, -2) != 0) {
+		s->policies[s->n_policies++] = (struct load_policy){
+			.version = lua_tostring(L, -2),
+			.acquire_timeout_ns = (int64_t)number_field(L, lua_gettop(L), "acquire_timeout"),
+			.patience_ns = (int64_t)number_field(L, lua_gettop(L), "patience"),
+		};
+		lua_pop(L, 1);
+	}
+	lua_settop(L, lua_gettop(L) - 1 - (s->n_policies == LOAD_VERSIONS_MAX));
+}
+
 /* Checks the rate in the field of the table on top, and copies it when out is not NULL. */
 static enum status read_rate(struct scenario *s, const char *owner, char **out, struct error *err)
 {
@@ -163,7 +203,10 @@ static enum status read_table(struct scenario *s, struct error *err)
 	s->pods = (int)number_field(L, -1, "pods");
 	s->pool = (int)number_field(L, -1, "pool");
 	s->workers = (int)number_field(L, -1, "workers");
-	s->acquire_timeout_ns = (int64_t)number_field(L, -1, "acquire_timeout");
+	if (st == ST_OK)
+		st = read_users(s, err);
+	if (st == ST_OK)
+		read_policies(s);
 	lua_pop(L, 1);
 	if (st == ST_OK)
 		st = check_step_rates(s, table, err);
@@ -195,6 +238,7 @@ void scenario_free(struct scenario *s)
 	free(s->actors);
 	free(s->workload_path);
 	free(s->rate);
+	free(s->policies);
 	script_free(s->L);
 	*s = (struct scenario){.table_ref = LUA_NOREF};
 }

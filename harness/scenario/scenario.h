@@ -3,6 +3,7 @@
 #define PGR_SCENARIO_SCENARIO_H
 
 #include "base/error.h"
+#include "load/engine.h"
 #include "runtime/script.h"
 
 #include <stdbool.h>
@@ -20,7 +21,13 @@ struct scenario {
 	char *rate;          /* of the load: a program, checked */
 	bool even;
 	int pods, pool, workers, steps;
-	int64_t acquire_timeout_ns;
+	bool closed;
+	int users; /* 0: not said */
+	struct think think;
+	struct requests requests;
+	int64_t acquire_timeout_ns, patience_ns;
+	struct load_policy *policies;
+	size_t n_policies;
 	const char **criteria; /* NULL-terminated, as are the names of actors */
 	const char **actors;
 };

@@ -3,6 +3,7 @@
 #include "scenario/ticker.h"
 
 #include "base/clock.h"
+#include "load/stats.h"
 #include "measure/hist.h"
 #include "scenario/latency.h"
 
@@ -29,6 +30,12 @@ struct ticker {
 	struct ticker_view view;
 	int64_t host_busy, host_all; /* of /proc/stat at the last cut, in ticks */
 	double cpu_share_max;
+	uint64_t missed_wakeups;
+	struct worker_health {
+		double cpu_share_max, cpu_share_sum;
+		uint64_t started, seconds;
+	} workers[LOAD_WORKERS_MAX];
+	int n_workers;
 	int64_t loop_lag_max_ns;
 };
 
@@ -147,7 +154,11 @@ static void note_view(struct ticker *t, const struct observation *seen)
 		.abandoned = in->abandoned,
 		.backlog = in->backlog,
 		.backlog_age_ns = in->backlog_age_ns,
+		.rate = in->rate,
+		.p50_ns = hist_count(t->response) > 0 ? hist_quantile(t->response, 0.5) : -1,
 		.p99_ns = hist_count(t->response) > 0 ? hist_quantile(t->response, 0.99) : -1,
+		.max_ns = hist_count(t->response) > 0 ? hist_max(t->response) : -1,
+		.schedule_p99_ns = hist_count(in->schedule_error) > 0 ? hist_quantile(in->schedule_error, 0.99) : -1,
 		.lag_ns = -1,
 		.waiting = seen->waiting,
 		.longest_wait_ns = seen->longest_wait_ns,
@@ -156,6 +167,7 @@ static void note_view(struct ticker *t, const struct observation *seen)
 		t->view.ok += in->versions[i].ok;
 		t->view.failed += in->versions[i].failed;
 		t->view.in_flight += in->versions[i].in_flight;
+		stats_add_errors(&t->view.errors, &in->versions[i].errors);
 	}
 	for (int i = 0; i < seen->standbys; i++)
 		if (seen->lag[i].heartbeat_ns > t->view.lag_ns)
@@ -166,6 +178,10 @@ static void note_health(struct ticker *t)
 {
 	const struct load_interval *in = t->interval;
 	hist_merge(t->schedule_error, in->schedule_error);
+	t->missed_wakeups += in->missed_wakeups;
+	t->n_workers = in->n_workers;
+	for (int i = 0; i < in->n_workers; i++)
+		t->workers[i].started += in->worker_started[i];
 	if (in->loop_lag_ns > t->loop_lag_max_ns)
 		t->loop_lag_max_ns = in->loop_lag_ns;
 	/* A share over a few milliseconds says nothing: the edges of phases cut such slivers. */
@@ -173,6 +189,12 @@ static void note_health(struct ticker *t)
 		return;
 	if (in->cpu_share > t->cpu_share_max)
 		t->cpu_share_max = in->cpu_share;
+	for (int i = 0; i < in->n_workers; i++) {
+		struct worker_health *w = &t->workers[i];
+		w->cpu_share_max = in->worker_cpu[i] > w->cpu_share_max ? in->worker_cpu[i] : w->cpu_share_max;
+		w->cpu_share_sum += in->worker_cpu[i];
+		w->seconds++;
+	}
 }
 
 int64_t ticker_cut(struct ticker *t)
@@ -203,6 +225,11 @@ int64_t ticker_cut(struct ticker *t)
 		seen.wal_bytes < 0 ? json_null() : json_integer((json_int_t)seen.wal_bytes), "waiting", seen.waiting, "longest_wait_ns",
 		(json_int_t)seen.longest_wait_ns, "cpu", "host", share_json(host_cpu_share(t)), "worker", share_json(in->cpu_share),
 		"observer", share_json(seen.cpu_share));
+	if (in->rate > 0)
+		json_object_set_new(line, "rate", json_real(in->rate));
+	json_object_set_new(line, "generator",
+		json_pack("{s:o, s:I, s:I}", "schedule_error", response_json(in->schedule_error), "loop_lag_ns",
+			(json_int_t)in->loop_lag_ns, "missed_wakeups", (json_int_t)in->missed_wakeups));
 	record_interval(t->record, line);
 	if (to - t->detail_from_ns >= DETAIL_EVERY_NS)
 		write_detail(t, to);
@@ -238,13 +265,26 @@ struct ticker_view ticker_view(const struct ticker *t)
 	return t->view;
 }
 
+static json_t *workers_json(const struct ticker *t)
+{
+	json_t *out = json_array();
+	for (int i = 0; i < t->n_workers; i++) {
+		const struct worker_health *w = &t->workers[i];
+		json_array_append_new(out,
+			json_pack("{s:I, s:f, s:f}", "started", (json_int_t)w->started, "cpu_share_max", w->cpu_share_max, "cpu_share_mean",
+				w->seconds > 0 ? w->cpu_share_sum / (double)w->seconds : 0.0));
+	}
+	return out;
+}
+
 json_t *ticker_generator_json(const struct ticker *t)
 {
 	const struct hist *e = t->schedule_error;
 	double late = hist_count(e) > 0 ? (double)hist_count_above(e, LATE_NS) / (double)hist_count(e) : 0;
-	return json_pack("{s:{s:I, s:I, s:I, s:I}, s:f, s:I, s:f}", "schedule_error", "count", (json_int_t)hist_count(e), "p50_ns",
-		(json_int_t)hist_quantile(e, 0.5), "p99_ns", (json_int_t)hist_quantile(e, 0.99), "max_ns", (json_int_t)hist_max(e),
-		"cpu_share_max", t->cpu_share_max, "loop_lag_max_ns", (json_int_t)t->loop_lag_max_ns, "late_share", late);
+	return json_pack("{s:{s:I, s:I, s:I, s:I}, s:f, s:I, s:f, s:I, s:o}", "schedule_error", "count", (json_int_t)hist_count(e),
+		"p50_ns", (json_int_t)hist_quantile(e, 0.5), "p99_ns", (json_int_t)hist_quantile(e, 0.99), "max_ns",
+		(json_int_t)hist_max(e), "cpu_share_max", t->cpu_share_max, "loop_lag_max_ns", (json_int_t)t->loop_lag_max_ns, "late_share",
+		late, "missed_wakeups", (json_int_t)t->missed_wakeups, "workers", workers_json(t));
 }
 
 json_t *ticker_latency_json(const struct ticker *t)

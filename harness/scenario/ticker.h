@@ -18,8 +18,11 @@ struct ticker_view {
 	int64_t length_ns;
 	uint64_t planned, ok, failed, abandoned, backlog, in_flight;
 	int64_t backlog_age_ns;
-	int64_t p99_ns; /* response time; -1: nothing ended */
-	int64_t lag_ns; /* the worst standby's heartbeat; -1: not known */
+	double rate;                    /* planned for its end, a second; 0: closed loop */
+	int64_t p50_ns, p99_ns, max_ns; /* response time; -1: nothing ended */
+	int64_t schedule_p99_ns;        /* -1: nothing was awaited */
+	struct load_errors errors;      /* of all versions */
+	int64_t lag_ns;                 /* the worst standby's heartbeat; -1: not known */
 	int waiting;
 	int64_t longest_wait_ns;
 };

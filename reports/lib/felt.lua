@@ -48,7 +48,7 @@ local function failures(f)
 		out = words.count(failed) .. " of " .. words.number_of(ended, "transaction") .. " (" .. words.share(failed, ended) .. ") failed" .. when .. ": " .. words.errors(errors, 3) .. "."
 	end
 	if abandoned > 0 then
-		out = out .. (out ~= "" and " " or "") .. words.count(abandoned) .. " (" .. words.share(abandoned, ended) .. ") got no connection in time" .. (failed > 0 and "" or when) .. "."
+		out = out .. (out ~= "" and " " or "") .. words.count(abandoned) .. " (" .. words.share(abandoned, ended) .. ") gave up waiting" .. (failed > 0 and "" or when) .. "."
 	end
 	return { out }
 end

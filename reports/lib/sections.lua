@@ -266,7 +266,7 @@ local function totals(f)
 	if not t then return nil end
 	local law = t.holds == false and page.tag("FAIL").html .. " The conservation law does not hold: the numbers of this run cannot be trusted." or "The conservation law holds: every planned transaction is accounted for."
 	local out = { "<p>" .. law .. "</p>", '<div class="columns"><div>', page.table({ { "Planned" }, { "", "num" } }, {
-		{ "started", words.count(t.started) }, { "abandoned, no connection in time", words.count(t.abandoned) }, { "never started", words.count(t.never_started) },
+		{ "started", words.count(t.started) }, { "abandoned by users who waited too long", words.count(t.abandoned) }, { "never started", words.count(t.never_started) },
 		{ "planned", words.count(t.planned), class = "total" } }), "</div><div>", page.table({ { "Started" }, { "", "num" } }, {
 		{ "ok", words.count(t.ok) }, { "failed", words.count(t.failed) }, { "unfinished" .. ((t.unfinished or 0) > 0 and t.unfinished_oldest_ns and ", the oldest for " .. words.time(t.unfinished_oldest_ns) or ""), words.count(t.unfinished) },
 		{ "started", words.count(t.started), class = "total" } }), "</div></div>\n" }

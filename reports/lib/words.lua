@@ -110,7 +110,7 @@ local states = {
 	["42501"] = "insufficient privilege", ["42601"] = "syntax error", ["42703"] = "undefined column", ["42704"] = "undefined object", ["42883"] = "undefined function",
 	["42P01"] = "undefined table", ["42P07"] = "duplicate table", ["53100"] = "disk full", ["53200"] = "out of memory", ["53300"] = "too many connections",
 	["55P03"] = "lock not available", ["57014"] = "query cancelled", ["57P01"] = "administrator shutdown", ["57P02"] = "crash shutdown",
-	["57P03"] = "cannot connect now", ["58030"] = "I/O error", ["XX000"] = "internal error", ["XX002"] = "index corrupted",
+	["57P03"] = "cannot connect now", POOL = "no free connection in time", LUA = "mistake in the workload", ["58030"] = "I/O error", ["XX000"] = "internal error", ["XX002"] = "index corrupted",
 }
 -- "55P03 (lock not available)".
 function words.sqlstate(code)

@@ -95,6 +95,25 @@ $totals = record("$home/closed")->{totals};
 is($code, 0, 'the closed loop runs') or diag $text;
 ok($totals->{holds} && $totals->{ok} > 500, 'and is busy');
 
+($code, $text) = run('load', workload('thinking', "get = { run = function(c) c:exec('one') end }"), '--closed', '--users', 20, '--think', 'uniform(50ms, 150ms)', '--clients', 4,
+	'--duration', '2s', '--out', "$home/thinking");
+$run = record("$home/thinking");
+is($code, 0, 'users who think run') or diag $text;
+ok($run->{totals}{holds}, 'the law holds for them');
+cmp_ok(abs($run->{totals}{ok} - 400), '<', 100, 'and they ask as often as they think');
+
+($code, $text) = run('load', workload('ramped', "nap = { run = function(c) c:exec('nap', 0.02) end }"), '--rate', 'ramp(0, 200, 1s) then 200', '--arrivals', 'even', '--clients', 2,
+	'--acquire-timeout', '30ms', '--duration', '2s', '--out', "$home/ramped");
+$run = record("$home/ramped");
+is($code, 0, 'a ramp into overload runs') or diag $text;
+cmp_ok(abs($run->{totals}{planned} - 300), '<', 30, 'its integral is what was planned');
+is((keys %{$run->{totals}{errors}})[0], 'POOL', 'who got no session in time is an error of the pool');
+is($run->{load}{program}, 'ramp(0, 200, 1s) then 200', 'the record says what was asked for');
+
+($code, $text) = run('load', 'shop', '--rate', 'ramp(1, 2)', '--out', "$home/wrong");
+is($code, 2, 'a rate that is none is refused');
+like($text, qr/"ramp\(1, 2\)".*"\)"/, 'and shown with the place');
+
 my $pid = start('load', workload('long', "nap = { run = function(c) c:exec('nap', 20) end }"), '--rate', 100, '--duration', '60s', '--out', "$home/long");
 for (1 .. 600) { last if (intervals("$home/long"))[1]; sleep 0.05 }
 kill 'INT', $pid;

@@ -72,6 +72,13 @@ function kinds.arrivals(v)
 	return nil, '"poisson" or "even"'
 end
 
+-- The program reads these texts; a number of requests may be a number.
+function kinds.requests(v)
+	if math.type(v) == "integer" and v >= 1 then return tostring(v) end
+	if type(v) == "string" and v:match("%S") then return v end
+	return nil, 'how many requests a user makes: 5, or "geometric(5)"'
+end
+
 -- Weights by transaction: those not named keep the workload's own.
 function kinds.mix(v)
 	local expected = "weights by name of a transaction: { view_user = 30, checkout = 0 }"

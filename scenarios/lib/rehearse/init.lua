@@ -217,7 +217,27 @@ local SCENARIO = {
 local LOAD = {
 	rate = { "rate", default = 200 }, pods = { "positive", default = 2 }, pool = { "positive", default = 8 },
 	workers = { "positive", default = 1 }, arrivals = { "arrivals", default = "poisson" }, mix = { "mix" }, acquire_timeout = { "time", default = "0" },
+	patience = { "time", default = "0" }, overload = { "table", default = {} },
+	closed = { "boolean", default = false }, users = { "positive" }, think = { "text", default = "none" }, requests = { "requests" },
 }
+
+local OVERLOAD = { acquire_timeout = { "time" }, patience = { "time" } }
+
+-- What a version's own policy does not say it takes from the load's.
+local function check_load(given_load, versions)
+	local owner = "the scenario, load"
+	local out = fields.check(owner, given_load, LOAD)
+	if out.closed and (given_load.rate or given_load.arrivals) then fields.fail(owner, "a closed loop has no rate and no arrivals: its users set the pace; leave out closed, or those") end
+	if out.closed and out.requests then fields.fail(owner, "requests are of users who arrive; those of a closed loop never leave") end
+	if not out.closed and out.users then fields.fail(owner, "users = %d belongs to closed = true; otherwise they arrive by the rate", out.users) end
+	if not out.closed and not out.requests and out.think ~= "none" then fields.fail(owner, "think is the pause between two requests of a user: say how many there are with requests, or closed = true") end
+	for name, policy in pairs(out.overload) do
+		if name ~= "v1" and not versions[name] then fields.fail(owner, "overload: there is no app version %s", fields.show(name)) end
+		local checked = fields.check(owner .. ", overload." .. name, policy, OVERLOAD)
+		out.overload[name] = { acquire_timeout = checked.acquire_timeout or out.acquire_timeout, patience = checked.patience or out.patience }
+	end
+	return out
+end
 
 local PHASES = { warmup = { "time", default = "3s" }, baseline = { "time", default = "10s" }, settle = { "time", default = "2s" } }
 
@@ -291,7 +311,7 @@ function rehearse.scenario(given_scenario)
 	end
 	local step_names
 	out.steps, step_names = check_steps(out.steps, out.versions)
-	out.load = fields.check(owner .. ", load", out.load, LOAD)
+	out.load = check_load(out.load, out.versions)
 	out.phases = fields.check(owner .. ", phases", out.phases, PHASES)
 	out.checks = check_checks(out.checks, step_names)
 	out.actors = check_actors(out.actors)

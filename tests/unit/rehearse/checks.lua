@@ -97,6 +97,17 @@ tests["traffic is changed by a rate, a mix or both, by name of transactions"] = 
 	fails(function() scenario { load = { arrivals = "odd" } } end, '"odd"', '"poisson" or "even"')
 end
 
+tests["users and patience are checked for what belongs together"] = function()
+	local versions = { v2 = {} }
+	local s = scenario { versions = versions, load = { acquire_timeout = "5s", overload = { v2 = { patience = "2s" } }, requests = 3, think = "1s" } }
+	assert(s.load.overload.v2.patience == 2e9 and s.load.overload.v2.acquire_timeout == 5e9 and s.load.requests == "3")
+	fails(function() scenario { load = { closed = true, rate = 5 } } end, "a closed loop has no rate")
+	fails(function() scenario { load = { users = 5 } } end, "users = 5")
+	fails(function() scenario { load = { think = "1s" } } end, "how many there are with requests")
+	fails(function() scenario { load = { overload = { v3 = {} } } } end, '"v3"')
+	fails(function() scenario { versions = versions, load = { overload = { v2 = { timeout = "1s" } } } } end, "overload.v2", "timeout")
+end
+
 tests["a backfill without its set, or with a composite key, is refused"] = function()
 	fails(function() rehearse.backfill { name = "b", table = "t", where = "a IS NULL" } end, "set is missing")
 	fails(function() rehearse.backfill { name = "b", table = "t", set = "a = 1", where = "a IS NULL", key = "x, y" } end, "one column")
