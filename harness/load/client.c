@@ -282,6 +282,19 @@ static int lua_sleep(lua_State *L)
 	return fiber_lua_sleep(L);
 }
 
+/* c:count(name, n): n is 1 when left out. */
+static int lua_count(lua_State *L)
+{
+	struct client *c = client_of(L);
+	const char *name = luaL_checkstring(L, 2);
+	lua_Integer n = luaL_optinteger(L, 3, 1);
+	if (!stats_count(&c->worker->counters, name, n))
+		return luaL_error(
+			L, "%s is one counter too many: %d are possible, with names of 47 characters at most", name, LOAD_COUNTERS_MAX);
+	stats_count(&c->worker->stats->counters, name, n);
+	return 0;
+}
+
 /* ---- the object ---- */
 
 static void push_methods(lua_State *L)
@@ -294,6 +307,7 @@ static void push_methods(lua_State *L)
 		{"commit", lua_commit},
 		{"rollback", lua_rollback},
 		{"sleep", lua_sleep},
+		{"count", lua_count},
 		{"pipeline", client_pipeline},
 		{"start_pipeline", client_start_pipeline},
 		{"sync_pipeline", client_sync_pipeline},
@@ -323,11 +337,13 @@ void client_create_object(struct client *c)
 	lua_pushvalue(L, -1);
 	c->random_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 	/* A table: methods are found without calling into C, and the client itself by the fiber that runs. */
-	lua_createtable(L, 0, 4);
+	lua_createtable(L, 0, 5);
 	lua_insert(L, -2);
 	lua_setfield(L, -2, "random");
 	lua_pushinteger(L, c->number);
 	lua_setfield(L, -2, "number");
+	lua_rawgeti(L, LUA_REGISTRYINDEX, c->worker->workload->flags_ref);
+	lua_setfield(L, -2, "flags");
 	push_methods(L);
 	lua_setmetatable(L, -2);
 	c->object_ref = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -385,6 +385,60 @@ enum status load_change(
 	return st;
 }
 
+struct flag {
+	const char *name, *value;
+};
+
+static void set_flag(struct worker *w, void *arg)
+{
+	const struct flag *flag = arg;
+	struct error err;
+	if (workload_set_flag(w->workload, flag->name, flag->value, true, &err) != ST_OK)
+		abort(); /* it has been checked */
+}
+
+/* While the workers run, their Lua is theirs: one of them looks. */
+struct flag_check {
+	struct flag flag;
+	struct worker *by;
+	enum status status;
+	struct error *err;
+};
+
+static void check_flag(struct worker *w, void *arg)
+{
+	struct flag_check *check = arg;
+	if (w == check->by)
+		check->status = workload_set_flag(w->workload, check->flag.name, check->flag.value, false, check->err);
+}
+
+/* The lock is held. */
+static enum status check_flag_now(struct load *load, const char *name, const char *value, struct error *err)
+{
+	struct flag_check check = {.flag = {.name = name, .value = value}, .by = load->workers[0], .err = err};
+	ask_all(load, check_flag, &check);
+	return check.status;
+}
+
+enum status load_check_flag(struct load *load, const char *name, const char *value, struct error *err)
+{
+	pthread_mutex_lock(&load->calls);
+	enum status st = check_flag_now(load, name, value, err);
+	pthread_mutex_unlock(&load->calls);
+	return st;
+}
+
+enum status load_set_flag(struct load *load, const char *name, const char *value, struct error *err)
+{
+	struct flag flag = {.name = name, .value = value};
+	pthread_mutex_lock(&load->calls);
+	enum status st = check_flag_now(load, name, value, err);
+	if (st == ST_OK)
+		ask_all(load, set_flag, &flag);
+	pthread_mutex_unlock(&load->calls);
+	return st;
+}
+
 enum status load_change_rate(struct load *load, double rate, struct error *err)
 {
 	struct rate_program program;
@@ -471,6 +525,7 @@ static void add_totals(struct load *load, struct load_totals *out)
 			stats_add_errors(&out->errors, &w->totals[v].errors);
 			stats_add_errors(&out->retries, &w->totals[v].retries);
 		}
+		stats_add_counters(&out->counters, &w->counters);
 		out->abandoned += w->abandoned;
 		out->unfinished += w->unfinished;
 		out->planned += w->followed;

@@ -84,6 +84,17 @@ struct load_errors {
 	} at[LOAD_SQLSTATES_MAX];
 };
 
+#define LOAD_COUNTERS_MAX 32
+
+/* What transactions count with c:count, by name in the order in which they were first used. */
+struct load_counters {
+	size_t n;
+	struct load_counter {
+		char name[48];
+		int64_t value;
+	} at[LOAD_COUNTERS_MAX];
+};
+
 struct load_version {
 	const char *name;
 	uint64_t started, ok, failed;
@@ -121,6 +132,7 @@ struct load_interval {
 	struct load_hists total; /* sums; its names are NULL */
 	size_t n_statements;
 	struct load_statement_hists *statements;
+	struct load_counters counters;
 	struct hist *schedule_error; /* first send - due, of arrivals for which an idle session stood ready; empty in the closed loop */
 	double cpu_share;            /* of one core, the busiest worker */
 	int n_workers;
@@ -140,6 +152,7 @@ struct load_totals {
 	struct load_errors errors, retries;
 	size_t n_versions;
 	struct load_version versions[LOAD_VERSIONS_MAX];
+	struct load_counters counters;
 	bool holds;
 };
 
@@ -167,6 +180,11 @@ enum status load_change(
 
 /* Only whether the weights could be changed to; they stay. */
 enum status load_check_mix(struct load *load, const struct load_weight *weights, size_t n, struct error *err) MUST_CHECK;
+
+/* Gives a feature flag of the workload another value for all transactions that begin from now on: as text, "true", "0.5" or what a text flag may be.
+ * Blocks for the workers' next pass. ST_USAGE for a flag that there is not, or not of this type. load_check_flag only looks. */
+enum status load_set_flag(struct load *load, const char *name, const char *value, struct error *err) MUST_CHECK;
+enum status load_check_flag(struct load *load, const char *name, const char *value, struct error *err) MUST_CHECK;
 
 /* load_change to a constant rate. */
 enum status load_change_rate(struct load *load, double rate, struct error *err) MUST_CHECK;

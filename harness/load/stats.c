@@ -24,6 +24,28 @@ void stats_count_error(struct load_errors *errors, const char *sqlstate, uint64_
 	errors->at[i].count += count;
 }
 
+bool stats_count(struct load_counters *counters, const char *name, int64_t n)
+{
+	size_t i = 0;
+	while (i < counters->n && strcmp(counters->at[i].name, name) != 0)
+		i++;
+	if (i == counters->n) {
+		if (i == LOAD_COUNTERS_MAX || strlen(name) >= sizeof counters->at[i].name)
+			return false;
+		snprintf(counters->at[i].name, sizeof counters->at[i].name, "%s", name);
+		counters->at[i].value = 0;
+		counters->n++;
+	}
+	counters->at[i].value += n;
+	return true;
+}
+
+void stats_add_counters(struct load_counters *into, const struct load_counters *from)
+{
+	for (size_t i = 0; i < from->n; i++)
+		stats_count(into, from->at[i].name, from->at[i].value);
+}
+
 void stats_add_errors(struct load_errors *into, const struct load_errors *from)
 {
 	for (size_t i = 0; i < from->n; i++)
@@ -190,6 +212,7 @@ void stats_clear(struct stats *s)
 {
 	s->abandoned = s->reconnects = s->followed = s->missed_wakeups = 0;
 	clear_versions(s->versions, s->n_versions);
+	s->counters.n = 0;
 	stats_clear_hists(s->hists, s->n_versions * s->n_transactions);
 	stats_clear_statements(s->statements, s->n_versions * s->n_statements);
 	hist_clear(s->schedule_error);
@@ -221,6 +244,7 @@ void stats_clear_interval(struct load_interval *interval)
 	interval->backlog_age_ns = interval->loop_lag_ns = 0;
 	interval->cpu_share = interval->rate = 0;
 	clear_versions(interval->versions, interval->n_versions);
+	interval->counters.n = 0;
 	stats_clear_hists(interval->hists, interval->n_hists);
 	stats_clear_statements(interval->statements, interval->n_statements);
 	stats_clear_hists(&interval->total, 1);
@@ -249,6 +273,7 @@ void stats_add(struct load_interval *into, const struct stats *s)
 			hist_merge(*member(&into->total, m), from);
 		}
 	}
+	stats_add_counters(&into->counters, &s->counters);
 	for (size_t i = 0; i < into->n_statements; i++) {
 		stats_merge_lazily(&into->statements[i].ok, s->statements[i].ok);
 		stats_merge_lazily(&into->statements[i].failed, s->statements[i].failed);

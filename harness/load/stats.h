@@ -16,6 +16,7 @@ struct stats {
 	uint64_t missed_wakeups; /* arrivals that the leading worker left lying */
 	uint64_t reconnects;
 	struct load_version versions[LOAD_VERSIONS_MAX];
+	struct load_counters counters;
 	size_t n_versions, n_transactions;
 	struct load_hists *hists;                /* of version v and transaction t: [v * n_transactions + t] */
 	size_t n_statements;                     /* of each version, with the extra ones */
@@ -52,6 +53,10 @@ void stats_record(struct stats *s, const struct ending *e);
 void stats_record_statement(struct stats *s, int version, unsigned index, bool ok, int64_t ns);
 
 void stats_count_error(struct load_errors *errors, const char *sqlstate, uint64_t count);
+
+/* False when there are too many names already, or this one is too long. */
+bool stats_count(struct load_counters *counters, const char *name, int64_t n);
+void stats_add_counters(struct load_counters *into, const struct load_counters *from);
 
 void stats_add_errors(struct load_errors *into, const struct load_errors *from);
 

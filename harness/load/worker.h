@@ -148,9 +148,10 @@ struct worker {
 	struct stats *stats; /* being filled */
 	struct stats *spare; /* empty, or filled and handed over */
 	struct load_version totals[LOAD_VERSIONS_MAX];
-	uint64_t abandoned;  /* in total */
-	uint64_t followed;   /* requests of users, besides those of the plan, that fell due */
-	uint64_t unfinished; /* set by worker_finish */
+	struct load_counters counters; /* in total */
+	uint64_t abandoned;            /* in total */
+	uint64_t followed;             /* requests of users, besides those of the plan, that fell due */
+	uint64_t unfinished;           /* set by worker_finish */
 	int64_t unfinished_oldest_ns;
 	int64_t cpu_ns, cpu_read_ns; /* CPU time at the latest hand-over, and when that was */
 };

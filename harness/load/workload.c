@@ -594,7 +594,24 @@ static void read_checks(struct loaded *l)
 	lua_pop(L, 1);
 }
 
-/* The plan is on top. Calls its setup({ scale, seed, rows }). */
+static void read_flags(struct loaded *l)
+{
+	lua_State *L = l->pub.L;
+	lua_getfield(L, -1, "flags");
+	size_t n = l->pub.n_flags = push_list(L, "names");
+	l->pub.flags = own_zeroed(l, n, sizeof *l->pub.flags);
+	lua_getfield(L, -2, "values");
+	for (size_t i = 0; i < n; i++) {
+		lua_geti(L, -2, (lua_Integer)i + 1);
+		l->pub.flags[i].name = own(l, strdup(lua_tostring(L, -1)));
+		l->pub.flags[i].type = lua_getfield(L, -2, l->pub.flags[i].name);
+		lua_pop(L, 2);
+	}
+	l->pub.flags_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pop(L, 2);
+}
+
+/* The plan is on top. Calls its setup({ scale, seed, rows, flags }). */
 static enum status call_setup(struct loaded *l, double scale, uint64_t seed, struct error *err)
 {
 	lua_State *L = l->pub.L;
@@ -609,7 +626,9 @@ static enum status call_setup(struct loaded *l, double scale, uint64_t seed, str
 		lua_pop(L, 1);
 		return st;
 	}
-	lua_createtable(L, 0, 3);
+	lua_createtable(L, 0, 4);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, l->pub.flags_ref);
+	lua_setfield(L, -2, "flags");
 	lua_getfield(L, -2, "rows");
 	lua_setfield(L, -2, "rows");
 	lua_pushnumber(L, scale);
@@ -667,6 +686,7 @@ static enum status read_workload(struct loaded *l, double scale, uint64_t seed, 
 	if ((st = read_statements(l, err)) == ST_OK && (st = read_actors(l, err)) == ST_OK && (st = read_transactions(l, err)) == ST_OK) {
 		read_versions(l);
 		read_checks(l);
+		read_flags(l);
 		if ((st = call_setup(l, scale, seed, err)) == ST_OK)
 			st = try_transactions(l, seed, err);
 	}
@@ -807,6 +827,37 @@ int workload_find_actor(const struct workload *w, const char *name)
 		if (strcmp(w->actors[i].name, name) == 0)
 			return (int)i;
 	return -1;
+}
+
+enum status workload_set_flag(const struct workload *w, const char *name, const char *text, bool set, struct error *err)
+{
+	lua_State *L = w->L;
+	size_t i = 0;
+	while (i < w->n_flags && strcmp(w->flags[i].name, name) != 0)
+		i++;
+	if (i == w->n_flags) {
+		error_set(err, ST_USAGE, "the workload %s has no flag %s", w->name, name);
+		error_hint(err, "a workload declares them: flags = { %s = false }", name);
+		return ST_USAGE;
+	}
+	int type = w->flags[i].type;
+	bool on = strcmp(text, "true") == 0;
+	if (type == LUA_TBOOLEAN && !on && strcmp(text, "false") != 0)
+		return error_set(err, ST_USAGE, "flag %s is true or false, not %s", name, text);
+	if (type == LUA_TBOOLEAN)
+		lua_pushboolean(L, on);
+	else if (type == LUA_TSTRING)
+		lua_pushstring(L, text);
+	else if (lua_stringtonumber(L, text) == 0)
+		return error_set(err, ST_USAGE, "flag %s is a number, not %s", name, text);
+	if (set) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, w->flags_ref);
+		lua_pushvalue(L, -2);
+		lua_setfield(L, -2, name);
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	return ST_OK;
 }
 
 const struct session_statement *workload_find_statement(const struct workload *w, int version, const char *name)

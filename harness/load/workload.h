@@ -42,6 +42,12 @@ struct workload_version {
 	const struct session_statement **statements; /* sorted by name; shared with v1 where not overridden */
 };
 
+/* A feature flag: what the application's configuration switches on and off. */
+struct workload_flag {
+	const char *name;
+	int type; /* of its value for ever: LUA_TBOOLEAN, LUA_TNUMBER, LUA_TSTRING */
+};
+
 /* A background session that a scenario or an option switches on. Either sql alone (run, then wait) or begin with hold. */
 struct workload_actor {
 	const char *name;
@@ -72,7 +78,10 @@ struct workload {
 	struct workload_actor *actors;
 	size_t n_checks;
 	struct workload_check *checks; /* sorted by name, numbers within by their value */
-	int table_ref;                 /* Lua registry: the workload's table */
+	size_t n_flags;
+	struct workload_flag *flags; /* sorted by name */
+	int flags_ref;               /* Lua registry: the table of their values, which scripts see as c.flags and info.flags */
+	int table_ref;               /* Lua registry: the workload's table */
 };
 
 /* Where a workload is: a path as it is, a name ("shop", "shop.lua") beside `beside` (a scenario's path, or NULL), then in
@@ -99,6 +108,10 @@ enum status workload_create_state(const char *workload_path, const char *scenari
 int workload_find_version(const struct workload *w, const char *name);
 int workload_find_transaction(const struct workload *w, const char *name);
 int workload_find_actor(const struct workload *w, const char *name);
+
+/* Gives a flag the value that text stands for: true or false, a number, or the text itself, by the type that the flag has. set false: only
+ * says whether that is possible. ST_USAGE. */
+enum status workload_set_flag(const struct workload *w, const char *name, const char *text, bool set, struct error *err) MUST_CHECK;
 
 /* NULL when that version has no statement of this name. */
 const struct session_statement *workload_find_statement(const struct workload *w, int version, const char *name);

@@ -89,6 +89,14 @@ static json_t *errors_json(const struct load_errors *errors)
 	return out;
 }
 
+static json_t *counters_json(const struct load_counters *counters)
+{
+	json_t *out = json_object();
+	for (size_t i = 0; i < counters->n; i++)
+		json_object_set_new(out, counters->at[i].name, json_integer(counters->at[i].value));
+	return out;
+}
+
 static json_t *versions_json(const struct load_interval *in)
 {
 	json_t *out = json_object();
@@ -230,6 +238,8 @@ int64_t ticker_cut(struct ticker *t)
 	json_object_set_new(line, "generator",
 		json_pack("{s:o, s:I, s:I}", "schedule_error", response_json(in->schedule_error), "loop_lag_ns",
 			(json_int_t)in->loop_lag_ns, "missed_wakeups", (json_int_t)in->missed_wakeups));
+	if (in->counters.n > 0)
+		json_object_set_new(line, "counters", counters_json(&in->counters));
 	record_interval(t->record, line);
 	if (to - t->detail_from_ns >= DETAIL_EVERY_NS)
 		write_detail(t, to);
@@ -302,9 +312,12 @@ json_t *ticker_totals_json(const struct load_totals *totals)
 				json_pack("{s:I, s:I, s:I}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed",
 					(json_int_t)v->failed));
 	}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b}", "planned", (json_int_t)totals->planned, "started",
-		(json_int_t)totals->started, "abandoned", (json_int_t)totals->abandoned, "never_started", (json_int_t)totals->never_started,
-		"ok", (json_int_t)totals->ok, "failed", (json_int_t)totals->failed, "unfinished", (json_int_t)totals->unfinished,
-		"unfinished_oldest_ns", (json_int_t)totals->unfinished_oldest_ns, "errors", errors_json(&totals->errors), "retries",
-		errors_json(&totals->retries), "versions", versions, "holds", (int)totals->holds);
+	json_t *out = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b}", "planned", (json_int_t)totals->planned,
+		"started", (json_int_t)totals->started, "abandoned", (json_int_t)totals->abandoned, "never_started",
+		(json_int_t)totals->never_started, "ok", (json_int_t)totals->ok, "failed", (json_int_t)totals->failed, "unfinished",
+		(json_int_t)totals->unfinished, "unfinished_oldest_ns", (json_int_t)totals->unfinished_oldest_ns, "errors",
+		errors_json(&totals->errors), "retries", errors_json(&totals->retries), "versions", versions, "holds", (int)totals->holds);
+	if (totals->counters.n > 0)
+		json_object_set_new(out, "counters", counters_json(&totals->counters));
+	return out;
 }

@@ -24,6 +24,39 @@ static void read_mix(lua_State *L, weights *out)
 	lua_pop(L, 1);
 }
 
+/* A flag's value as text: the value on top of the stack, which it belongs to. */
+static const char *flag_text(lua_State *L)
+{
+	return lua_isboolean(L, -1) ? (lua_toboolean(L, -1) ? "true" : "false") : luaL_tolstring(L, -1, NULL);
+}
+
+/* Sets the flags of the table on top, or looks whether that is possible; adds them to event, if there is one. */
+static enum status change_flags(struct load *load, lua_State *L, bool set, json_t *event, struct error *err)
+{
+	enum status st = ST_OK;
+	int top = lua_gettop(L);
+	json_t *flags = json_object();
+	if (lua_getfield(L, -1, "flags") == LUA_TTABLE) {
+		lua_pushnil(L);
+		while (st == ST_OK && lua_next(L, top + 1) != 0) {
+			const char *name = lua_tostring(L, top + 2), *text = flag_text(L);
+			st = set ? load_set_flag(load, name, text, err) : load_check_flag(load, name, text, err);
+			lua_settop(L, top + 3);
+			json_object_set_new(flags, name,
+				lua_isboolean(L, -1)                     ? json_boolean(lua_toboolean(L, -1))
+					: lua_isinteger(L, -1)           ? json_integer(lua_tointeger(L, -1))
+					: lua_type(L, -1) == LUA_TNUMBER ? json_real(lua_tonumber(L, -1))
+									 : json_text(lua_tostring(L, -1)));
+			lua_settop(L, top + 2);
+		}
+	}
+	lua_settop(L, top);
+	if (event != NULL && json_object_size(flags) > 0)
+		json_object_set(event, "flags", flags);
+	json_decref(flags);
+	return st;
+}
+
 /* step: its name, for the message; NULL: of the scenario's load, which is put to use. */
 static enum status check_mix(struct load *load, lua_State *L, const char *step, struct error *err)
 {
@@ -32,6 +65,8 @@ static enum status check_mix(struct load *load, lua_State *L, const char *step, 
 	enum status st = ST_OK;
 	if (mix.n > 0)
 		st = step == NULL ? load_change(load, NULL, mix.at, mix.n, err) : load_check_mix(load, mix.at, mix.n, err);
+	if (st == ST_OK)
+		st = change_flags(load, L, step == NULL, NULL, err);
 	if (st != ST_OK && step != NULL)
 		error_where(err, "step \"%s\"", step);
 	else if (st != ST_OK)
@@ -78,7 +113,7 @@ enum status traffic_change(struct load *load, lua_State *L, int index, bool clos
 	lua_getfield(L, -1, "rate");
 	const char *rate = lua_tostring(L, -1);
 	enum status st = rate != NULL ? rate_parse(rate, &program, err) : ST_OK;
-	if (st == ST_OK)
+	if (st == ST_OK && (rate != NULL || mix.n > 0))
 		st = load_change(load, rate != NULL ? &program : NULL, mix.at, mix.n, err);
 	if (st == ST_OK) {
 		*event = json_pack("{s:s, s:s}", "type", "load", "mode", closed ? "closed" : "open");
@@ -89,7 +124,10 @@ enum status traffic_change(struct load *load, lua_State *L, int index, bool clos
 		if (mix.n > 0)
 			json_object_set_new(*event, "mix", mix_json(&mix));
 	}
-	lua_pop(L, 2);
+	lua_pop(L, 1);
+	if (st == ST_OK && (st = change_flags(load, L, true, *event, err)) != ST_OK)
+		json_decref(*event);
+	lua_pop(L, 1);
 	VEC_FREE(&mix);
 	return st;
 }

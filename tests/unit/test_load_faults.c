@@ -61,7 +61,8 @@ static void make_load(const char *transactions, struct load_config config)
 	FILE *f = fopen(workload_path, "w");
 	assert_non_null(f);
 	fprintf(f,
-		"return { name = 'w', statements = { get = 'SELECT get', put = 'UPDATE put SET n = $1', slow = 'SELECT slow' },\n"
+		"return { name = 'w', flags = { fast = false, share = 0.5, banner = 'none' }, setup = function(info) flags = info.flags end,\n"
+		"statements = { get = 'SELECT get', put = 'UPDATE put SET n = $1', slow = 'SELECT slow' },\n"
 		"transactions = { %s } }",
 		transactions);
 	fclose(f);
@@ -293,6 +294,53 @@ static void each_statement_is_measured_by_itself(void **state)
 	load_interval_free(in);
 }
 
+/* ---- flags and counters ---- */
+
+static int64_t counter(const struct load_counters *counters, const char *name)
+{
+	for (size_t i = 0; i < counters->n; i++)
+		if (strcmp(counters->at[i].name, name) == 0)
+			return counters->at[i].value;
+	return 0;
+}
+
+static void a_flag_changes_what_transactions_do_from_then_on(void **state)
+{
+	(void)state;
+	serve("");
+	make_load(
+		"a = { args = function(r) return flags.share end, run = function(c, share)\n"
+		"assert(share == c.flags.share)\n"
+		"c:count(c.flags.fast and 'fast' or 'slow') c:count('share', share * 4 // 1 | 0) c:count(c.flags.banner) c:exec('get') end }",
+		(struct load_config){.even = true, .rate = 500, .pool = 2, .workers = 1});
+	struct error err;
+	struct load_interval *in = load_interval_create(load);
+	load_start(load, clock_now_ns());
+	nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+	assert_int_equal(load_set_flag(load, "fast", "true", &err), ST_OK);
+	assert_int_equal(load_set_flag(load, "share", "2", &err), ST_OK);
+	assert_int_equal(load_set_flag(load, "banner", "sale", &err), ST_OK);
+	load_collect(load, in);
+	assert_true(counter(&in->counters, "slow") > 0);
+	int64_t before = counter(&in->counters, "fast");
+	nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+	load_collect(load, in);
+	int64_t fast = counter(&in->counters, "fast");
+	assert_true(fast > before && counter(&in->counters, "slow") == 0);
+	assert_int_equal(counter(&in->counters, "share"), 8 * fast);
+	assert_int_equal(counter(&in->counters, "sale"), fast);
+	assert_int_equal(load_check_flag(load, "fast", "maybe", &err), ST_USAGE);
+	assert_int_equal(load_set_flag(load, "share", "half", &err), ST_USAGE);
+	assert_int_equal(load_set_flag(load, "quick", "true", &err), ST_USAGE);
+	assert_non_null(strstr(err.what, "quick"));
+	struct load_totals t;
+	load_stop(load, NS_PER_S, &t);
+	assert_int_equal(counter(&t.counters, "fast") + counter(&t.counters, "slow"), t.ok);
+	assert_int_equal(counter(&t.counters, "none"), counter(&t.counters, "slow"));
+	assert_int_equal(t.failed, 0);
+	load_interval_free(in);
+}
+
 /* ---- time limits ---- */
 
 static void a_statement_that_takes_too_long_is_cancelled_by_us(void **state)
@@ -335,6 +383,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_pipeline_survives_any_byte_that_the_connection_ends_at, stop_all),
 		cmocka_unit_test_teardown(what_cannot_be_executed_where_it_stands_says_so, stop_all),
 		cmocka_unit_test_teardown(each_statement_is_measured_by_itself, stop_all),
+		cmocka_unit_test_teardown(a_flag_changes_what_transactions_do_from_then_on, stop_all),
 		cmocka_unit_test_teardown(a_statement_that_takes_too_long_is_cancelled_by_us, stop_all),
 		cmocka_unit_test_teardown(the_servers_time_limit_is_set_when_it_changes, stop_all),
 	};

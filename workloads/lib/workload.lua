@@ -93,7 +93,7 @@ end
 local function check_top(w)
 	check_fields("the workload", w, {
 		name = "string!", schema = "string|table", generate = "table", finish = "string|table", setup = "function",
-		statements = "table!", transactions = "table!", actors = "table", checks = "table",
+		statements = "table!", transactions = "table!", actors = "table", checks = "table", flags = "table",
 	})
 	check_name("a workload", w.name)
 end
@@ -293,6 +293,20 @@ local function actors(w)
 	return out
 end
 
+-- Feature flags and what they are until a scenario says otherwise. The table itself is what scripts see: C changes it.
+local function flags(w)
+	local out = { names = {}, values = {} }
+	for i, name in ipairs(sorted_keys(w.flags or {})) do
+		check_name("a flag", name)
+		local value = w.flags[name]
+		if type(value) ~= "boolean" and type(value) ~= "string" and not (type(value) == "number" and value == value) then
+			refuse("true, false, a number or a string", "flag %s is a %s", name, type(value))
+		end
+		out.names[i], out.values[name] = name, value
+	end
+	return out
+end
+
 -- Sorted so that condition_2 stands before condition_10.
 local function checks(w)
 	local out = {}
@@ -325,7 +339,7 @@ function M.plan(w, overrides)
 	return guarded(function()
 		check_top(w)
 		local plan = { name = w.name, setup = w.setup, transactions = transactions(w), versions = {}, statements = {}, actors = actors(w),
-			checks = checks(w) }
+			checks = checks(w), flags = flags(w) }
 		versions(w, overrides, plan)
 		return plan
 	end)
@@ -352,7 +366,7 @@ local CALLS_MAX = 200
 function M.try(plan, version, transaction, r)
 	local t, v = plan.transactions[transaction], plan.versions[version]
 	local problem, hint, calls
-	local c = { version = v.name, random = r }
+	local c = { version = v.name, random = r, flags = plan.flags.values }
 	local function call()
 		calls = calls + 1
 		if problem or calls > CALLS_MAX then
@@ -402,6 +416,14 @@ function M.try(plan, version, transaction, r)
 				hint = "statements: " .. list(v.statements)
 				error(problem, 0)
 			end
+		end
+	end
+	function c.count(_, name, n)
+		call()
+		if type(name) ~= "string" or not name:match("^[%a_][%w_]*$") or #name > 47 or not math.tointeger(n or 1) then
+			problem = ("transaction %s of %s counts %s as %s"):format(t.name, v.name, tostring(n or 1), tostring(name))
+			hint = "a whole number, under a name of letters, digits and _"
+			error(problem, 0)
 		end
 	end
 	function c.pipeline(_, f)

@@ -89,6 +89,17 @@ function kinds.mix(v)
 	return v
 end
 
+-- Values by name of a feature flag that the workload declares.
+function kinds.flags(v)
+	local expected = "values by name of a flag of the workload: { new_checkout = true }"
+	if type(v) ~= "table" or next(v) == nil then return nil, expected end
+	for name, value in pairs(v) do
+		local kind = type(value)
+		if type(name) ~= "string" or kind ~= "boolean" and kind ~= "number" and kind ~= "string" then return nil, expected end
+	end
+	return v
+end
+
 function kinds.number(v)
 	if type(v) == "number" and v > 0 then return v end
 	return nil, "a number over 0"

@@ -193,14 +193,14 @@ function rehearse.deploy(step)
 end
 
 local LOAD_STEP = {
-	name = { "text", required = true }, rate = { "rate" }, mix = { "mix" }, check = { "text" },
+	name = { "text", required = true }, rate = { "rate" }, mix = { "mix" }, flags = { "flags" }, check = { "text" },
 }
 
--- Changes the traffic: its rate, its mix, or both. A rollback leaves it as it is.
+-- Changes the traffic: its rate, its mix, feature flags of the workload. A rollback leaves it as it is.
 function rehearse.load(step)
 	local owner = owner_of("load", step)
 	local out = fields.check(owner, step, LOAD_STEP)
-	if not out.rate and not out.mix then fields.fail(owner, "it has neither rate nor mix; give one of them or both") end
+	if not out.rate and not out.mix and not out.flags then fields.fail(owner, "it has neither rate nor mix nor flags; give one of them or more") end
 	out.kind = "load"
 	return out
 end
@@ -216,7 +216,7 @@ local SCENARIO = {
 
 local LOAD = {
 	rate = { "rate", default = 200 }, pods = { "positive", default = 2 }, pool = { "positive", default = 8 },
-	workers = { "positive", default = 1 }, arrivals = { "arrivals", default = "poisson" }, mix = { "mix" }, acquire_timeout = { "time", default = "0" },
+	workers = { "positive", default = 1 }, arrivals = { "arrivals", default = "poisson" }, mix = { "mix" }, flags = { "flags" }, acquire_timeout = { "time", default = "0" },
 	patience = { "time", default = "0" }, overload = { "table", default = {} },
 	closed = { "boolean", default = false }, users = { "positive" }, think = { "text", default = "none" }, requests = { "requests" },
 }

@@ -50,7 +50,7 @@ local function deploy(m, step, from, to)
 end
 
 local function host_change(m, step)
-	m.host.change_load { rate = step.rate, mix = step.mix }
+	m.host.change_load { rate = step.rate, mix = step.mix, flags = step.flags }
 end
 
 local function do_it(m, step, direction)

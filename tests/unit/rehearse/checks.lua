@@ -94,6 +94,8 @@ tests["traffic is changed by a rate, a mix or both, by name of transactions"] = 
 	fails(function() rehearse.load { name = "l" } end, 'step "l"', "neither rate nor mix")
 	fails(function() rehearse.load { name = "l", rate = 0 } end, "rate = 0", "ramp(100, 2000, 60s)")
 	fails(function() rehearse.load { name = "l", mix = { view = -1 } } end, "weights by name")
+	assert(rehearse.load { name = "l", flags = { new = true } }.flags.new == true)
+	fails(function() rehearse.load { name = "l", flags = { "new" } } end, "values by name of a flag")
 	fails(function() scenario { load = { arrivals = "odd" } } end, '"odd"', '"poisson" or "even"')
 end
 
