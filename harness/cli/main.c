@@ -18,6 +18,7 @@ static const struct command {
 } COMMANDS[] = {
 	{"run", cmd_run, "perform a scenario's drills under load, and judge them"},
 	{"load", cmd_load, "traffic of a workload, without a migration"},
+	{"calibrate", cmd_calibrate, "what this machine can generate on time"},
 	{"judge", cmd_judge, "judge a record again, with further criteria if need be"},
 	{"report", cmd_report, "a record as a page, Markdown, JUnit XML or text"},
 	{"sandbox", cmd_sandbox, "servers to try things on: up, down, list, psql"},
