@@ -2,28 +2,34 @@
 #define _GNU_SOURCE
 #include "cli/progress.h"
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/units.h"
+#include "cli/live.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define HEARTBEAT_NS (100 * NS_PER_MS) /* lag is known to this */
-#define HEARTBEAT_NS (100 * NS_PER_MS) /* replication lag is known to this */
-#define PLAIN_EVERY_NS (5 * NS_PER_S)  /* on a pipe, besides changes of phase and step */
+#define LIVE_ROWS (LIVE_LINES + 2)    /* a terminal of fewer gets one line */
+#define PLAIN_EVERY_NS (5 * NS_PER_S) /* on a pipe, besides changes of phase and step */
 
 void progress_init(struct progress *p)
 {
-	*p = (struct progress){.terminal = isatty(STDERR_FILENO) == 1};
+	const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+	*p = (struct progress){.terminal = isatty(STDERR_FILENO) == 1 && term != NULL && strcmp(term, "dumb") != 0};
+	p->colour = p->terminal && (no_color == NULL || no_color[0] == '\0');
 }
 
-static int terminal_width(void)
+static void terminal_size(int *columns, int *rows)
 {
 	struct winsize size;
-	return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 100;
+	bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0;
+	*columns = known && size.ws_col > 20 ? size.ws_col : 100;
+	*rows = known && size.ws_row > 0 ? size.ws_row : 24;
 }
 
 /* Bytes of text that fill at most `columns` columns, taking every UTF-8 character for one. */
@@ -36,11 +42,48 @@ static int fitting(const char *text, int columns)
 	return n;
 }
 
+/* To the first column of the first line of what stands there. */
+static void add_return(const struct progress *p, struct buf *out)
+{
+	buf_printf(out, "\r");
+	if (p->lines > 1)
+		buf_printf(out, "\033[%dA", p->lines - 1);
+}
+
 void progress_end(struct progress *p)
 {
-	if (p->open)
-		fputs("\r\033[K", stderr);
-	p->open = false;
+	if (p->lines == 0)
+		return;
+	struct buf out;
+	buf_init(&out, 64);
+	add_return(p, &out);
+	buf_printf(&out, "\033[J");
+	fwrite(out.data, 1, out.len, stderr);
+	fflush(stderr);
+	buf_free(&out);
+	p->lines = 0;
+}
+
+/* Draws over what stands there, in one write, so that nothing flickers. */
+static void draw(struct progress *p, const struct live_line *lines, int n)
+{
+	static const char *const COLOURS[] = {"", "\033[33m", "\033[31m"};
+	int columns, rows;
+	terminal_size(&columns, &rows);
+	struct buf out;
+	buf_init(&out, LIVE_LINES * (LIVE_BYTES + 32) + 64);
+	add_return(p, &out);
+	for (int i = 0; i < n; i++) {
+		const char *colour = p->colour ? COLOURS[lines[i].mood] : "";
+		buf_printf(&out, "%s%s%.*s%s\033[K", i > 0 ? "\n" : "", colour, fitting(lines[i].text, columns - 1), lines[i].text,
+			colour[0] != '\0' ? "\033[0m" : "");
+	}
+	if (n < p->lines)
+		buf_printf(&out, "\033[J");
+	fwrite(out.data, 1, out.len, stderr);
+	fflush(stderr);
+	buf_free(&out);
+	p->lines = n;
 }
 
 void progress_note(struct progress *p, const char *text)
@@ -53,9 +96,9 @@ void progress_note(struct progress *p, const char *text)
 static void show(struct progress *p, const char *key, const char *text)
 {
 	if (p->terminal) {
-		fprintf(stderr, "\r\033[K%.*s", fitting(text, terminal_width() - 1), text);
-		fflush(stderr);
-		p->open = true;
+		struct live_line line = {.mood = LIVE_CALM};
+		snprintf(line.text, sizeof line.text, "%s", text);
+		draw(p, &line, 1);
 		return;
 	}
 	int64_t now = clock_now_ns();
@@ -91,9 +134,9 @@ static void add_time(char *out, size_t size, const char *label, int64_t ns)
 		add(out, size, label, units_format_time(ns, value, sizeof value));
 }
 
-void progress_run(const struct rehearsal_progress *r, void *arg)
+static void show_line(const struct rehearsal_progress *r, struct progress *p)
 {
-	char text[512], key[160], value[64];
+	char text[512], key[160], value[128], states[64];
 	int64_t seconds = r->elapsed_ns / NS_PER_S;
 	snprintf(text, sizeof text, "  %02d:%02d %s %-9s", (int)(seconds / 60), (int)(seconds % 60), r->drill,
 		r->phase[0] != '\0' && strcmp(r->phase, r->drill) != 0 ? r->phase : "");
@@ -101,17 +144,19 @@ void progress_run(const struct rehearsal_progress *r, void *arg)
 	if (r->traffic) {
 		snprintf(value, sizeof value, "%.0f/s of %.0f/s", r->done_rate, r->planned_rate);
 		add(text, sizeof text, "", value);
+		add_time(text, sizeof text, "p50", r->p50_ns);
 		add_time(text, sizeof text, "p99", r->p99_ns);
-		snprintf(value, sizeof value, "%" PRIu64, r->failed);
+		add_time(text, sizeof text, "max", r->max_ns);
+		snprintf(value, sizeof value, "%" PRIu64 "%s%s%s", r->failed,
+			live_errors(&r->errors, 2, states, sizeof states)[0] ? " (" : "", states, states[0] ? ")" : "");
 		add(text, sizeof text, "errors", value);
 		if (r->backlog > 0) {
 			snprintf(value, sizeof value, "%" PRIu64, r->backlog);
 			add(text, sizeof text, "backlog", value);
+			add_time(text, sizeof text, "oldest", r->backlog_age_ns);
 		}
-		if (r->lag_ns >= 0 && r->lag_ns < HEARTBEAT_NS)
-			add(text, sizeof text, "lag", "<0.1 s");
-		else
-			add_time(text, sizeof text, "lag", r->lag_ns);
+		if (r->lag_ns >= 0)
+			add(text, sizeof text, "lag", live_lag(r->lag_ns, value, sizeof value));
 		if (r->waiting > 0) {
 			char longest[32] = "";
 			if (r->longest_wait_ns > 0)
@@ -128,5 +173,17 @@ void progress_run(const struct rehearsal_progress *r, void *arg)
 		add(text, sizeof text, r->step[0] != '\0' ? "" : " |", r->detail);
 	if (r->step[0] != '\0' && r->eta_ns > 0)
 		add_time(text, sizeof text, "left", r->eta_ns);
-	show(arg, key, text);
+	show(p, key, text);
+}
+
+void progress_run(const struct rehearsal_progress *r, void *arg)
+{
+	struct progress *p = arg;
+	struct live_line lines[LIVE_LINES];
+	int columns, rows;
+	terminal_size(&columns, &rows);
+	if (p->terminal && rows >= LIVE_ROWS)
+		draw(p, lines, live_compose(r, lines));
+	else
+		show_line(r, p);
 }

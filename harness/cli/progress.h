@@ -1,4 +1,4 @@
-/* What a person sees while a rehearsal prepares and runs: one line that changes on a terminal, a plain line now and then on a pipe. */
+/* What a person sees while a rehearsal prepares and runs: lines that change on a terminal, a plain line now and then on a pipe. */
 #ifndef PGR_CLI_PROGRESS_H
 #define PGR_CLI_PROGRESS_H
 
@@ -9,7 +9,8 @@
 
 struct progress {
 	bool terminal;
-	bool open;      /* the line that changes stands there, without its newline */
+	bool colour;    /* besides the words, which say the same */
+	int lines;      /* that stand there and change, the last without its newline */
 	char said[160]; /* the phase and step last announced */
 	int64_t said_ns;
 };
@@ -24,7 +25,7 @@ void progress_run(const struct rehearsal_progress *r, void *arg);
 /* A line that stays. */
 void progress_note(struct progress *p, const char *text);
 
-/* The line that changes is done with. */
+/* The lines that change are done with. */
 void progress_end(struct progress *p);
 
 #endif

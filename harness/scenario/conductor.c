@@ -176,12 +176,19 @@ static void show_progress(struct conductor *c)
 		.down = h->status.down,
 		.elapsed_ns = record_now_ns(h->record),
 		.eta_ns = h->status.eta_ns,
+		.phase_left_ns = h->phase_ends_ns >= 0 ? h->phase_ends_ns - record_now_ns(h->record) : -1,
 		.traffic = known && !h->traffic_ended,
 		.planned_rate = (double)v.planned / seconds,
 		.done_rate = (double)v.ok / seconds,
 		.failed = v.failed + v.abandoned,
+		.abandoned = v.abandoned,
+		.errors = v.errors,
 		.backlog = v.backlog,
+		.backlog_age_ns = v.backlog_age_ns,
+		.p50_ns = v.p50_ns,
 		.p99_ns = v.p99_ns,
+		.max_ns = v.max_ns,
+		.late_ns = v.schedule_p99_ns,
 		.lag_ns = v.lag_ns,
 		.waiting = v.waiting,
 		.longest_wait_ns = v.longest_wait_ns,
@@ -456,7 +463,7 @@ enum status conductor_perform(const struct rehearsal *rehearsal, struct error *e
 	struct conductor c = {
 		.spec = rehearsal,
 		.err = err,
-		.host = {.spec = rehearsal, .status.eta_ns = -1},
+		.host = {.spec = rehearsal, .status.eta_ns = -1, .phase_ends_ns = -1},
 	};
 	struct load_config load;
 	enum status st = prepare(&c, &load, err);

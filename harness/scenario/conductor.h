@@ -3,7 +3,7 @@
 #define PGR_SCENARIO_CONDUCTOR_H
 
 #include "base/error.h"
-#include "load/think.h"
+#include "load/engine.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -18,17 +18,22 @@ struct rehearsal_progress {
 	const char *step;   /* "" between steps */
 	const char *detail; /* "12,000 of about 100,000 rows, 3 batches"; "" when there is none */
 	int step_index, step_count;
-	bool down;           /* the step is being undone */
-	int64_t elapsed_ns;  /* since the record's start */
-	int64_t eta_ns;      /* of the step */
-	bool traffic;        /* the rest is known: traffic has begun */
-	double planned_rate; /* arrivals that fell due, a second */
-	double done_rate;    /* transactions that succeeded, a second */
-	uint64_t failed;     /* since the last call */
+	bool down;             /* the step is being undone */
+	int64_t elapsed_ns;    /* since the record's start */
+	int64_t eta_ns;        /* of the step */
+	int64_t phase_left_ns; /* of a phase whose length is given */
+	bool traffic;          /* the rest is known: traffic has begun */
+	double planned_rate;   /* arrivals that fell due, a second */
+	double done_rate;      /* transactions that succeeded, a second */
+	uint64_t failed;       /* since the last call, those abandoned included */
+	uint64_t abandoned;
+	struct load_errors errors; /* of failed: by SQLSTATE */
 	uint64_t backlog;
-	int64_t p99_ns; /* response time of the last second */
-	int64_t lag_ns; /* the worst standby's */
-	int waiting;    /* sessions that waited for a lock */
+	int64_t backlog_age_ns;
+	int64_t p50_ns, p99_ns, max_ns; /* response time of the last second */
+	int64_t late_ns;                /* p99 of the generator's own schedule error */
+	int64_t lag_ns;                 /* the worst standby's */
+	int waiting;                    /* sessions that waited for a lock */
 	int64_t longest_wait_ns;
 };
 

@@ -51,11 +51,12 @@ static int host_lua_set(lua_State *L)
 	return 0;
 }
 
-/* host.phase(name): the current phase ends, this one begins. */
+/* host.phase(name [, length_ns]): the current phase ends, this one begins, and is to last so long. */
 static int host_lua_phase(lua_State *L)
 {
 	struct host *h = host_of(L);
 	ticker_phase(h->ticker, luaL_checkstring(L, 1), h->traffic && !h->traffic_ended);
+	h->phase_ends_ns = lua_isnumber(L, 2) ? record_now_ns(h->record) + (int64_t)lua_tonumber(L, 2) : -1;
 	return 0;
 }
 

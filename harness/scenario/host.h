@@ -40,6 +40,7 @@ struct host {
 	bool traffic, traffic_ended;
 	struct load_totals totals; /* once traffic_ended */
 	struct host_status status;
+	int64_t phase_ends_ns; /* of the run; -1: not known */
 	VEC(struct fiber *) spawned;
 	struct host_session *sessions; /* all that are open */
 };

@@ -98,9 +98,9 @@ function drills.rollback(run)
 	run_checks(run, "rollback")
 end
 
-local function start_traffic(run, phase)
+local function start_traffic(run, phase, length_ns)
 	local host = run.host
-	host.phase(phase)
+	host.phase(phase, length_ns)
 	host.start_load()
 	for _, actor in ipairs(host.actors(run.scenario.actors)) do
 		host.spawn(function() actors.run(host, actor) end)
@@ -130,10 +130,10 @@ function drill.perform(host, scenario, name)
 	host.status { detail = "" }
 	-- Cold caches and statements that are not prepared yet would make the baseline look slow, and so any migration harmless.
 	local warm = scenario.phases.warmup > 0
-	start_traffic(run, warm and "warmup" or "baseline")
+	start_traffic(run, warm and "warmup" or "baseline", warm and scenario.phases.warmup or scenario.phases.baseline)
 	if warm then
 		host.sleep(scenario.phases.warmup / 1e9)
-		host.phase("baseline")
+		host.phase("baseline", scenario.phases.baseline)
 	end
 	host.sleep(scenario.phases.baseline / 1e9)
 	run.writes_baseline = before and clean.writes(comparer)
@@ -151,7 +151,7 @@ end
 function drill.load(host, duration_ns)
 	local run = { host = host, scenario = { actors = {} }, checks = host.array {}, inspector = host.session("pgrehearse inspector") }
 	run_workload_checks(run, "before")
-	start_traffic(run, "load")
+	start_traffic(run, "load", duration_ns)
 	host.sleep(duration_ns / 1e9)
 	end_traffic(host)
 	run_workload_checks(run, "after")
