@@ -43,6 +43,7 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 			   "  --pgbench SCRIPT[@W]  instead of a workload: a script of pgbench's (a file, or tpcb-like, simple-update,\n"
 			   "                        select-only); repeated: several, by their weights W. Its scripts also take pgbench's\n"
 			   "                        --protocol simple|prepared, --define NAME=VALUE and --max-tries N\n"
+			   "  --ledger              commits are numbered, and each acknowledged one is looked for afterwards\n"
 			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
 			   "  --seed N              of data and traffic (default 1)\n"
 			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
@@ -54,7 +55,7 @@ struct load_options {
 	const char *workload, *target, *out;
 	const char *rate;
 	double scale;
-	bool closed, even, keep, help;
+	bool closed, even, keep, ledger, help;
 	struct think think;
 	struct requests requests;
 	int64_t users, acquire_timeout_ns, patience_ns;
@@ -85,6 +86,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"acquire-timeout", required_argument, NULL, 'q'},
 		{"patience", required_argument, NULL, 'P'},
 		{"closed", no_argument, NULL, 'c'},
+		{"ledger", no_argument, NULL, 'L'},
 		{"clients", required_argument, NULL, 'n'},
 		{"workers", required_argument, NULL, 'w'},
 		{"duration", required_argument, NULL, 'd'},
@@ -130,6 +132,9 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 			break;
 		case 'c':
 			o->closed = true;
+			break;
+		case 'L':
+			o->ledger = true;
 			break;
 		case 'n':
 			st = units_parse_int("--clients", optarg, 1, 10000, &o->clients, err);
@@ -220,6 +225,23 @@ static size_t print_checks(const json_t *checks)
 	return bad;
 }
 
+/* Returns whether something was lost, or may have been. */
+static bool print_ledger(const json_t *ledger)
+{
+	if (ledger == NULL)
+		return false;
+	const char *error = json_get_string(ledger, "error", NULL);
+	int64_t lost = json_get_int(ledger, "lost", 0);
+	if (error != NULL)
+		printf("ledger: %s\n", error);
+	else
+		printf("ledger: %" PRId64 " acknowledged commits, %" PRId64 " found, %" PRId64 " lost; connection lost during %" PRId64
+		       " more\n",
+			json_get_int(ledger, "acknowledged", 0), json_get_int(ledger, "found", 0), lost,
+			json_get_int(ledger, "unknown_found", 0) + json_get_int(ledger, "unknown_lost", 0));
+	return error != NULL || lost > 0;
+}
+
 /* Returns the exit code. */
 static int print_summary(const char *dir)
 {
@@ -240,10 +262,11 @@ static int print_summary(const char *dir)
 		printf("  %s: %" JSON_INTEGER_FORMAT "\n", sqlstate, json_integer_value(count));
 	if (!json_is_true(json_object_get(totals, "holds")))
 		printf("These do not add up: the record cannot be trusted.\n");
+	bool lost = print_ledger(json_object_get(totals, "ledger"));
 	size_t violated = print_checks(json_object_get(run, "checks"));
 	record_reader_free(reader);
 	printf("\nThe record is in %s\n", dir);
-	return violated > 0 ? 1 : 0;
+	return violated > 0 || lost ? 1 : 0;
 }
 
 /* The workload as the engine finds it, to be freed. */
@@ -298,6 +321,7 @@ static int perform(const struct load_options *o)
 			.drill = "load",
 			.out_dir = out,
 			.closed = o->closed,
+			.ledger = o->ledger,
 			.think = o->think,
 			.requests = o->requests,
 			.users = (int)o->users,

@@ -235,19 +235,43 @@ static int lua_rows(lua_State *L)
 
 /* ---- transactions ---- */
 
+/* What a COMMIT that did not fail for certain left behind. */
+static enum ledger_end ledger_end_of(const struct client *c)
+{
+	const struct session_outcome *out = session_outcome(c->session);
+	if (out->ok)
+		return strcmp(PQcmdStatus(out->result), "COMMIT") == 0 ? LEDGER_ACKNOWLEDGED : LEDGER_FAILED;
+	/* Whatever the last words were: the connection may have gone behind the commit. */
+	return session_state(c->session) == SESSION_CLOSED ? LEDGER_UNKNOWN : LEDGER_FAILED;
+}
+
 static int after_command(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	const struct session_outcome *out = client_check_outcome(L);
 	struct client *c = client_of(L);
+	ledger_end(&c->book, ledger_end_of(c));
+	const struct session_outcome *out = client_check_outcome(L);
 	/* COMMIT of a failed transaction succeeds, as a ROLLBACK. A script that caught the error must not take it for done. */
 	if (strcmp(c->statement, "COMMIT") == 0 && strcmp(PQcmdStatus(out->result), "ROLLBACK") == 0)
 		return client_raise(L, "25P02", "COMMIT was answered with ROLLBACK: a statement of the transaction had failed");
 	return 0;
 }
 
+/* In one message with the COMMIT, so that it costs no round trip. Only within a block that has not failed: a row that is written outside
+ * of the transaction would say nothing about it. */
+static const char *commit_with_ledger(struct client *c, char out[96])
+{
+	const struct workload_transaction *t = &c->worker->workload->transactions[c->transaction];
+	if (!c->worker->crew->ledger || t->read_only || session_transaction(c->session) != PQTRANS_INTRANS)
+		return "COMMIT";
+	c->book.pending = true;
+	snprintf(out, 96, "INSERT INTO " LEDGER_TABLE " VALUES (%d, %" PRIu64 "); COMMIT", c->number, c->book.next);
+	return out;
+}
+
 static int command(lua_State *L, enum extra_statement extra)
 {
+	char with_ledger[96];
 	struct client *c = client_of(L);
 	const char *sql = stats_extra_name(extra);
 	luaL_checktype(L, 1, LUA_TTABLE);
@@ -256,6 +280,8 @@ static int command(lua_State *L, enum extra_statement extra)
 		return 0;
 	}
 	client_note_extra(c, extra);
+	if (extra == EXTRA_COMMIT)
+		sql = commit_with_ledger(c, with_ledger);
 	session_query(c->session, sql, client_statement_done, c);
 	return client_await(L, c, after_command, 0);
 }
@@ -353,6 +379,7 @@ void client_create_object(struct client *c)
 void client_free_object(struct client *c)
 {
 	client_drop_extras(c);
+	VEC_FREE(&c->book.unknown);
 	luaL_unref(c->worker->L, LUA_REGISTRYINDEX, c->object_ref);
 	luaL_unref(c->worker->L, LUA_REGISTRYINDEX, c->random_ref);
 }

@@ -214,6 +214,7 @@ enum status load_create(const struct load_config *config, struct load **out, str
 	load->crew.warned = calloc(w->n_versions * w->n_transactions, sizeof *load->crew.warned);
 	if (load->crew.warned == NULL)
 		abort();
+	load->crew.ledger = config->ledger || w->ledger;
 	*out = load;
 	return ST_OK;
 }
@@ -289,7 +290,9 @@ enum status load_connect(struct load *load, int64_t timeout_ns, struct error *er
 	pthread_mutex_lock(&load->calls);
 	int64_t until_ns = clock_now_ns() + timeout_ns;
 	allow_descriptors(load->config.pods * load->config.pool);
-	enum status st = load->threads ? ST_OK : start_threads(load, err);
+	enum status st = load->crew.ledger && !load->threads ? ledger_create(load->config.dsn, err) : ST_OK;
+	if (st == ST_OK && !load->threads)
+		st = start_threads(load, err);
 	if (st == ST_OK) {
 		ask_all(load, worker_connect, NULL);
 		st = await_connections(load, until_ns, err);
@@ -564,6 +567,28 @@ void load_stop(struct load *load, int64_t drain_ns, struct load_totals *out)
 	}
 	add_totals(load, out);
 	pthread_mutex_unlock(&load->calls);
+}
+
+/* ---- the ledger ---- */
+
+bool load_has_ledger(const struct load *load)
+{
+	return load->crew.ledger;
+}
+
+enum status load_check_ledger(struct load *load, int64_t timeout_ns, struct load_ledger *out, struct error *err)
+{
+	int n = load->config.pods * load->config.pool;
+	const struct ledger_book **books = calloc((size_t)n, sizeof *books);
+	if (books == NULL)
+		return error_set(err, ST_FAILED, "out of memory for the ledger");
+	/* The workers have stopped: their books do not change any more. */
+	for (int i = 0; i < load->n_workers; i++)
+		for (int k = 0; k < load->workers[i]->n_clients; k++)
+			books[load->workers[i]->clients[k].number] = &load->workers[i]->clients[k].book;
+	enum status st = ledger_check(load->config.dsn, books, n, timeout_ns, out, err);
+	free(books);
+	return st;
 }
 
 struct pids {

@@ -65,6 +65,7 @@ struct load_config {
 	struct requests requests; /* open loop: how many each arriving user makes; rate is then that of users. Zero: one */
 	int users;                /* closed loop: how many there are; 0: one a session */
 	const char *version;      /* that all pods start with; NULL: "v1" */
+	bool ledger;              /* commits of transactions that are not read_only write into the ledger; the workload may say so too */
 
 	/* Both are called from worker threads, several at once, and must be quick. Either may be NULL. */
 	void (*slow)(const struct load_slow *slow, void *arg);
@@ -156,6 +157,14 @@ struct load_totals {
 	bool holds;
 };
 
+/* What became of the rows that transactions wrote into the ledger. acknowledged = found + lost. */
+struct load_ledger {
+	uint64_t acknowledged;
+	uint64_t found, lost;
+	uint64_t unknown_found, unknown_lost; /* of those whose connection was lost during COMMIT */
+	uint64_t strange;                     /* rows that nobody wrote, or twice: 0 unless something is very wrong */
+};
+
 /* Loads the scripts in every worker, so that their mistakes show here (ST_USAGE). */
 enum status load_create(const struct load_config *config, struct load **out, struct error *err) MUST_CHECK;
 
@@ -205,6 +214,12 @@ void load_collect(struct load *load, struct load_interval *out);
 /* No more arrivals are started; waits up to drain_ns for the transactions in flight; cancels the rest, which is `unfinished`, and closes
  * all sessions. Blocks. load_collect may be called once more for what ended meanwhile. */
 void load_stop(struct load *load, int64_t drain_ns, struct load_totals *out);
+
+/* Whether transactions write into the ledger: the workload or the configuration says so. */
+bool load_has_ledger(const struct load *load);
+
+/* After load_stop: looks for each row of the ledger, and drops it. Waits up to timeout_ns for a server that takes no connections. Blocks. */
+enum status load_check_ledger(struct load *load, int64_t timeout_ns, struct load_ledger *out, struct error *err) MUST_CHECK;
 
 /* Also right after a failed load_connect, and without load_stop. NULL is fine. */
 void load_free(struct load *load);

@@ -457,6 +457,7 @@ static void stop_client(struct client *c, int64_t now_ns)
 		w->in_flight--;
 		/* A backend that waits for a lock does not notice that its client has gone. */
 		session_cancel(c->session);
+		ledger_end(&c->book, LEDGER_UNKNOWN);
 		fiber_cancel(c->fiber);
 		client_drop_extras(c);
 	} else if (c->state == CLIENT_IDLE) {

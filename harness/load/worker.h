@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "base/vec.h"
 #include "load/engine.h"
+#include "load/ledger.h"
 #include "load/plan.h"
 #include "load/random.h"
 #include "load/stats.h"
@@ -26,6 +27,7 @@ struct load_limit {
 
 /* What all workers of a load share. Constant while they run, but for what is _Atomic or under the lock. */
 struct crew {
+	bool ledger; /* transactions write into it */
 	const struct load_config *config;
 	struct plan *plan;          /* NULL: closed loop */
 	uint64_t draw_seed;         /* closed loop: of plan_draw */
@@ -89,6 +91,8 @@ struct client {
 	int object_ref; /* Lua registry: what scripts call c */
 	int random_ref; /* Lua registry: the userdata of random */
 	struct random *random;
+
+	struct ledger_book book;
 
 	/* The transaction in flight. */
 	int transaction;

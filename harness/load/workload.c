@@ -683,6 +683,9 @@ static enum status read_workload(struct loaded *l, double scale, uint64_t seed, 
 	if (st != ST_OK)
 		return st;
 	l->pub.name = own_field(l, "name");
+	lua_getfield(L, -1, "ledger");
+	l->pub.ledger = lua_toboolean(L, -1);
+	lua_pop(L, 1);
 	if ((st = read_statements(l, err)) == ST_OK && (st = read_actors(l, err)) == ST_OK && (st = read_transactions(l, err)) == ST_OK) {
 		read_versions(l);
 		read_checks(l);

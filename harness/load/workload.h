@@ -81,6 +81,7 @@ struct workload {
 	size_t n_flags;
 	struct workload_flag *flags; /* sorted by name */
 	int flags_ref;               /* Lua registry: the table of their values, which scripts see as c.flags and info.flags */
+	bool ledger;                 /* it asks for the ledger */
 	int table_ref;               /* Lua registry: the workload's table */
 };
 

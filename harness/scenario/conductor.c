@@ -14,11 +14,13 @@
 #include "scenario/scenario.h"
 #include "scenario/traffic.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CONNECT_TIMEOUT_NS (30 * NS_PER_S)
+#define LEDGER_WAIT_NS (30 * NS_PER_S) /* for a server that recovers */
 #define TICK_NS NS_PER_S
 #define LOOK_NS (50 * NS_PER_MS)            /* how often an interruption is looked for */
 #define INTERRUPTED_DRAIN_NS (NS_PER_S / 2) /* for transactions in flight */
@@ -309,6 +311,7 @@ static struct load_config load_config_of(struct conductor *c)
 		.policies = s->policies,
 		.n_policies = s->n_policies,
 		.even = r->even || s->even,
+		.ledger = r->ledger || s->ledger,
 		.program = &c->rate,
 		.pods = r->pods > 0 ? r->pods : s->pods,
 		.pool = r->pool > 0 ? r->pool : s->pool,
@@ -394,6 +397,28 @@ static enum status start_observer(struct conductor *c, struct error *err)
 	return observer_start(&config, &c->host.observer, err);
 }
 
+/* Adds the field `ledger` to the totals. */
+static void check_ledger(struct conductor *c, json_t *totals)
+{
+	struct host *h = &c->host;
+	struct load_ledger l;
+	struct error err;
+	if (!load_has_ledger(h->load))
+		return;
+	bool interrupted = c->spec->stop != NULL && *c->spec->stop != 0;
+	if (load_check_ledger(h->load, interrupted ? NS_PER_S : LEDGER_WAIT_NS, &l, &err) != ST_OK) {
+		record_warning(h->record, "the ledger could not be checked: %s", err.what);
+		json_object_set_new(totals, "ledger", json_pack("{s:s}", "error", err.what));
+		return;
+	}
+	if (l.lost > 0)
+		record_warning(h->record, "%" PRIu64 " acknowledged commits are not in the database", l.lost);
+	json_object_set_new(totals, "ledger",
+		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "acknowledged", (json_int_t)l.acknowledged, "found", (json_int_t)l.found,
+			"lost", (json_int_t)l.lost, "unknown_found", (json_int_t)l.unknown_found, "unknown_lost",
+			(json_int_t)l.unknown_lost, "strange", (json_int_t)l.strange));
+}
+
 /* Ends the traffic and writes what is known only then. */
 static void write_totals(struct conductor *c)
 {
@@ -401,7 +426,9 @@ static void write_totals(struct conductor *c)
 	if (h->ticker == NULL)
 		return;
 	if (h->traffic_ended) {
-		record_set(h->record, "totals", ticker_totals_json(&h->totals));
+		json_t *totals = ticker_totals_json(&h->totals);
+		check_ledger(c, totals);
+		record_set(h->record, "totals", totals);
 		record_set(h->record, "generator", ticker_generator_json(h->ticker));
 		record_set(h->record, "latency", ticker_latency_json(h->ticker));
 	}

@@ -53,7 +53,7 @@ struct rehearsal {
 	const char *const *standby_dsns;
 
 	/* Of the load; 0 takes the scenario's value. */
-	bool closed, even;
+	bool closed, even, ledger;
 	const char *rate; /* a program, as for rate_parse; NULL: the scenario's */
 	struct think think;
 	struct requests requests;

@@ -191,6 +191,9 @@ static enum status read_table(struct scenario *s, struct error *err)
 	}
 	s->title = text_field(L, table, "title");
 	s->scale = number_field(L, table, "scale");
+	lua_getfield(L, table, "ledger");
+	s->ledger = lua_toboolean(L, -1);
+	lua_pop(L, 1);
 	s->criteria = text_list(L, table, "criteria", NULL);
 	s->actors = text_list(L, table, "actors", "name");
 	lua_getfield(L, table, "steps");

@@ -22,6 +22,7 @@ struct scenario {
 	bool even;
 	int pods, pool, workers, steps;
 	bool closed;
+	bool ledger;
 	int users; /* 0: not said */
 	struct think think;
 	struct requests requests;

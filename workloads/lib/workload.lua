@@ -93,7 +93,7 @@ end
 local function check_top(w)
 	check_fields("the workload", w, {
 		name = "string!", schema = "string|table", generate = "table", finish = "string|table", setup = "function",
-		statements = "table!", transactions = "table!", actors = "table", checks = "table", flags = "table",
+		statements = "table!", transactions = "table!", actors = "table", checks = "table", flags = "table", ledger = "boolean",
 	})
 	check_name("a workload", w.name)
 end
@@ -339,7 +339,7 @@ function M.plan(w, overrides)
 	return guarded(function()
 		check_top(w)
 		local plan = { name = w.name, setup = w.setup, transactions = transactions(w), versions = {}, statements = {}, actors = actors(w),
-			checks = checks(w), flags = flags(w) }
+			checks = checks(w), flags = flags(w), ledger = w.ledger or false }
 		versions(w, overrides, plan)
 		return plan
 	end)

@@ -211,7 +211,7 @@ local SCENARIO = {
 	title = { "text", required = true }, workload = { "text", required = true, why = 'the name of a workload ("shop") or its file' },
 	versions = { "table", default = {} }, load = { "table", default = {} }, actors = { "table", default = {} },
 	phases = { "table", default = {} }, steps = { "table", required = true }, checks = { "table", default = {} },
-	criteria = { "table", default = {} }, scale = { "number" },
+	criteria = { "table", default = {} }, scale = { "number" }, ledger = { "boolean", default = false },
 }
 
 local LOAD = {
