@@ -8,11 +8,18 @@
 #include "scenario/host.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define METATABLE "rehearse.session"
 #define CONNECT_TIMEOUT_NS (10 * NS_PER_S)
+#define NOTICES_MAX 64 /* kept of one operation; more are counted */
+
+struct host_notice {
+	char severity[16];
+	char text[256];
+};
 
 /* Owned by the host, which closes all; the Lua object only points to it, so it may be collected at any time. */
 struct host_session {
@@ -21,6 +28,9 @@ struct host_session {
 	struct fiber *owner; /* that opened it */
 	struct fiber *fiber; /* that waits for the operation under way; NULL: nobody does */
 	int64_t asked_ns;
+	struct host_notice notices[NOTICES_MAX]; /* that the server sent during the operation */
+	int notices_n;
+	int notices_dropped;
 };
 
 /* pg_type.h is not among libpq's headers. */
@@ -42,6 +52,27 @@ static void operation_ended(struct session *session, void *arg)
 	s->fiber = NULL;
 	if (f != NULL)
 		fiber_resume(f);
+}
+
+static void on_notice(struct session *session, const PGresult *notice, void *arg)
+{
+	(void)session;
+	struct host_session *s = arg;
+	const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *text = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+	if (text == NULL)
+		return;
+	if (s->notices_n == NOTICES_MAX) {
+		s->notices_dropped++;
+		return;
+	}
+	struct host_notice *n = &s->notices[s->notices_n++];
+	snprintf(n->severity, sizeof n->severity, "%s", severity != NULL ? severity : "");
+	size_t length = strlen(text);
+	if (length >= sizeof n->text)
+		for (length = sizeof n->text - 1; length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80; length--)
+			;
+	snprintf(n->text, sizeof n->text, "%.*s", (int)length, text);
 }
 
 static int wait_for_it(lua_State *L, struct host_session *s, lua_KFunction k)
@@ -97,6 +128,19 @@ static void push_values(lua_State *L, const PGresult *r)
 	}
 }
 
+static void push_notices(lua_State *L, const struct host_session *s)
+{
+	lua_createtable(L, s->notices_n, 0);
+	for (int i = 0; i < s->notices_n; i++) {
+		lua_createtable(L, 0, 2);
+		lua_pushstring(L, s->notices[i].severity);
+		lua_setfield(L, -2, "severity");
+		lua_pushstring(L, s->notices[i].text);
+		lua_setfield(L, -2, "text");
+		lua_rawseti(L, -2, i + 1);
+	}
+}
+
 static int after_query(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status;
@@ -104,7 +148,7 @@ static int after_query(lua_State *L, int status, lua_KContext ctx)
 	const struct session_outcome *o = session_outcome(s->session);
 	struct host *h = lua_touserdata(L, lua_upvalueindex(1));
 	int64_t origin = record_start_ns(h->record);
-	lua_createtable(L, 0, 7);
+	lua_createtable(L, 0, 9);
 	lua_pushboolean(L, o->ok);
 	lua_setfield(L, -2, "ok");
 	lua_pushstring(L, o->sqlstate);
@@ -119,6 +163,10 @@ static int after_query(lua_State *L, int status, lua_KContext ctx)
 	lua_setfield(L, -2, "end_ns");
 	push_values(L, o->ok ? o->result : NULL);
 	lua_setfield(L, -2, "values");
+	push_notices(L, s);
+	lua_setfield(L, -2, "notices");
+	lua_pushinteger(L, s->notices_dropped);
+	lua_setfield(L, -2, "notices_dropped");
 	return 1;
 }
 
@@ -144,6 +192,7 @@ static int host_lua_query(lua_State *L)
 	}
 	s->fiber = fiber_of(L);
 	s->asked_ns = clock_now_ns();
+	s->notices_n = s->notices_dropped = 0;
 	/* The parameters stay on the fiber's stack, so their text lives until the operation is done. */
 	if (n > 0)
 		session_query_params(s->session, sql, n, values, operation_ended, s);
@@ -185,7 +234,8 @@ int session_lua_open(lua_State *L)
 	struct host_session *s = calloc(1, sizeof *s);
 	if (s == NULL)
 		abort();
-	s->session = session_create(h->loop, h->spec->dsn, name, NULL);
+	struct session_hooks hooks = {.notice = on_notice, .arg = s};
+	s->session = session_create(h->loop, h->spec->dsn, name, &hooks);
 	s->owner = s->fiber = fiber_of(L);
 	s->next = h->sessions;
 	h->sessions = s;

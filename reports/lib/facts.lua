@@ -89,6 +89,24 @@ local function read_events(rec, f)
 	f.checks = f.run.checks or checks
 end
 
+-- Works and invalid indexes of one statement, each once per sum.
+local function add_work(sum, s)
+	sum.work, sum.invalid = sum.work or {}, sum.invalid or {}
+	for _, w in ipairs(s.work or {}) do
+		local key = (w.what or "") .. "\0" .. (w.object or "")
+		if not sum.work[key] then
+			sum.work[key] = true
+			sum.work[#sum.work + 1] = w
+		end
+	end
+	for _, name in ipairs(s.invalid_indexes or {}) do
+		if not sum.invalid[name] then
+			sum.invalid[name] = true
+			sum.invalid[#sum.invalid + 1] = name
+		end
+	end
+end
+
 -- Statements that are the same but for attempt or batch, as one line each; and what each step's took in attempts.
 local function sum_statements(f)
 	local ids = {}
@@ -106,6 +124,7 @@ local function sum_statements(f)
 		end
 		local length = (s.end_ns or s.start_ns) - s.start_ns
 		sum.n = sum.n + 1
+		add_work(sum, s)
 		sum.total_ns = sum.total_ns + length
 		sum.max_ns = math.max(sum.max_ns, length)
 		sum.attempts = math.max(sum.attempts, s.attempt or 1)

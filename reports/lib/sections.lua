@@ -163,6 +163,14 @@ end
 
 local MOST_LOCKS, SHOWN_STATEMENTS = 4, 8
 
+-- What it made the server do, and what it left behind.
+local function work_of(s)
+	local text = words.work(s.work)
+	local out = text ~= "" and "<br>" .. E(text) or ""
+	if #(s.invalid or {}) > 0 then out = out .. "<br><strong>left invalid: " .. E(table.concat(s.invalid, ", ")) .. "</strong>" end
+	return { html = out }
+end
+
 local function locks(f)
 	if #f.statement_sums == 0 then return nil end
 	local rows, worst = {}, {}
@@ -182,7 +190,7 @@ local function locks(f)
 		if #list > MOST_LOCKS then relation[MOST_LOCKS + 1] = '<span class="soft">and ' .. (#list - MOST_LOCKS) .. " more</span>" end
 		local function lines(of) return { html = table.concat(of, "<br>") } end
 		rows[i] = { page.join(page.code(words.sql(s.sql, 160)), { html = '<br><span class="soft">' }, "step “" .. (s.step or "?") .. "”" .. direction_of(s.direction), { html = "</span>" },
-			s.failed > 0 and { html = "<br>" .. E(words.errors(s.errors)) } or ""), words.count(s.n), words.time(s.max_ns), words.bytes(s.wal_bytes), lines(relation), lines(mode), lines(held), lines(out) }
+			s.failed > 0 and { html = "<br>" .. E(words.errors(s.errors)) } or "", work_of(s)), words.count(s.n), words.time(s.max_ns), words.bytes(s.wal_bytes), lines(relation), lines(mode), lines(held), lines(out) }
 		worst[i] = { row = rows[i], kept_out_ns = kept_out_ns, order = i }
 	end
 	local columns = { { "Statement", "wide" }, { "Runs", "num" }, { "Longest", "num" }, { "WAL", "num" }, { "Relation", "tight" }, { "Lock", "tight" }, { "Held up to", "num" }, { "Keeps out", "tight" } }

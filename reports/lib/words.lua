@@ -140,4 +140,16 @@ function words.mode(mode)
 end
 
 
+-- What a statement made the server do, worst first: "rewrites users, builds 2 indexes".
+local WORKS = { { "rewrite", "rewrites" }, { "scan", "scans" }, { "fk_validation", "validates" }, { "index_build", "builds" }, { "proved", "proved without a scan:" } }
+function words.work(list)
+	local out = {}
+	for _, kind in ipairs(WORKS) do
+		local names = {}
+		for _, w in ipairs(list or {}) do if w.what == kind[1] then names[#names + 1] = words.relation(w.object or "?") end end
+		if #names > 0 then out[#out + 1] = kind[2] .. " " .. (#names > 3 and words.number_of(#names, kind[1] == "index_build" and "index" or "object", kind[1] == "index_build" and "indexes" or nil) or table.concat(names, ", ")) end
+	end
+	return table.concat(out, "; ")
+end
+
 return words

@@ -51,12 +51,19 @@ static void a_rollback_is_compared_by_names(void **state)
 	assert_int_equal(run_file("compares.lua"), 0);
 }
 
+static void what_a_statement_did_is_told(void **state)
+{
+	(void)state;
+	assert_int_equal(run_file("work.lua"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(scenarios_are_checked_before_anything_runs),
 		cmocka_unit_test(drills_perform_what_the_scenario_says),
 		cmocka_unit_test(a_rollback_is_compared_by_names),
+		cmocka_unit_test(what_a_statement_did_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

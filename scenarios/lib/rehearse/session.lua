@@ -1,5 +1,7 @@
 -- The migration's session: performs statements, one recorded attempt each, in transactions that are tried again as a whole
 -- when a lock could not be had in time. Steps that are functions get this object.
+local work = require "rehearse.work"
+
 local Session = {}
 Session.__index = Session
 
@@ -7,13 +9,15 @@ Session.__index = Session
 local WORTH_RETRYING = { ["55P03"] = true, ["40P01"] = true, ["40001"] = true }
 local LONGEST_BACKOFF_NS = 10000000000
 
--- Every relation that this transaction has locked, catalogs left out, and where the WAL is by now.
+-- Every relation that this transaction has locked, catalogs left out, with its file, and where the WAL is by now.
 local LOCKS = [[
-SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::int8, held.relation, held.mode, held.granted, held.full_name
+SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::int8, held.relation, held.mode, held.granted, held.full_name,
+	held.oid, held.relkind, held.relfilenode
 FROM (SELECT 1) AS one
 LEFT JOIN (
 	SELECT CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END AS relation, l.mode, l.granted,
-		pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS full_name
+		pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS full_name,
+		c.oid::int8, c.relkind::text, c.relfilenode::int8
 	FROM pg_catalog.pg_locks l
 	JOIN pg_catalog.pg_class c ON c.oid = l.relation
 	JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -39,7 +43,10 @@ end
 
 -- host: the conductor's primitives. Connects; waits for it.
 function Session.open(host)
-	return setmetatable({ host = host, raw = host.session("pgrehearse migration"), pending = {}, attempt = 1, touched = {} }, Session)
+	local self = setmetatable({ host = host, raw = host.session("pgrehearse migration"), pending = {}, attempt = 1, touched = {}, files = {} }, Session)
+	local version = self:internal("SELECT pg_catalog.current_setting('server_version_num')::int4").values[1]
+	self.counters_query, self.counters_scope = work.counters_for(version and version[1] or 0)
+	return self
 end
 
 -- Every statement of all sessions of a run is numbered.
@@ -62,24 +69,74 @@ local function write_events(self, to_ns)
 	self.pending = {}
 end
 
--- Where the locks that a transaction holds are read: after each statement, before the next.
+-- A lock is held from the first statement that shows it to the end of the transaction, or to the end of a statement after which
+-- it is gone, as after ROLLBACK TO SAVEPOINT.
+local function follow_holds(tx, event, seen)
+	for key, lock in pairs(seen) do
+		if not tx.open[key] then
+			local hold = { relation = lock.relation, mode = lock.mode, statement = event.id, from_ns = event.start_ns, from_last_ns = event.end_ns }
+			tx.open[key] = hold
+			tx.holds[#tx.holds + 1] = hold
+		end
+	end
+	for key, hold in pairs(tx.open) do
+		if not seen[key] then
+			hold.to_ns = event.end_ns
+			tx.open[key] = nil
+		end
+	end
+end
+
+-- Where the locks that a transaction holds are read: after each statement, before the next. Returns the WAL's position.
 local function read_locks(self, event)
-	local out = self:internal(LOCKS)
+	local out, tx = self:internal(LOCKS), self.transaction_now
+	local seen, files = {}, {}
 	event.locks = self.host.array {}
 	for _, row in ipairs(out.values) do
 		if row[2] then
-			event.locks[#event.locks + 1] = { relation = row[2], mode = row[3], granted = row[4] }
+			local lock = { relation = row[2], mode = row[3], granted = row[4] }
+			event.locks[#event.locks + 1] = lock
+			if row[4] then seen[row[6] .. row[3]] = lock end
+			files[row[6]] = { name = row[2], kind = row[7], file = row[8] }
 			if row[3] ~= "AccessShareLock" and row[3] ~= "RowShareLock" then self.touched[row[5]] = true end
 		end
 	end
+	follow_holds(tx, event, seen)
+	-- What writes a relation anew locks it in the strongest mode, so that it is among these.
+	work.compare_files(event.work, tx.files, files)
+	for oid, file in pairs(files) do tx.files[oid] = file end
 	self.host.note_locks(event.id, event.pid, event.locks)
 	return out.values[1][1]
+end
+
+-- Counters of WAL and temporary files; nil where the server has none. Outside of transactions only. A backfill's batches are too
+-- many and too short for it.
+local function read_counters(self)
+	if not self.counters_query or not self.raw:connected() or self.step and self.step.kind == "backfill" then return nil end
+	self.raw:query(work.FLUSH)
+	local out = self.raw:query(self.counters_query)
+	return out.ok and out.values[1] or nil
+end
+
+local function read_files(self) return work.read_files(self:internal(work.FILES).values) end
+
+-- What a statement outside of transactions did to files and indexes, also when it failed.
+local function look_after(self, event, sql, counters)
+	if not self.raw:connected() then return end
+	work.count(event, counters, read_counters(self), self.counters_scope)
+	if not work.may_move_files(sql) then return end
+	local after = read_files(self)
+	work.compare_files(event.work, self.files, after)
+	local invalid = work.invalid_indexes(self.files, after)
+	if #invalid > 0 then event.invalid_indexes = self.host.array(invalid) end
+	self.files = after
 end
 
 -- One attempt of one statement. Returns its outcome: { ok, sqlstate, message, rows, values }.
 function Session:attempt_statement(sql, ...)
 	statements = statements + 1
 	local id, host = statements, self.host
+	local counters = not self.in_transaction and read_counters(self) or nil
 	local before = self:position()
 	host.note(id, self.raw:pid(), sql)
 	local out = self.raw:query(sql, ...)
@@ -87,7 +144,12 @@ function Session:attempt_statement(sql, ...)
 	local event = { type = "statement", id = id, step = self.step and self.step.name, direction = self.direction, attempt = self.attempt,
 		sql = sql:sub(1, 2000), pid = self.raw:pid(), start_ns = out.start_ns, end_ns = out.end_ns, sqlstate = out.sqlstate,
 		message = not out.ok and out.message or nil, rows = out.rows }
+	local works, said = work.read_notices(out.notices)
+	event.work = host.array(works)
+	if #said > 0 then event.notices = host.array(said) end
 	self.pending[#self.pending + 1] = event
+	local tx = self.transaction_now
+	if tx then tx.first, tx.last = tx.first or id, id end
 	if out.ok and self.raw:connected() then
 		if self.in_transaction then
 			event.wal_bytes = read_locks(self, event) - before
@@ -96,7 +158,10 @@ function Session:attempt_statement(sql, ...)
 			event.wal_bytes = self:position() - before
 		end
 	end
-	if not self.in_transaction then write_events(self) end
+	if not self.in_transaction then
+		look_after(self, event, sql, counters)
+		write_events(self)
+	end
 	return out
 end
 
@@ -135,6 +200,8 @@ function Session:begin_step(step, direction)
 	self.step, self.direction, self.attempt = step, direction, 1
 	self:internal("SET lock_timeout = " .. milliseconds(step.lock_timeout))
 	self:internal("SET statement_timeout = " .. milliseconds(step.statement_timeout))
+	self:internal("SET client_min_messages = debug1") -- the server then says what a statement makes it do: see work.lua
+	self.files = read_files(self)
 end
 
 function Session:end_step() self.step, self.direction = nil, nil end
@@ -156,19 +223,33 @@ function Session:retrying(body, before_retry)
 	end
 end
 
+-- What a transaction held, for how long, and what it cost.
+local function write_transaction(self, tx, committed, ended, counters)
+	local event = { type = "transaction", step = self.step and self.step.name, direction = self.direction, attempt = self.attempt,
+		pid = self.raw:pid(), first = tx.first, last = tx.last, committed = committed, sqlstate = ended.sqlstate, start_ns = tx.start_ns,
+		ending_ns = ended.start_ns, end_ns = ended.end_ns, locks = tx.holds }
+	for _, hold in ipairs(tx.holds) do hold.to_ns = hold.to_ns or ended.end_ns end
+	if self.raw:connected() then work.count(event, counters, read_counters(self), self.counters_scope) end
+	if committed then for oid, file in pairs(tx.files) do self.files[oid] = file end end
+	self.host.event(event)
+end
+
 -- m:transaction(function() ... end): all in one transaction, tried again as a whole.
 function Session:transaction(body, before_retry)
 	if self.in_transaction then error("m:transaction inside a transaction: a step has one unless it says transaction = false", 2) end
 	self:retrying(function()
+		local counters = read_counters(self)
+		local tx = { open = {}, holds = self.host.array {}, files = setmetatable({}, { __index = self.files }), start_ns = self.host.now() }
 		self:internal("BEGIN")
-		self.in_transaction = true
+		self.in_transaction, self.transaction_now = true, tx
 		local ok, problem = xpcall(body, function(e)
 			return (Session.is_failure(e) or type(e) ~= "string") and e or debug.traceback(e, 2)
 		end)
-		local ended = { end_ns = self.host.now() }
+		local ended = { start_ns = self.host.now(), end_ns = self.host.now() }
 		if self.raw:connected() then ended = self.raw:query(ok and "COMMIT" or "ROLLBACK") end
-		self.in_transaction = false
+		self.in_transaction, self.transaction_now = false, nil
 		write_events(self, ended.end_ns)
+		write_transaction(self, tx, ok and ended.ok, ended, counters)
 		if not ok then error(problem, 0) end
 		if not ended.ok then error(failure(ended, "COMMIT"), 0) end
 	end, before_retry)

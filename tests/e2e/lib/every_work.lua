@@ -1,0 +1,17 @@
+-- One statement for each kind of work that a migration can make the server do.
+local rehearse = require "rehearse"
+
+local function step(name, transaction, ...) return rehearse.sql { name = name, up = { ... }, transaction = transaction, irreversible = "it is for a test", retries = 0 } end
+
+return rehearse.scenario {
+	title = "Every kind of work",
+	workload = "shop",
+	load = { rate = 50, pods = 1, pool = 4 },
+	phases = { warmup = "1s", baseline = "1s", settle = "1s" },
+	steps = {
+		step("rewrite", true, "ALTER TABLE users ALTER COLUMN email TYPE varchar(400) USING email || ''", "ALTER TABLE users ADD COLUMN flag boolean"),
+		step("verify", true, "ALTER TABLE users ADD CONSTRAINT kept CHECK (email IS NOT NULL) NOT VALID", "ALTER TABLE users VALIDATE CONSTRAINT kept"),
+		step("files", false, "CREATE INDEX CONCURRENTLY one ON orders (user_id)", "VACUUM FULL orders", "DO $$ BEGIN RAISE WARNING 'careful'; END $$"),
+		step("leave", false, "CREATE UNIQUE INDEX CONCURRENTLY broken ON orders (user_id)"),
+	},
+}

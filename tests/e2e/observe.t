@@ -1,0 +1,41 @@
+#!/usr/bin/perl
+# What a rehearsal records of the migration's statements: the work that they made the server do, and the locks that they held.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Rehearse;
+use Test::More;
+
+# ---- work ----
+{
+	my ($code, $text) = run('run', "$FindBin::Bin/lib/every_work.lua", '--drill', 'forward', '--scale', '0.02', '--out', "$home/work");
+	my @events = lines("$home/work/forward", 'events');
+	my @statements = grep { $_->{type} eq 'statement' } @events;
+	my $of = sub { my ($pattern) = @_; my ($s) = grep { $_->{sql} =~ $pattern } @statements; return $s // {} };
+	my $works = sub { my ($s) = @_; return join ' ', sort map { "$_->{what}:$_->{object}" } @{$s->{work} // []} };
+	like($works->($of->(qr/TYPE varchar/)), qr/\brewrite:users\b/, 'a change of type is seen to rewrite the table') or diag $text;
+	is((grep { $_->{what} eq 'rewrite' } @{$of->(qr/TYPE varchar/)->{work}})[0]{by}, 'both', '... by what the server says and by its file');
+	is($works->($of->(qr/ADD COLUMN flag/)), '', 'a new column is seen to do nothing');
+	is($works->($of->(qr/NOT VALID/)), '', '... nor does a constraint that is not valid');
+	is($works->($of->(qr/VALIDATE/)), 'scan:users', '... whose validation scans');
+	like($works->($of->(qr/INDEX CONCURRENTLY one/)), qr/index_build:one/, 'an index is built');
+	is($of->(qr/INDEX CONCURRENTLY one/)->{invalid_indexes}, undef, '... and is valid');
+	like($works->($of->(qr/VACUUM FULL/)), qr/rewrite:orders/, 'VACUUM FULL is seen by the file alone');
+	is($of->(qr/RAISE WARNING/)->{notices}[0]{text}, 'careful', 'what the server says to people is kept');
+	is_deeply($of->(qr/INDEX CONCURRENTLY broken/)->{invalid_indexes}, ['broken'], 'what a failed CREATE INDEX CONCURRENTLY leaves is told');
+	my ($first) = grep { $_->{type} eq 'transaction' } @events;
+	ok($first->{committed} && $first->{first} < $first->{last}, 'a transaction is recorded as a whole');
+	cmp_ok($first->{wal_records} // 1, '>', 0, '... with its WAL') if record("$home/work/forward")->{server}{version_num} >= 150000;
+	my ($lock) = grep { $_->{relation} eq 'users' && $_->{mode} eq 'AccessExclusiveLock' } @{$first->{locks}};
+	is($lock->{statement}, $first->{first}, 'its lock is the first statement\'s');
+	cmp_ok($lock->{to_ns}, '==', $first->{end_ns}, '... to the end of the transaction, not of the statement');
+	cmp_ok($lock->{to_ns}, '>=', $of->(qr/ADD COLUMN flag/)->{end_ns}, '... which came later');
+	my ($report_code, $report) = run('report', "$home/work", '--format', 'html');
+	my $html = do { local (@ARGV, $/) = glob("$home/work/*.html"); <> };
+	like($html, qr/rewrites users/, 'the report says what was rewritten');
+	like($html, qr/left invalid: broken/, '... and what was left behind');
+	ok(nothing_is_left(), 'no server and no folder is left');
+}
+
+done_testing;
