@@ -43,6 +43,7 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 			   "  --pgbench SCRIPT[@W]  instead of a workload: a script of pgbench's (a file, or tpcb-like, simple-update,\n"
 			   "                        select-only); repeated: several, by their weights W. Its scripts also take pgbench's\n"
 			   "                        --protocol simple|prepared, --define NAME=VALUE and --max-tries N\n"
+			   "  --read-from STANDBY   read-only transactions run there (standby1)\n"
 			   "  --ledger              commits are numbered, and each acknowledged one is looked for afterwards\n"
 			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
 			   "  --seed N              of data and traffic (default 1)\n"
@@ -53,7 +54,7 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 
 struct load_options {
 	const char *workload, *target, *out;
-	const char *rate;
+	const char *rate, *read_from;
 	double scale;
 	bool closed, even, keep, ledger, help;
 	struct think think;
@@ -87,6 +88,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"patience", required_argument, NULL, 'P'},
 		{"closed", no_argument, NULL, 'c'},
 		{"ledger", no_argument, NULL, 'L'},
+		{"read-from", required_argument, NULL, 'F'},
 		{"clients", required_argument, NULL, 'n'},
 		{"workers", required_argument, NULL, 'w'},
 		{"duration", required_argument, NULL, 'd'},
@@ -132,6 +134,9 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 			break;
 		case 'c':
 			o->closed = true;
+			break;
+		case 'F':
+			o->read_from = optarg;
 			break;
 		case 'L':
 			o->ledger = true;
@@ -322,6 +327,7 @@ static int perform(const struct load_options *o)
 			.out_dir = out,
 			.closed = o->closed,
 			.ledger = o->ledger,
+			.read_from = o->read_from,
 			.think = o->think,
 			.requests = o->requests,
 			.users = (int)o->users,

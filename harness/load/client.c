@@ -73,7 +73,8 @@ void client_statement_done(struct session *s, void *arg)
 	if (c->sent_ns == 0)
 		c->sent_ns = out->sent_ns;
 	const struct load_config *config = c->worker->crew->config;
-	if (out->done_ns - out->sent_ns >= SLOW_NS && config->slow != NULL) {
+	/* Who waits on a standby is not observed, and its pids are not those of the primary. */
+	if (out->done_ns - out->sent_ns >= SLOW_NS && config->slow != NULL && s == c->home) {
 		const struct workload *w = c->worker->workload;
 		struct load_slow slow = {
 			.pid = c->pid,
@@ -414,12 +415,18 @@ static int perform(lua_State *L, struct client *c)
 	return 0;
 }
 
+/* statement_timeout as the session of this transaction has it. */
+static int64_t *timeout_of(struct client *c)
+{
+	return c->session == c->home ? &c->timeout_ns : &c->replica.timeout_ns;
+}
+
 static int timeout_set(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
 	client_check_outcome(L);
 	struct client *c = client_of(L);
-	c->timeout_ns = c->worker->workload->transactions[c->transaction].statement_timeout_ns;
+	*timeout_of(c) = c->worker->workload->transactions[c->transaction].statement_timeout_ns;
 	lua_settop(L, 0);
 	return perform(L, c);
 }
@@ -428,7 +435,7 @@ int client_perform(lua_State *L)
 {
 	struct client *c = client_of(L);
 	int64_t timeout_ns = c->worker->workload->transactions[c->transaction].statement_timeout_ns;
-	if (timeout_ns == c->timeout_ns)
+	if (timeout_ns == *timeout_of(c))
 		return perform(L, c);
 	char sql[64];
 	snprintf(sql, sizeof sql, timeout_ns == 0 ? "RESET statement_timeout" : "SET statement_timeout = %" PRId64, timeout_ns / NS_PER_MS);

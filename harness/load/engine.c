@@ -184,6 +184,8 @@ enum status load_create(const struct load_config *config, struct load **out, str
 	load->config.dsn = copy(config->dsn);
 	load->config.workload_path = copy(config->workload_path);
 	load->config.scenario_path = copy(config->scenario_path);
+	load->config.read_dsn = copy(config->read_dsn);
+	load->config.read_from = copy(config->read_from != NULL ? config->read_from : "standby");
 	load->config.version = copy(config->version != NULL ? config->version : "v1");
 	init_crew(load);
 	load->workers = calloc((size_t)config->workers, sizeof *load->workers);
@@ -268,10 +270,15 @@ static void allow_descriptors(int sessions)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static int count_sessions(const struct load *load)
+{
+	return load->config.pods * load->config.pool * (load->config.read_dsn != NULL ? 2 : 1);
+}
+
 static enum status await_connections(struct load *load, int64_t until_ns, struct error *err)
 {
 	struct crew *crew = &load->crew;
-	int sessions = load->config.pods * load->config.pool;
+	int sessions = count_sessions(load);
 	pthread_mutex_lock(&crew->lock);
 	while (crew->connected < sessions && !crew->refused && await_change(load, until_ns))
 		;
@@ -279,7 +286,8 @@ static enum status await_connections(struct load *load, int64_t until_ns, struct
 	if (crew->connected < sessions) {
 		st = error_set(err, ST_FAILED, "only %d of %d sessions of the load could connect: %s", crew->connected, sessions,
 			crew->refusal[0] != '\0' ? crew->refusal : "the server did not answer in time");
-		error_hint(err, "pods x pool = %d sessions must fit into the server's max_connections", sessions);
+		error_hint(
+			err, "pods x pool = %d sessions must fit into the server's max_connections", load->config.pods * load->config.pool);
 	}
 	pthread_mutex_unlock(&crew->lock);
 	return st;
@@ -289,7 +297,7 @@ enum status load_connect(struct load *load, int64_t timeout_ns, struct error *er
 {
 	pthread_mutex_lock(&load->calls);
 	int64_t until_ns = clock_now_ns() + timeout_ns;
-	allow_descriptors(load->config.pods * load->config.pool);
+	allow_descriptors(count_sessions(load));
 	enum status st = load->crew.ledger && !load->threads ? ledger_create(load->config.dsn, err) : ST_OK;
 	if (st == ST_OK && !load->threads)
 		st = start_threads(load, err);
@@ -517,6 +525,7 @@ void load_collect(struct load *load, struct load_interval *out)
 static void add_totals(struct load *load, struct load_totals *out)
 {
 	memset(out, 0, sizeof *out);
+	out->reads.name = load_read_from(load);
 	const struct workload *workload = load_workload(load);
 	out->n_versions = workload->n_versions;
 	for (size_t v = 0; v < workload->n_versions; v++)
@@ -528,6 +537,7 @@ static void add_totals(struct load *load, struct load_totals *out)
 			stats_add_errors(&out->errors, &w->totals[v].errors);
 			stats_add_errors(&out->retries, &w->totals[v].retries);
 		}
+		stats_add_version(&out->reads, &w->reads);
 		stats_add_counters(&out->counters, &w->counters);
 		out->abandoned += w->abandoned;
 		out->unfinished += w->unfinished;
@@ -571,6 +581,11 @@ void load_stop(struct load *load, int64_t drain_ns, struct load_totals *out)
 
 /* ---- the ledger ---- */
 
+const char *load_read_from(const struct load *load)
+{
+	return load->config.read_dsn != NULL ? load->config.read_from : NULL;
+}
+
 bool load_has_ledger(const struct load *load)
 {
 	return load->crew.ledger;
@@ -602,7 +617,7 @@ static void add_pids(struct worker *w, void *arg)
 	struct pids *pids = arg;
 	pthread_mutex_lock(pids->lock);
 	for (int i = 0; i < w->n_clients && pids->n < pids->max; i++) {
-		int pid = w->clients[i].session != NULL ? session_pid(w->clients[i].session) : 0;
+		int pid = w->clients[i].home != NULL ? session_pid(w->clients[i].home) : 0;
 		if (pid != 0)
 			pids->at[pids->n++] = pid;
 	}
@@ -652,6 +667,8 @@ void load_free(struct load *load)
 	free((void *)load->config.dsn);
 	free((void *)load->config.workload_path);
 	free((void *)load->config.scenario_path);
+	free((void *)load->config.read_dsn);
+	free((void *)load->config.read_from);
 	free((void *)load->config.version);
 	free(load->workers);
 	free(load->asks);

@@ -65,6 +65,8 @@ struct load_config {
 	struct requests requests; /* open loop: how many each arriving user makes; rate is then that of users. Zero: one */
 	int users;                /* closed loop: how many there are; 0: one a session */
 	const char *version;      /* that all pods start with; NULL: "v1" */
+	const char *read_dsn;     /* read_only transactions run there, on sessions of their own beside those of the pools; or NULL */
+	const char *read_from;    /* what the record calls it: "standby1" */
 	bool ledger;              /* commits of transactions that are not read_only write into the ledger; the workload may say so too */
 
 	/* Both are called from worker threads, several at once, and must be quick. Either may be NULL. */
@@ -134,6 +136,7 @@ struct load_interval {
 	size_t n_statements;
 	struct load_statement_hists *statements;
 	struct load_counters counters;
+	struct load_version reads;   /* of these, on the standby: its name is that of read_from, or NULL. No retries, no in_flight */
 	struct hist *schedule_error; /* first send - due, of arrivals for which an idle session stood ready; empty in the closed loop */
 	double cpu_share;            /* of one core, the busiest worker */
 	int n_workers;
@@ -154,6 +157,7 @@ struct load_totals {
 	size_t n_versions;
 	struct load_version versions[LOAD_VERSIONS_MAX];
 	struct load_counters counters;
+	struct load_version reads; /* as in the interval */
 	bool holds;
 };
 
@@ -214,6 +218,9 @@ void load_collect(struct load *load, struct load_interval *out);
 /* No more arrivals are started; waits up to drain_ns for the transactions in flight; cancels the rest, which is `unfinished`, and closes
  * all sessions. Blocks. load_collect may be called once more for what ended meanwhile. */
 void load_stop(struct load *load, int64_t drain_ns, struct load_totals *out);
+
+/* Where read_only transactions run; NULL: on the primary. */
+const char *load_read_from(const struct load *load);
 
 /* Whether transactions write into the ledger: the workload or the configuration says so. */
 bool load_has_ledger(const struct load *load);

@@ -52,6 +52,16 @@ void stats_add_errors(struct load_errors *into, const struct load_errors *from)
 		stats_count_error(into, from->at[i].sqlstate, from->at[i].count);
 }
 
+void stats_count_end(struct load_version *version, bool ok, const char *sqlstate)
+{
+	if (ok) {
+		version->ok++;
+		return;
+	}
+	version->failed++;
+	stats_count_error(&version->errors, sqlstate, 1);
+}
+
 void stats_add_version(struct load_version *into, const struct load_version *from)
 {
 	into->started += from->started;
@@ -212,6 +222,7 @@ void stats_clear(struct stats *s)
 {
 	s->abandoned = s->reconnects = s->followed = s->missed_wakeups = 0;
 	clear_versions(s->versions, s->n_versions);
+	clear_versions(&s->reads, 1);
 	s->counters.n = 0;
 	stats_clear_hists(s->hists, s->n_versions * s->n_transactions);
 	stats_clear_statements(s->statements, s->n_versions * s->n_statements);
@@ -220,14 +231,8 @@ void stats_clear(struct stats *s)
 
 void stats_record(struct stats *s, const struct ending *e)
 {
-	struct load_version *v = &s->versions[e->version];
 	struct load_hists *h = &s->hists[(size_t)e->version * s->n_transactions + (size_t)e->transaction];
-	if (e->ok) {
-		v->ok++;
-	} else {
-		v->failed++;
-		stats_count_error(&v->errors, e->sqlstate, 1);
-	}
+	stats_count_end(&s->versions[e->version], e->ok, e->sqlstate);
 	hist_record(e->ok ? h->response_ok : h->response_failed, e->end_ns - e->due_ns);
 	if (e->sent_ns == 0)
 		return;
@@ -244,6 +249,7 @@ void stats_clear_interval(struct load_interval *interval)
 	interval->backlog_age_ns = interval->loop_lag_ns = 0;
 	interval->cpu_share = interval->rate = 0;
 	clear_versions(interval->versions, interval->n_versions);
+	clear_versions(&interval->reads, 1);
 	interval->counters.n = 0;
 	stats_clear_hists(interval->hists, interval->n_hists);
 	stats_clear_statements(interval->statements, interval->n_statements);
@@ -273,6 +279,7 @@ void stats_add(struct load_interval *into, const struct stats *s)
 			hist_merge(*member(&into->total, m), from);
 		}
 	}
+	stats_add_version(&into->reads, &s->reads);
 	stats_add_counters(&into->counters, &s->counters);
 	for (size_t i = 0; i < into->n_statements; i++) {
 		stats_merge_lazily(&into->statements[i].ok, s->statements[i].ok);
@@ -294,6 +301,7 @@ struct load_interval *load_interval_create(const struct load *load)
 	interval->n_versions = w->n_versions;
 	for (size_t i = 0; i < w->n_versions; i++)
 		interval->versions[i].name = w->versions[i].name;
+	interval->reads.name = load_read_from(load);
 	interval->n_hists = w->n_versions * w->n_transactions;
 	interval->hists = stats_create_hists(w);
 	size_t per_version;

@@ -17,6 +17,7 @@ struct stats {
 	uint64_t reconnects;
 	struct load_version versions[LOAD_VERSIONS_MAX];
 	struct load_counters counters;
+	struct load_version reads; /* on the standby; its name is NULL */
 	size_t n_versions, n_transactions;
 	struct load_hists *hists;                /* of version v and transaction t: [v * n_transactions + t] */
 	size_t n_statements;                     /* of each version, with the extra ones */
@@ -52,6 +53,8 @@ void stats_record(struct stats *s, const struct ending *e);
 /* One execution. Its histogram is made when it is the first of its outcome. index: of the workload's statement, or behind these. */
 void stats_record_statement(struct stats *s, int version, unsigned index, bool ok, int64_t ns);
 
+/* One more transaction that succeeded or failed. */
+void stats_count_end(struct load_version *version, bool ok, const char *sqlstate);
 void stats_count_error(struct load_errors *errors, const char *sqlstate, uint64_t count);
 
 /* False when there are too many names already, or this one is too long. */

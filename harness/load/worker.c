@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONNECT_TIMEOUT_NS (10 * NS_PER_S)
 #define BACKOFF_FIRST_NS (10 * NS_PER_MS)
 #define BACKOFF_LAST_NS NS_PER_S
 #define RETRY_DOUBLED_UNTIL_NS (10 * NS_PER_S)
@@ -79,20 +78,35 @@ static void connection_lost(struct session *s, void *arg)
 	serve_again(c, clock_now_ns());
 }
 
-/* A session that will connect as the wanted version. */
+const char *worker_session_name(const struct client *c, char *out, size_t size)
+{
+	snprintf(out, size, "pgrehearse load %s pod %d", c->worker->workload->versions[c->version].name, c->pod);
+	return out;
+}
+
+/* Sessions that will connect as the wanted version. */
 static void make_session(struct client *c)
 {
-	if (c->session != NULL)
-		session_free(c->session);
+	session_free(c->home);
 	if (c->version != c->wanted_version) {
 		c->version = c->wanted_version;
 		client_set_version(c);
 	}
-	const struct workload_version *v = &c->worker->workload->versions[c->version];
 	char name[64];
-	snprintf(name, sizeof name, "pgrehearse load %s pod %d", v->name, c->pod);
 	struct session_hooks hooks = {.lost = connection_lost, .result = client_keep_result, .arg = c};
-	c->session = session_create(c->worker->loop, c->worker->crew->config->dsn, name, &hooks);
+	c->home = session_create(c->worker->loop, c->worker->crew->config->dsn, worker_session_name(c, name, sizeof name), &hooks);
+	c->session = c->home;
+	replica_open(c);
+}
+
+int64_t worker_backoff(struct worker *w, int64_t *backoff_ns)
+{
+	*backoff_ns = *backoff_ns == 0 ? BACKOFF_FIRST_NS : *backoff_ns * 2;
+	if (*backoff_ns > BACKOFF_LAST_NS)
+		*backoff_ns = BACKOFF_LAST_NS;
+	/* Between half and all of it: sessions that were lost together do not come back together. */
+	double share = 0.5 + rng_unit(rng_next(&w->rng)) / 2;
+	return (int64_t)((double)*backoff_ns * share);
 }
 
 static void try_later(struct client *c)
@@ -100,30 +114,25 @@ static void try_later(struct client *c)
 	struct worker *w = c->worker;
 	c->state = CLIENT_AWAY;
 	w->stats->reconnects++;
-	c->backoff_ns = c->backoff_ns == 0 ? BACKOFF_FIRST_NS : c->backoff_ns * 2;
-	if (c->backoff_ns > BACKOFF_LAST_NS)
-		c->backoff_ns = BACKOFF_LAST_NS;
-	/* Between half and all of it: sessions that were lost together do not come back together. */
-	double share = 0.5 + rng_unit(rng_next(&w->rng)) / 2;
-	loop_timer_set(w->loop, &c->retry, clock_now_ns() + (int64_t)((double)c->backoff_ns * share));
+	loop_timer_set(w->loop, &c->retry, clock_now_ns() + worker_backoff(w, &c->backoff_ns));
 }
 
-/* Tells load_connect. Errors that no waiting can mend end it at once. */
-static void tell_refusal(struct client *c, const struct session_outcome *out)
+void worker_tell_refusal(struct worker *w, const struct session_outcome *out)
 {
-	struct crew *crew = c->worker->crew;
+	struct crew *crew = w->crew;
 	pthread_mutex_lock(&crew->lock);
 	snprintf(crew->refusal, sizeof crew->refusal, "%s", out->message);
+	/* No waiting can mend these. */
 	if (strncmp(out->sqlstate, "28", 2) == 0 || strncmp(out->sqlstate, "3D", 2) == 0)
 		crew->refused = true;
 	pthread_cond_broadcast(&crew->changed);
 	pthread_mutex_unlock(&crew->lock);
 }
 
-static void tell_connected(struct client *c)
+void worker_tell_connected(struct worker *w, bool *counted)
 {
-	struct crew *crew = c->worker->crew;
-	c->counted = true;
+	struct crew *crew = w->crew;
+	*counted = true;
 	pthread_mutex_lock(&crew->lock);
 	crew->connected++;
 	pthread_cond_broadcast(&crew->changed);
@@ -136,7 +145,7 @@ static void connection_made(struct session *s, void *arg)
 	const struct session_outcome *out = session_outcome(s);
 	if (!out->ok) {
 		if (!c->counted)
-			tell_refusal(c, out);
+			worker_tell_refusal(c->worker, out);
 		try_later(c);
 		return;
 	}
@@ -144,7 +153,7 @@ static void connection_made(struct session *s, void *arg)
 	c->timeout_ns = 0;
 	c->backoff_ns = 0;
 	if (!c->counted)
-		tell_connected(c);
+		worker_tell_connected(c->worker, &c->counted);
 	end_replacement(c);
 	serve_again(c, clock_now_ns());
 }
@@ -152,10 +161,10 @@ static void connection_made(struct session *s, void *arg)
 static void connect_client(struct client *c)
 {
 	loop_timer_cancel(c->worker->loop, &c->retry);
-	if (c->session == NULL)
+	if (c->home == NULL)
 		make_session(c);
 	c->state = CLIENT_CONNECTING;
-	session_connect(c->session, CONNECT_TIMEOUT_NS, connection_made, c);
+	session_connect(c->home, WORKER_CONNECT_TIMEOUT_NS, connection_made, c);
 }
 
 static void retry_now(struct loop_timer *t)
@@ -167,6 +176,8 @@ static void retry_now(struct loop_timer *t)
 static void serve_again(struct client *c, int64_t now_ns)
 {
 	struct worker *w = c->worker;
+	c->session = c->home;
+	replica_settle(c);
 	if (c->replacement != NULL) {
 		make_session(c);
 		connect_client(c);
@@ -328,14 +339,12 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 		return;
 	}
 	stats_record(w->stats, &e);
-	struct load_version *total = &w->totals[e.version];
-	if (e.ok) {
-		total->ok++;
-	} else {
-		total->failed++;
-		stats_count_error(&total->errors, e.sqlstate, 1);
+	stats_count_end(&w->totals[e.version], e.ok, e.sqlstate);
+	if (c->session != c->home) {
+		stats_count_end(&w->stats->reads, e.ok, e.sqlstate);
+		stats_count_end(&w->reads, e.ok, e.sqlstate);
 	}
-	total->in_flight--;
+	w->totals[e.version].in_flight--;
 	if (--w->in_flight == 0 && w->stopping)
 		tell_drained(w);
 	claim_next_request(w, &c->request, e.end_ns);
@@ -361,6 +370,11 @@ void worker_start_request(struct client *c, const struct request *r, bool awaite
 	c->awaited = awaited;
 	if (w->crew->has_users)
 		c->request = *r;
+	if (c->replica.session != NULL && w->workload->transactions[c->transaction].read_only) {
+		c->session = c->replica.session;
+		w->stats->reads.started++;
+		w->reads.started++;
+	}
 	w->stats->versions[c->version].started++;
 	w->totals[c->version].started++;
 	w->totals[c->version].in_flight++;
@@ -467,8 +481,9 @@ static void stop_client(struct client *c, int64_t now_ns)
 	loop_timer_cancel(w->loop, &c->retry);
 	loop_timer_cancel(w->loop, &c->again);
 	loop_timer_cancel(w->loop, &c->deadline);
-	session_free(c->session);
-	c->session = NULL;
+	session_free(c->home);
+	c->home = c->session = NULL;
+	replica_close(c);
 	end_replacement(c);
 }
 
@@ -548,8 +563,8 @@ void worker_free(struct worker *w)
 		return;
 	for (int i = 0; w->clients != NULL && i < w->n_clients; i++) {
 		struct client *c = &w->clients[i];
-		if (c->session != NULL)
-			session_free(c->session);
+		session_free(c->home);
+		replica_close(c);
 		fiber_free(c->fiber);
 		client_free_object(c);
 	}

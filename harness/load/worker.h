@@ -8,6 +8,7 @@
 #include "load/ledger.h"
 #include "load/plan.h"
 #include "load/random.h"
+#include "load/replica.h"
 #include "load/stats.h"
 #include "load/waiting.h"
 #include "load/workload.h"
@@ -79,8 +80,10 @@ struct client {
 	struct client *prev, *next;      /* in the idle queue */
 	int64_t idle_since_ns;
 
-	struct session *session;
-	int pid;                    /* of the latest backend: a lost connection no longer knows it */
+	struct session *session;    /* of the transaction in flight: home, or that of the replica */
+	struct session *home;       /* on the primary */
+	struct replica replica;     /* on the standby, if reads go there */
+	int pid;                    /* of the latest backend of home: a lost connection no longer knows it */
 	int64_t timeout_ns;         /* statement_timeout that we set on this connection; 0: the server's own */
 	struct loop_timer deadline; /* of the statement under way; armed while its transaction has a cancel_after */
 	struct loop_timer retry;
@@ -153,6 +156,7 @@ struct worker {
 	struct stats *spare; /* empty, or filled and handed over */
 	struct load_version totals[LOAD_VERSIONS_MAX];
 	struct load_counters counters; /* in total */
+	struct load_version reads;     /* in total: on the standby, a part of the versions' */
 	uint64_t abandoned;            /* in total */
 	uint64_t followed;             /* requests of users, besides those of the plan, that fell due */
 	uint64_t unfinished;           /* set by worker_finish */
@@ -181,6 +185,18 @@ void worker_deploy(struct worker *w, void *arg);
 
 /* Starts it in c, which is idle. awaited: an idle session stood ready when it fell due. */
 void worker_start_request(struct client *c, const struct request *r, bool awaited);
+
+#define WORKER_CONNECT_TIMEOUT_NS (10 * NS_PER_S)
+
+/* "pgrehearse load v1 pod 2", into out. */
+const char *worker_session_name(const struct client *c, char *out, size_t size);
+
+/* The pause before the next attempt to connect: *backoff_ns doubles, up to a second, and a part of it is drawn. */
+int64_t worker_backoff(struct worker *w, int64_t *backoff_ns);
+
+/* Tell load_connect that a session could not connect, or has for the first time (sets *counted). */
+void worker_tell_refusal(struct worker *w, const struct session_outcome *out);
+void worker_tell_connected(struct worker *w, bool *counted);
 
 /* client.c: makes c and its random source. */
 void client_create_object(struct client *c);

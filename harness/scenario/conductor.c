@@ -349,6 +349,25 @@ static enum status check_actors(struct conductor *c, struct error *err)
 	return st;
 }
 
+/* Finds the standby that reads go to. */
+static enum status find_standby(const struct conductor *c, struct load_config *load, struct error *err)
+{
+	const struct rehearsal *r = c->spec;
+	const char *name = r->read_from != NULL ? r->read_from : c->scenario.read_from;
+	for (int i = 0; name != NULL && i < r->standbys; i++) {
+		if (strcmp(r->standby_names[i], name) == 0) {
+			load->read_dsn = r->standby_dsns[i];
+			load->read_from = r->standby_names[i];
+		}
+	}
+	if (name == NULL || load->read_dsn != NULL)
+		return ST_OK;
+	error_set(err, ST_USAGE, "there is no standby %s to read from", name);
+	if (r->standbys > 0)
+		error_hint(err, "the first one's name is %s", r->standby_names[0]);
+	return ST_USAGE;
+}
+
 /* Everything up to the record: what fails here is the user's, and leaves no folder behind. */
 static enum status prepare(struct conductor *c, struct load_config *load, struct error *err)
 {
@@ -362,6 +381,8 @@ static enum status prepare(struct conductor *c, struct load_config *load, struct
 		st = error_set(err, ST_USAGE, "the scenario's load is a closed loop, which has no rate: leave out --rate");
 	else if (!load->closed)
 		st = rate_parse(rate_text(c), &c->rate, err);
+	if (st == ST_OK)
+		st = find_standby(c, load, err);
 	if (st == ST_OK)
 		st = loop_create(&c->host.loop, err);
 	if (st == ST_OK)

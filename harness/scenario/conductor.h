@@ -54,7 +54,8 @@ struct rehearsal {
 
 	/* Of the load; 0 takes the scenario's value. */
 	bool closed, even, ledger;
-	const char *rate; /* a program, as for rate_parse; NULL: the scenario's */
+	const char *read_from; /* a standby's name */
+	const char *rate;      /* a program, as for rate_parse; NULL: the scenario's */
 	struct think think;
 	struct requests requests;
 	int users;

@@ -110,6 +110,7 @@ static enum status read_users(struct scenario *s, struct error *err)
 	lua_getfield(L, load, "closed");
 	s->closed = lua_toboolean(L, -1);
 	lua_pop(L, 1);
+	s->read_from = text_field(L, load, "read_from");
 	s->users = (int)number_field(L, load, "users");
 	s->acquire_timeout_ns = (int64_t)number_field(L, load, "acquire_timeout");
 	s->patience_ns = (int64_t)number_field(L, load, "patience");

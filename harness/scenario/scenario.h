@@ -23,7 +23,8 @@ struct scenario {
 	int pods, pool, workers, steps;
 	bool closed;
 	bool ledger;
-	int users; /* 0: not said */
+	const char *read_from; /* name of the standby that read-only transactions run on; or NULL */
+	int users;             /* 0: not said */
 	struct think think;
 	struct requests requests;
 	int64_t acquire_timeout_ns, patience_ns;

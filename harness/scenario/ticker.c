@@ -89,6 +89,11 @@ static json_t *errors_json(const struct load_errors *errors)
 	return out;
 }
 
+static json_t *target_json(const struct load_version *v)
+{
+	return json_pack("{s:I, s:I, s:o}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed", errors_json(&v->errors));
+}
+
 static json_t *counters_json(const struct load_counters *counters)
 {
 	json_t *out = json_object();
@@ -238,6 +243,8 @@ int64_t ticker_cut(struct ticker *t)
 	json_object_set_new(line, "generator",
 		json_pack("{s:o, s:I, s:I}", "schedule_error", response_json(in->schedule_error), "loop_lag_ns",
 			(json_int_t)in->loop_lag_ns, "missed_wakeups", (json_int_t)in->missed_wakeups));
+	if (in->reads.name != NULL)
+		json_object_set_new(line, "targets", json_pack("{s:o}", in->reads.name, target_json(&in->reads)));
 	if (in->counters.n > 0)
 		json_object_set_new(line, "counters", counters_json(&in->counters));
 	record_interval(t->record, line);
@@ -317,6 +324,8 @@ json_t *ticker_totals_json(const struct load_totals *totals)
 		(json_int_t)totals->never_started, "ok", (json_int_t)totals->ok, "failed", (json_int_t)totals->failed, "unfinished",
 		(json_int_t)totals->unfinished, "unfinished_oldest_ns", (json_int_t)totals->unfinished_oldest_ns, "errors",
 		errors_json(&totals->errors), "retries", errors_json(&totals->retries), "versions", versions, "holds", (int)totals->holds);
+	if (totals->reads.name != NULL)
+		json_object_set_new(out, "targets", json_pack("{s:o}", totals->reads.name, target_json(&totals->reads)));
 	if (totals->counters.n > 0)
 		json_object_set_new(out, "counters", counters_json(&totals->counters));
 	return out;

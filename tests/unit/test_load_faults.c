@@ -341,6 +341,66 @@ static void a_flag_changes_what_transactions_do_from_then_on(void **state)
 	load_interval_free(in);
 }
 
+/* ---- the standby ---- */
+
+static struct fakepg *standby;
+
+static int stop_standby(void **state)
+{
+	stop_all(state);
+	fakepg_stop(standby);
+	standby = NULL;
+	return 0;
+}
+
+static const char READS[] =
+	"r = { read_only = true, retry = { backoff = '1ms' }, statement_timeout = '3s', run = function(c) c:exec('get') end },\n"
+	"w = { run = function(c) c:exec('put', 1) end }";
+
+static void serve_standby(const char *script)
+{
+	struct error err;
+	serve("");
+	if (fakepg_start(script, &standby, &err) != ST_OK)
+		fail_msg("%s", err.what);
+}
+
+static void reads_run_on_the_standby_and_writes_do_not(void **state)
+{
+	(void)state;
+	serve_standby("#3 run SELECT get -> error ERROR 40001 conflict with recovery\n#7 run SELECT get -> error ERROR 55000 no");
+	make_load(READS,
+		(struct load_config){.even = true, .rate = 400, .pool = 3, .read_dsn = fakepg_dsn(standby), .read_from = "standby1"});
+	struct load_totals t = run_until(100, NS_PER_S);
+	assert_string_equal(t.reads.name, "standby1");
+	assert_int_equal(fakepg_runs(fake, "SELECT*"), 0);
+	assert_int_equal(fakepg_runs(standby, "UPDATE*"), 0);
+	assert_int_equal(fakepg_runs(standby, "SET*"), 3);
+	assert_int_equal(fakepg_runs(fake, "SET*"), 0);
+	assert_int_equal(count_of(&t.retries, "40001"), 1);
+	assert_int_equal(count_of(&t.reads.errors, "55000"), 1);
+	assert_int_equal(t.failed, 1);
+	assert_true(t.reads.started > 20 && t.reads.started < t.started);
+	assert_int_equal(t.reads.started, t.reads.ok + t.reads.failed);
+	assert_int_equal(fakepg_runs(standby, "SELECT*"), t.reads.started + 1);
+	assert_int_equal(fakepg_runs(fake, "UPDATE*"), t.started - t.reads.started);
+}
+
+static void a_standby_that_goes_away_fails_reads_until_it_is_back(void **state)
+{
+	(void)state;
+	serve_standby("#5 run SELECT get -> error FATAL 57P01 terminating\n#6 run SELECT get -> reset");
+	make_load(READS, (struct load_config){.even = true, .rate = 400, .pool = 2, .read_dsn = fakepg_dsn(standby)});
+	struct load_totals t = run_until(200, NS_PER_S);
+	assert_int_equal(t.failed, t.reads.failed);
+	assert_int_equal(count_of(&t.reads.errors, "57P01"), 1);
+	assert_int_equal(t.reads.failed,
+		count_of(&t.reads.errors, "57P01") + count_of(&t.reads.errors, "08006") + count_of(&t.reads.errors, "08003"));
+	assert_int_equal(fakepg_connections(fake), 2);
+	assert_int_equal(fakepg_connections(standby), 4);
+	assert_true(t.reads.ok > 50);
+}
+
 /* ---- time limits ---- */
 
 static void a_statement_that_takes_too_long_is_cancelled_by_us(void **state)
@@ -384,6 +444,8 @@ int main(void)
 		cmocka_unit_test_teardown(what_cannot_be_executed_where_it_stands_says_so, stop_all),
 		cmocka_unit_test_teardown(each_statement_is_measured_by_itself, stop_all),
 		cmocka_unit_test_teardown(a_flag_changes_what_transactions_do_from_then_on, stop_all),
+		cmocka_unit_test_teardown(reads_run_on_the_standby_and_writes_do_not, stop_standby),
+		cmocka_unit_test_teardown(a_standby_that_goes_away_fails_reads_until_it_is_back, stop_standby),
 		cmocka_unit_test_teardown(a_statement_that_takes_too_long_is_cancelled_by_us, stop_all),
 		cmocka_unit_test_teardown(the_servers_time_limit_is_set_when_it_changes, stop_all),
 	};

@@ -216,7 +216,7 @@ local SCENARIO = {
 
 local LOAD = {
 	rate = { "rate", default = 200 }, pods = { "positive", default = 2 }, pool = { "positive", default = 8 },
-	workers = { "positive", default = 1 }, arrivals = { "arrivals", default = "poisson" }, mix = { "mix" }, flags = { "flags" }, acquire_timeout = { "time", default = "0" },
+	workers = { "positive", default = 1 }, arrivals = { "arrivals", default = "poisson" }, mix = { "mix" }, flags = { "flags" }, read_from = { "text" }, acquire_timeout = { "time", default = "0" },
 	patience = { "time", default = "0" }, overload = { "table", default = {} },
 	closed = { "boolean", default = false }, users = { "positive" }, think = { "text", default = "none" }, requests = { "requests" },
 }
