@@ -105,9 +105,16 @@ static void on_deadline(struct loop_timer *t)
 	session_close(link->session);
 }
 
+static void on_part(struct session *s, const char *sqlstate, const char *message, void *arg)
+{
+	(void)s;
+	struct link *link = arg;
+	link->part(link, sqlstate, message);
+}
+
 void link_open(struct link *link)
 {
-	struct session_hooks hooks = {.lost = on_lost, .arg = link};
+	struct session_hooks hooks = {.lost = on_lost, .part = link->part != NULL ? on_part : NULL, .arg = link};
 	link->session = session_create(link->loop, link->dsn, "pgrehearse observer", &hooks);
 	link->retry.fn = on_retry;
 	link->deadline.fn = on_deadline;
@@ -167,6 +174,19 @@ bool link_execute(struct link *link, const struct session_statement *st, const c
 		return false;
 	session_execute(link->session, st, values, on_done, link);
 	return true;
+}
+
+bool link_begin_pipeline(struct link *link, session_done_fn *done)
+{
+	if (!begin(link, done))
+		return false;
+	session_begin_pipeline(link->session);
+	return true;
+}
+
+void link_end_pipeline(struct link *link)
+{
+	session_end_pipeline(link->session, on_done, link);
 }
 
 bool link_went_well(struct link *link, const char *doing)

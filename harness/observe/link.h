@@ -14,9 +14,10 @@ struct link {
 	/* Set by the owner before link_open. */
 	struct loop *loop;
 	const char *dsn;
-	const char *what;                          /* for messages: "the lock sampler" */
-	void (*up)(struct link *link);             /* connected, settings sent, nothing under way */
-	void (*down)(struct link *link);           /* after a pending operation has been told; may be NULL */
+	const char *what;                /* for messages: "the lock sampler" */
+	void (*up)(struct link *link);   /* connected, settings sent, nothing under way */
+	void (*down)(struct link *link); /* after a pending operation has been told; may be NULL */
+	void (*part)(struct link *link, const char *sqlstate, const char *message); /* of a pipeline, see runtime/session.h; may be NULL */
 	void (*warn)(const char *text, void *arg); /* one warning per outage, and one per kind of failure */
 	void *warn_arg;
 	atomic_llong *statements; /* counts what is sent */
@@ -48,6 +49,10 @@ void link_close(struct link *link);
  * called, when the link is down or busy. */
 bool link_query(struct link *link, const char *sql, session_done_fn *done);
 bool link_execute(struct link *link, const struct session_statement *st, const char *const *values, session_done_fn *done);
+
+/* A pipeline, between the two calls, in which session_enqueue_query and session_sync_pipeline go to link->session; after a true only. */
+bool link_begin_pipeline(struct link *link, session_done_fn *done);
+void link_end_pipeline(struct link *link);
 
 /* Did the operation go well? Warns "<what>: <doing>: <message>" when not, unless the failure before had the same SQLSTATE. A lost
  * connection is told by the link itself. */

@@ -6,8 +6,10 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/vec.h"
+#include "observe/availability.h"
 #include "observe/replication.h"
 #include "observe/sampler.h"
+#include "observe/state.h"
 #include "observe/wait_json.h"
 #include "record/record.h"
 #include "runtime/loop.h"
@@ -54,6 +56,9 @@ struct observer {
 	struct waits *waits;
 	struct sampler sampler;
 	struct replication replication;
+	struct availability availability;
+	bool probes; /* availability is measured */
+	struct state state;
 	atomic_llong statements;
 
 	pthread_mutex_t inbox_lock;
@@ -70,6 +75,7 @@ struct observer {
 	int64_t samples, missed;
 	int64_t cpu_ns;
 	int waiting, waiting_max;
+	int tables;
 	int64_t longest_ns;
 	uint64_t waits_written;
 
@@ -93,6 +99,18 @@ static void write_wait(const struct wait_record *wait, void *arg)
 {
 	struct observer *o = arg;
 	record_wait(o->record, wait_json(wait, record_start_ns(o->record)));
+	char version[32];
+	for (int i = 0; i < wait->blockers_n; i++)
+		if (wait_role_of(wait->blockers[i].session.application_name, version) == WAIT_ROLE_OBSERVER) {
+			availability_note_delay(&o->availability, wait->length_ns);
+			break;
+		}
+}
+
+static void write_window(json_t *window, void *arg)
+{
+	struct observer *o = arg;
+	record_window(o->record, window);
 }
 
 /* ---- on the loop's thread ---- */
@@ -110,6 +128,8 @@ static void take_inbox(struct observer *o)
 	full->statements.n = 0;
 	for (size_t i = 0; i < full->locks.n; i++)
 		waits_hold(o->waits, full->locks.at[i].id, full->locks.at[i].pid, &full->locks.at[i].hold);
+	for (size_t i = 0; i < full->locks.n; i++)
+		state_note_relation(&o->state, full->locks.at[i].hold.relation);
 	full->locks.n = 0;
 	for (int i = 0; i < full->slow_n; i++)
 		waits_note(o->waits, &full->slow[i]);
@@ -143,6 +163,7 @@ static void after_round(struct sampler *sampler)
 	o->missed = sampler->missed;
 	o->cpu_ns = clock_thread_cpu_ns();
 	o->waiting = state.waiting;
+	o->tables = o->availability.n;
 	if (state.waiting_max > o->waiting_max)
 		o->waiting_max = state.waiting_max;
 	if (state.longest_ns > o->longest_ns)
@@ -177,6 +198,10 @@ static void on_stop(struct loop_message *m)
 	waits_finish(o->waits, clock_now_ns());
 	after_round(&o->sampler);
 	sampler_stop(&o->sampler);
+	availability_stop(&o->availability);
+	state_stop(&o->state);
+	if (o->probes)
+		record_set(o->record, "availability", availability_json(&o->availability));
 	o->stop_deadline.fn = on_stop_deadline;
 	loop_timer_set(o->loop, &o->stop_deadline, clock_now_ns() + STOP_NS);
 	replication_drop(&o->replication, on_dropped);
@@ -188,6 +213,9 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), "observer");
 	sampler_start(&o->sampler, o->loop);
 	replication_start(&o->replication, o->loop);
+	state_start(&o->state, o->loop);
+	if (o->probes)
+		availability_start(&o->availability, o->loop);
 	loop_run(o->loop);
 	replication_stop(&o->replication);
 	pthread_mutex_lock(&o->lock);
@@ -238,6 +266,15 @@ enum status observer_start(const struct observer_config *config, struct observer
 	prepare_link(o, &o->replication.beat_link);
 	prepare_link(o, &o->replication.status_link);
 	prepare_link(o, &o->sampler.link);
+	prepare_link(o, &o->availability.link);
+	prepare_link(o, &o->state.link);
+	o->probes = !config->no_availability;
+	o->availability.waits = o->waits;
+	o->availability.map = &o->sampler.map;
+	o->availability.emit = write_window;
+	o->availability.arg = o;
+	o->availability.origin_ns = record_start_ns(config->record);
+	o->state.availability = o->probes ? &o->availability : NULL;
 	o->sampler.waits = o->waits;
 	o->sampler.period_ns = config->period_ns > 0 ? config->period_ns : PERIOD_NS;
 	o->sampler.before = before_look;
@@ -384,6 +421,14 @@ int observer_waiting(struct observer *o)
 	int waiting = o->waiting;
 	pthread_mutex_unlock(&o->lock);
 	return waiting;
+}
+
+int observer_tables(struct observer *o)
+{
+	pthread_mutex_lock(&o->lock);
+	int tables = o->tables;
+	pthread_mutex_unlock(&o->lock);
+	return tables;
 }
 
 json_t *observer_totals_json(const struct observer_totals *t)

@@ -6,6 +6,7 @@
 #include "base/error.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define OBSERVER_STANDBYS_MAX 16
@@ -20,6 +21,7 @@ struct observer_config {
 	int standbys;
 	struct record *record; /* gets waits and warnings; outlives the observer */
 	int64_t period_ns;     /* of the lock samples; 0 = 10 ms */
+	bool no_availability;  /* tables are not probed */
 };
 
 /* Connects, makes the table pgrehearse.heartbeat, starts the thread and returns when the first sample is in. Strings of
@@ -90,6 +92,9 @@ int64_t observer_replay_lag_bytes(struct observer *o);
 
 /* Sessions that wait for a lock as of the last sample. Any thread, cheap. */
 int observer_waiting(struct observer *o);
+
+/* Tables whose availability is measured as of now. Any thread, cheap. */
+int observer_tables(struct observer *o);
 
 struct observer_totals {
 	int64_t period_ns;

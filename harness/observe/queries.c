@@ -115,6 +115,40 @@ const struct session_statement QUERY_BEAT = {.name = "beat",
 
 const char QUERY_HEARTBEAT_READ[] = "SELECT seq FROM pgrehearse.heartbeat";
 
+const char QUERY_QUIET[] =
+	"SELECT set_config(name, value, false) FROM pg_roles, (VALUES ('log_min_messages', 'fatal'), ('log_statement', 'none'), "
+	"('log_min_duration_statement', '-1'), ('pg_stat_statements.track', 'none')) AS quiet (name, value) "
+	"WHERE rolname = current_user AND rolsuper";
+
+#define RELATION "CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END"
+
+/* Those that hold it before those that ask for it, and among those the first in the queue. */
+const struct session_statement QUERY_HOLDERS = {
+	.name = "holders",
+	.index = 5,
+	.params = 1,
+	.sql = "SELECT " RELATION ", coalesce(l.pid, 0), l.mode, NOT l.granted, a.application_name, a.backend_type, a.state, left(a.query, 999), " US(
+		"a.xact_start") " FROM pg_lock_status() l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace "
+				"LEFT JOIN pg_stat_get_activity(NULL) a ON a.pid = l.pid "
+				"WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+				"AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') "
+				"AND l.relation IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS name) ORDER BY NOT l.granted, a.query_start",
+};
+
+const struct session_statement QUERY_TABLES = {
+	.name = "tables",
+	.index = 6,
+	.params = 1,
+	.sql = "WITH seen AS MATERIALIZED (SELECT relid, coalesce(seq_scan, 0) + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del AS activity "
+	       "FROM pg_stat_user_tables WHERE schemaname <> 'pgrehearse'), "
+	       "summed AS (SELECT oid, sum(activity)::int8 AS activity FROM (SELECT relid AS oid, activity FROM seen UNION ALL "
+	       "SELECT pg_partition_root(relid), activity FROM seen WHERE pg_partition_root(relid) <> relid) AS both_ways GROUP BY oid) "
+	       "SELECT c.oid::int8, activity, " RELATION " = ANY ($1::text[]), " RELATION
+	       ", quote_ident(n.nspname) || '.' || quote_ident(c.relname) "
+	       "FROM summed JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace "
+	       "WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p') ORDER BY activity DESC LIMIT 5000",
+};
+
 /* ---- reading ---- */
 
 static int64_t read_int(const PGresult *r, int row, int column, int64_t unknown)
@@ -285,6 +319,55 @@ bool queries_read_detail(const PGresult *result, const struct clockmap *map, see
 		first += rows->at[i].blockers_n;
 	}
 	return true;
+}
+
+bool queries_read_holder(const PGresult *result, int row, const struct clockmap *map, struct lock_holder *out)
+{
+	if (!has_shape(result, 9) || row >= PQntuples(result))
+		return false;
+	*out = (struct lock_holder){.queued = PQgetvalue(result, row, 3)[0] == 't'};
+	read_text(result, row, 0, out->relation, sizeof out->relation);
+	out->session.pid = (int)read_int(result, row, 1, 0);
+	read_text(result, row, 2, out->mode, sizeof out->mode);
+	read_session(result, row, 4, map, &out->session);
+	return true;
+}
+
+bool queries_read_table(const PGresult *result, int row, struct table_facts *out)
+{
+	if (!has_shape(result, 5) || row >= PQntuples(result))
+		return false;
+	*out = (struct table_facts){
+		.oid = read_int(result, row, 0, 0),
+		.activity = read_int(result, row, 1, 0),
+		.named = PQgetvalue(result, row, 2)[0] == 't',
+	};
+	read_text(result, row, 3, out->relation, sizeof out->relation);
+	read_text(result, row, 4, out->quoted, sizeof out->quoted);
+	return true;
+}
+
+void queries_begin_array(char *out, size_t size)
+{
+	snprintf(out, size, "{}");
+}
+
+void queries_add_to_array(const char *text, char *out, size_t size)
+{
+	size_t n = strlen(out) - 1, need = 5;
+	for (const char *c = text; *c != '\0'; c++)
+		need += *c == '"' || *c == '\\' ? 2 : 1;
+	if (n + need > size)
+		return;
+	if (n > 1)
+		out[n++] = ',';
+	out[n++] = '"';
+	for (const char *c = text; *c != '\0'; c++) {
+		if (*c == '"' || *c == '\\')
+			out[n++] = '\\';
+		out[n++] = *c;
+	}
+	memcpy(out + n, "\"}", 3);
 }
 
 void queries_format_pids(const int *pids, int n, char *out, size_t size)

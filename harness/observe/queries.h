@@ -62,6 +62,36 @@ extern const char QUERY_HEARTBEAT_DROP[];
 extern const struct session_statement QUERY_BEAT;
 extern const char QUERY_HEARTBEAT_READ[];
 
+/* What a prober says once, so that what it is refused does not fill the server's log; without effect for others than superusers. */
+extern const char QUERY_QUIET[];
+
+/* $1 text[]: tables as SQL has them. Who holds or asks for a lock on one of them that stands in the way of anybody. */
+extern const struct session_statement QUERY_HOLDERS;
+
+struct lock_holder {
+	char relation[136]; /* as in waits.jsonl */
+	char mode[32];
+	bool queued;
+	struct wait_session session;
+};
+/* False when there is no such row, or the result has another shape. */
+bool queries_read_holder(const PGresult *result, int row, const struct clockmap *map, struct lock_holder *out);
+
+/* $1 text[]: relations as in waits.jsonl that are to be listed in any case. Tables of the application with what was done to them so far. */
+extern const struct session_statement QUERY_TABLES;
+
+struct table_facts {
+	int64_t oid, activity; /* scans, and rows inserted, updated, deleted; of a partitioned table with those of its partitions */
+	bool named;            /* in $1 */
+	char relation[136];
+	char quoted[300];
+};
+bool queries_read_table(const PGresult *result, int row, struct table_facts *out);
+
+/* An array of texts for a parameter, built in `out`: queries_begin_array, then one call for each. What does not fit is left out. */
+void queries_begin_array(char *out, size_t size);
+void queries_add_to_array(const char *text, char *out, size_t size);
+
 /* Do two table-level lock modes ("AccessShareLock") conflict? Modes that are not known conflict with all. */
 bool queries_modes_conflict(const char *a, const char *b);
 

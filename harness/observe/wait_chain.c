@@ -71,20 +71,18 @@ static bool holds_against(const struct statement *s, const struct wait_lock *wan
 	return false;
 }
 
-/* The statement of b's transaction that stands in the way of `wanted`: the first that was seen to hold a lock against it, else the latest.
- * An ALTER TABLE is blamed for what waits behind it, though the transaction has long gone on to the next statement. */
-static int64_t find_culprit(const struct waits *w, const struct wait_blocker *b, const struct wait_lock *wanted, int64_t at_ns)
+int64_t waits_find_culprit(const struct waits *w, const struct wait_session *session, const struct wait_lock *wanted, int64_t at_ns)
 {
 	uint64_t oldest = w->statements_n > WAIT_STATEMENTS ? w->statements_n - WAIT_STATEMENTS : 0;
-	for (uint64_t i = oldest; strcmp(wanted->type, "relation") == 0 && b->session.xact_start_ns != WAIT_NONE && i < w->statements_n;
+	for (uint64_t i = oldest; strcmp(wanted->type, "relation") == 0 && session->xact_start_ns != WAIT_NONE && i < w->statements_n;
 		i++) {
 		const struct statement *s = &w->statements[i % WAIT_STATEMENTS];
 		/* BEGIN came a round trip before the first statement: a millisecond for the clocks is less than that and a commit. */
-		if (s->pid == b->session.pid && s->start_ns >= b->session.xact_start_ns - NS_PER_MS && s->start_ns <= at_ns &&
+		if (s->pid == session->pid && s->start_ns >= session->xact_start_ns - NS_PER_MS && s->start_ns <= at_ns &&
 			holds_against(s, wanted))
 			return s->id;
 	}
-	return waits_find_statement(w, b->session.pid, at_ns);
+	return waits_find_statement(w, session->pid, at_ns);
 }
 
 static bool is_migration(const struct waits *w, const struct wait_blocker *b, int64_t at_ns)
@@ -202,7 +200,7 @@ void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, i
 	const struct wait_lock *wanted = NULL;
 	const struct wait_blocker *b = find_migration(w, it, to_ns, &view, &wanted);
 	if (b != NULL)
-		view.blamed = find_culprit(w, b, wanted, to_ns);
+		view.blamed = waits_find_culprit(w, &b->session, wanted, to_ns);
 	const struct wait_blocker *root = b;
 	const struct wait *at = b != NULL ? waits_find_open(w, b->session.pid) : it;
 	while (at != NULL && view.chain_n < WAIT_CHAIN_MAX && (b = next_in_chain(w, at, it->session.pid, &view)) != NULL) {

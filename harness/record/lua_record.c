@@ -267,6 +267,11 @@ static int lua_waits(lua_State *L)
 	return iterate(L, "waits");
 }
 
+static int lua_windows(lua_State *L)
+{
+	return iterate(L, "windows");
+}
+
 /* --- records --- */
 
 struct summing {
@@ -467,6 +472,7 @@ static const luaL_Reg RECORD_METHODS[] = {
 	{"events", lua_events},
 	{"intervals", lua_intervals},
 	{"waits", lua_waits},
+	{"windows", lua_windows},
 	{"histogram", lua_histogram},
 	{"tags", lua_tags},
 	{"phase_at", lua_phase_at},

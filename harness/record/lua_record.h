@@ -14,6 +14,7 @@
  *   rec:events()                iterators over the lines, as tables, in the order of the file: for e in rec:events() do ... end
  *   rec:intervals()
  *   rec:waits()
+ *   rec:windows()
  *   rec:histogram{tag=, phase=} the sum of all histograms whose tag matches (`*` stands for any characters but `/`; nil: every tag), of
  *                               the phase by name ("" is outside of any; nil: the whole run). An empty histogram when there are none
  *   rec:tags()                  all tags, sorted

@@ -21,7 +21,7 @@ const char *reader_dir(const struct record_reader *);
 /* run.json; lives as long as the reader. */
 const json_t *reader_run(const struct record_reader *);
 
-/* Calls fn with each line of "events", "intervals" or "waits", in order; fn returns false to stop. A last line that was cut short is
+/* Calls fn with each line of "events", "intervals", "waits" or "windows", in order; fn returns false to stop. A last line that was cut short is
  * passed over, so are lines that are not JSON objects (counted in reader_bad_lines). A file that is missing holds no lines. */
 typedef bool reader_line(const json_t *line, void *arg);
 enum status reader_each(struct record_reader *, const char *series, reader_line *fn, void *arg, struct error *err) MUST_CHECK;

@@ -24,9 +24,9 @@ struct series {
 	off_t length; /* of whole lines; what a full disk left behind them is cut off again */
 };
 
-enum { EVENTS, INTERVALS, WAITS, LATENCY, SERIES_COUNT };
+enum { EVENTS, INTERVALS, WAITS, WINDOWS, LATENCY, SERIES_COUNT };
 
-static const char *const FILES[SERIES_COUNT] = {"events.jsonl", "intervals.jsonl", "waits.jsonl", "latency.hlog"};
+static const char *const FILES[SERIES_COUNT] = {"events.jsonl", "intervals.jsonl", "waits.jsonl", "windows.jsonl", "latency.hlog"};
 
 struct record {
 	pthread_mutex_t lock; /* of everything below: a few hundred lines a second, so one lock is enough */
@@ -216,6 +216,11 @@ void record_interval(struct record *r, json_t *interval)
 void record_wait(struct record *r, json_t *wait)
 {
 	append_json(r, WAITS, wait);
+}
+
+void record_window(struct record *r, json_t *window)
+{
+	append_json(r, WINDOWS, window);
 }
 
 void record_warning(struct record *r, const char *fmt, ...)

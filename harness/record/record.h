@@ -28,6 +28,7 @@ int64_t record_start_ns(const struct record *);
 void record_event(struct record *, json_t *event);
 void record_interval(struct record *, json_t *interval);
 void record_wait(struct record *, json_t *wait);
+void record_window(struct record *, json_t *window);
 
 /* An event {t_ns: now, type: "warning", text}. */
 void record_warning(struct record *, const char *fmt, ...) PRINTF_LIKE(2, 3);

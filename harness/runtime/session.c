@@ -35,6 +35,8 @@ struct session {
 	bool prepare_only;       /* no Execute follows the Parse */
 	bool in_pipeline;        /* also when its connection has been lost, until its end */
 	unsigned syncs;          /* of the pipeline, not yet answered */
+	char part_sqlstate[6];   /* of the part of it that is being answered, */
+	char part_message[256];  /* when that has failed */
 	struct loop_io cancel;   /* readable when the cancel request under way has been delivered; see session_cancel */
 	bool held;               /* what was cancelled has ended, and waits for that */
 	struct loop_timer timer; /* connect timeout, or the end of an operation that failed at its start */
@@ -405,6 +407,7 @@ void session_begin_pipeline(struct session *s)
 {
 	begin(s, NULL, NULL);
 	s->in_pipeline = true;
+	s->part_sqlstate[0] = '\0';
 	if (s->state != SESSION_IDLE) {
 		set_failure(s, "08003", "there is no connection");
 		return;
@@ -480,24 +483,37 @@ static void pipeline_done(struct session *s)
 	finish(s);
 }
 
+static void end_part(struct session *s)
+{
+	bool failed = s->part_sqlstate[0] != '\0';
+	if (s->hooks.part != NULL)
+		s->hooks.part(s, failed ? s->part_sqlstate : "00000", failed ? s->part_message : "", s->hooks.arg);
+	s->part_sqlstate[0] = '\0';
+}
+
 static void take_result(struct session *s, PGresult *result)
 {
 	switch (PQresultStatus(result)) {
 	case PGRES_PIPELINE_SYNC:
 		s->syncs--;
 		PQclear(result);
+		end_part(s);
 		return;
 	case PGRES_PIPELINE_ABORTED:
 		PQclear(result);
 		return;
 	case PGRES_BAD_RESPONSE:
 	case PGRES_FATAL_ERROR: {
+		const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+		const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+		if (s->hooks.part != NULL) {
+			snprintf(s->part_sqlstate, sizeof s->part_sqlstate, "%s", sqlstate != NULL ? sqlstate : "08006");
+			snprintf(s->part_message, sizeof s->part_message, "%s", message != NULL ? message : "");
+		}
 		if (s->failed) {
 			PQclear(result);
 			return;
 		}
-		const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-		const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 		set_failure(s, sqlstate != NULL ? sqlstate : "08006", message != NULL ? message : PQresultErrorMessage(result));
 		break;
 	}

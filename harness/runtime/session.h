@@ -48,6 +48,8 @@ struct session_hooks {
 	void (*notice)(struct session *s, const PGresult *notice, void *arg);
 	/* Each result of an operation that is no error, as it comes. true: the caller has taken it, and clears it. */
 	bool (*result)(struct session *s, PGresult *result, void *arg);
+	/* Each part of a pipeline, from one sync to the next, as it has ended: "00000" or the SQLSTATE of its error, and its message. */
+	void (*part)(struct session *s, const char *sqlstate, const char *message, void *arg);
 	void *arg;
 };
 

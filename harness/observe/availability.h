@@ -1,0 +1,91 @@
+/* When could a table not have been read or written? A session tries, every few milliseconds, for the locks that statements of the
+ * application begin with, and gives them back at once. It never waits: what it is refused, they would have had to wait for. */
+#ifndef PGR_OBSERVE_AVAILABILITY_H
+#define PGR_OBSERVE_AVAILABILITY_H
+
+#include "base/buf.h"
+#include "observe/clockmap.h"
+#include "observe/link.h"
+#include "observe/waits.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define AVAILABILITY_TABLES_MAX 16
+
+/* ACCESS SHARE: SELECT. ROW SHARE: SELECT FOR UPDATE, and the check of a foreign key. ROW EXCLUSIVE: INSERT, UPDATE, DELETE. What refuses
+ * one of them refuses those after it too. */
+enum access { ACCESS_READS, ACCESS_ROW_LOCKS, ACCESS_WRITES, ACCESSES };
+
+struct attempt {
+	int64_t sent_ns, done_ns; /* 0: there was none */
+};
+
+/* One access to one table. While it is blocked: from first on, until last at least. */
+struct gate {
+	bool denied; /* the role lacks the privilege */
+	bool blocked;
+	struct attempt passed; /* the latest that succeeded */
+	struct attempt first, last;
+	int64_t blamed;
+	json_t *holders; /* as they were found soon after it began; NULL: not found yet */
+	int looks;
+};
+
+struct target {
+	char relation[136];
+	char *quoted;
+	bool missing;
+	int64_t again_ns; /* when a missing one is looked for again */
+	struct gate gates[ACCESSES];
+};
+
+struct probe {
+	int target; /* -1: all */
+	enum access access;
+};
+
+struct availability {
+	/* Set by the owner, with dsn, warn and statements of link. */
+	struct link link;
+	struct waits *waits;
+	const struct clockmap *map;
+	void (*emit)(json_t *window, void *arg); /* takes the reference */
+	void *arg;
+	int64_t origin_ns; /* times in windows count from here */
+
+	/* Its own. */
+	struct target targets[AVAILABILITY_TABLES_MAX];
+	int n;
+	struct loop_timer tick;
+	struct probe batch[AVAILABILITY_TABLES_MAX * ACCESSES];
+	int batch_n, answered;
+	int64_t batch_sent_ns;
+	enum { STAGE_ALL, STAGE_EACH, STAGE_WEAKER } stage;
+	bool refused; /* the attempt on all tables at once did not succeed */
+	bool in_round;
+	int64_t due_ns;
+	struct buf sql;
+	char names[AVAILABILITY_TABLES_MAX * 300];
+	const char *values[1];
+
+	/* For the record. */
+	int64_t rounds, missed, windows;
+	int64_t held_ns; /* longest that its locks can have been held, all told: from the sending of each round to its last answer */
+	int64_t delayed, delayed_ns;
+};
+
+void availability_start(struct availability *a, struct loop *loop);
+void availability_stop(struct availability *a); /* windows still open are written as unfinished */
+
+/* A further table, by its name as in waits.jsonl and as SQL has it. One that is there already, or finds no room, is left out. */
+void availability_add(struct availability *a, const char *relation, const char *quoted);
+
+/* A session waited behind one of ours. */
+void availability_note_delay(struct availability *a, int64_t length_ns);
+
+/* The field `availability` of run.json; a new reference. */
+json_t *availability_json(const struct availability *a);
+
+#endif

@@ -1,0 +1,346 @@
+/* What the observer's slower probes record on a real server against what was done: availability of tables, state, progress. */
+#define _GNU_SOURCE
+#include "unit.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "clone/sandbox.h"
+#include "observe/observer.h"
+#include "record/reader.h"
+#include "record/record.h"
+
+#include <libpq-fe.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS NS_PER_MS
+
+static char home[] = "/tmp/pgr-unit-XXXXXX";
+static struct sandbox *sandbox;
+static const char *dsn;
+
+/* One run of the observer. */
+static struct record *record;
+static struct observer *observer;
+static char record_path[64];
+static json_t *windows, *events, *run;
+
+static void assert_ok(enum status st, const struct error *err)
+{
+	if (st != ST_OK)
+		print_error("%s (%s)\n", err->what, err->hint);
+	assert_int_equal(st, ST_OK);
+}
+
+static void pause_for(int64_t ns)
+{
+	struct timespec t = {ns / NS_PER_S, ns % NS_PER_S};
+	nanosleep(&t, NULL);
+}
+
+static PGconn *connect_as(const char *to, const char *application_name)
+{
+	const char *keys[] = {"dbname", "application_name", NULL};
+	const char *values[] = {to, application_name, NULL};
+	PGconn *conn = PQconnectdbParams(keys, values, 1);
+	if (PQstatus(conn) != CONNECTION_OK)
+		print_error("%s", PQerrorMessage(conn));
+	assert_int_equal(PQstatus(conn), CONNECTION_OK);
+	return conn;
+}
+
+static void execute(PGconn *conn, const char *sql)
+{
+	PGresult *r = PQexec(conn, sql);
+	ExecStatusType status = PQresultStatus(r);
+	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+		print_error("%s: %s", sql, PQerrorMessage(conn));
+	assert_true(status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK);
+	PQclear(r);
+}
+
+static void start(void)
+{
+	static int runs;
+	struct error err;
+	snprintf(record_path, sizeof record_path, "%s/record-%d", home, ++runs);
+	record = record_create(record_path, json_object(), &err);
+	assert_non_null(record);
+	assert_ok(observer_start(&(struct observer_config){.dsn = dsn, .record = record}, &observer, &err), &err);
+}
+
+static bool keep_line(const json_t *line, void *arg)
+{
+	json_array_append_new(arg, json_deep_copy(line));
+	return true;
+}
+
+static void stop(void)
+{
+	struct error err;
+	assert_ok(observer_stop(observer, NULL, &err), &err);
+	assert_ok(record_finish(record, "finished", NULL, &err), &err);
+	record_close(record);
+	struct record_reader *reader;
+	assert_ok(record_open(record_path, &reader, &err), &err);
+	windows = json_array();
+	events = json_array();
+	assert_ok(reader_each(reader, "windows", keep_line, windows, &err), &err);
+	assert_ok(reader_each(reader, "events", keep_line, events, &err), &err);
+	run = json_deep_copy(reader_run(reader));
+	record_reader_free(reader);
+}
+
+static int forget(void **state)
+{
+	(void)state;
+	json_decref(windows);
+	json_decref(events);
+	json_decref(run);
+	windows = events = run = NULL;
+	return 0;
+}
+
+static int warnings(const char *part)
+{
+	size_t i;
+	json_t *line;
+	int n = 0;
+	json_array_foreach(events, i, line)
+	{
+		if (strcmp(json_string_value(json_object_get(line, "type")), "warning") == 0 &&
+			strstr(json_string_value(json_object_get(line, "text")), part) != NULL)
+			n++;
+	}
+	return n;
+}
+
+static const char *text_of(const json_t *o, const char *key)
+{
+	return json_get_string(o, key, "");
+}
+
+/* The windows of one access to one table, counted; *longest is the longest of them. */
+static int windows_of(const char *table, const char *access, const json_t **longest)
+{
+	size_t i;
+	json_t *w;
+	int n = 0;
+	*longest = NULL;
+	json_array_foreach(windows, i, w)
+	{
+		if (strcmp(text_of(w, "table"), table) != 0 || strcmp(text_of(w, "access"), access) != 0)
+			continue;
+		n++;
+		if (*longest == NULL || json_get_int(w, "length_ns", 0) > json_get_int(*longest, "length_ns", 0))
+			*longest = w;
+	}
+	return n;
+}
+
+/* Tables are found by what is done to them; until `n` of them are probed, something is done. */
+static void await_tables(PGconn *conn, const char *sql, int n)
+{
+	for (int i = 0; observer_tables(observer) < n; i++) {
+		assert_true(i < 1000);
+		execute(conn, sql);
+		pause_for(10 * MS);
+	}
+}
+
+static void a_table_under_an_exclusive_lock_can_neither_be_read_nor_written(void **state)
+{
+	(void)state;
+	start();
+	PGconn *app = connect_as(dsn, "psql"), *migration = connect_as(dsn, "pgrehearse migration");
+	await_tables(app, "SELECT count(*) FROM users; SELECT count(*) FROM orders", 2);
+	struct observer_statement st = {.id = 5, .pid = PQbackendPID(migration), .sql = "LOCK", .start_ns = clock_now_ns()};
+	observer_note_statement(observer, &st);
+	pause_for(50 * MS);
+	int64_t before_ns = clock_now_ns();
+	execute(migration, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	int64_t locked_ns = clock_now_ns();
+	pause_for(300 * MS);
+	int64_t released_ns = clock_now_ns();
+	execute(migration, "COMMIT");
+	int64_t after_ns = clock_now_ns();
+	pause_for(100 * MS);
+	PQfinish(migration);
+	PQfinish(app);
+	stop();
+	const json_t *w;
+	static const char *const ACCESS[] = {"reads", "row_locks", "writes"};
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(windows_of("users", ACCESS[i], &w), 1);
+		int64_t length_ns = json_get_int(w, "length_ns", 0), bound_ns = json_get_int(w, "bound_ns", 0);
+		assert_true(length_ns + bound_ns >= released_ns - locked_ns);
+		assert_true(length_ns - bound_ns <= after_ns - before_ns);
+		assert_int_equal(json_get_int(w, "blamed", 0), 5);
+		assert_string_equal(text_of(w, "ended"), "free");
+		const json_t *holder = json_array_get(json_object_get(w, "holders"), 0);
+		assert_int_equal(json_get_int(holder, "pid", 0), st.pid);
+		assert_string_equal(text_of(holder, "mode"), "AccessExclusiveLock");
+		assert_string_equal(text_of(holder, "role"), "migration");
+		assert_false(json_is_true(json_object_get(holder, "queued")));
+	}
+	assert_int_equal(windows_of("orders", "reads", &w), 0);
+	const json_t *summary = json_object_get(run, "availability");
+	assert_int_equal(json_array_size(json_object_get(summary, "tables")), 2);
+	assert_true(json_get_int(summary, "rounds", 0) > 10);
+}
+
+static void an_alter_that_is_only_queued_blocks_reads_as_long_as_it_queues(void **state)
+{
+	(void)state;
+	start();
+	PGconn *reader = connect_as(dsn, "psql"), *migration = connect_as(dsn, "pgrehearse migration");
+	await_tables(reader, "SELECT count(*) FROM users", 1);
+	execute(reader, "BEGIN; SELECT count(*) FROM users");
+	execute(migration, "SET lock_timeout = '300ms'");
+	assert_true(PQsendQuery(migration, "ALTER TABLE users ADD COLUMN extra int"));
+	PGresult *r = PQgetResult(migration);
+	assert_string_equal(PQresultErrorField(r, PG_DIAG_SQLSTATE), "55P03");
+	PQclear(r);
+	pause_for(100 * MS);
+	int migration_pid = PQbackendPID(migration);
+	PQfinish(migration);
+	PQfinish(reader);
+	stop();
+	const json_t *w;
+	assert_int_equal(windows_of("users", "reads", &w), 1);
+	assert_true(json_get_int(w, "length_ns", 0) + json_get_int(w, "bound_ns", 0) >= 290 * MS);
+	const json_t *holder = json_array_get(json_object_get(w, "holders"), 0);
+	assert_int_equal(json_get_int(holder, "pid", 0), migration_pid);
+	assert_true(json_is_true(json_object_get(holder, "queued")));
+}
+
+static void building_an_index_blocks_writes_and_leaves_reads_alone(void **state)
+{
+	(void)state;
+	start();
+	PGconn *app = connect_as(dsn, "psql"), *builder = connect_as(dsn, "psql");
+	await_tables(app, "SELECT count(*) FROM users", 1);
+	execute(builder, "BEGIN; LOCK TABLE users IN SHARE MODE");
+	pause_for(100 * MS);
+	execute(builder, "COMMIT");
+	pause_for(100 * MS);
+	PQfinish(builder);
+	PQfinish(app);
+	stop();
+	const json_t *w;
+	assert_int_equal(windows_of("users", "reads", &w), 0);
+	assert_int_equal(windows_of("users", "row_locks", &w), 0);
+	assert_int_equal(windows_of("users", "writes", &w), 1);
+	assert_true(json_is_null(json_object_get(w, "blamed")));
+}
+
+static void a_partition_is_not_touched_by_the_probe_of_its_parent(void **state)
+{
+	(void)state;
+	start();
+	PGconn *app = connect_as(dsn, "psql"), *other = connect_as(dsn, "psql");
+	await_tables(app, "INSERT INTO events VALUES (1)", 2);
+	execute(other, "BEGIN; LOCK TABLE events_1 IN ACCESS EXCLUSIVE MODE");
+	pause_for(100 * MS);
+	execute(other, "COMMIT");
+	pause_for(100 * MS);
+	PQfinish(other);
+	PQfinish(app);
+	stop();
+	const json_t *w;
+	assert_int_equal(windows_of("events_1", "reads", &w), 1);
+	assert_int_equal(windows_of("events", "reads", &w), 0);
+}
+
+static void a_table_that_may_not_be_locked_is_told_once(void **state)
+{
+	(void)state;
+	PGconn *admin = connect_as(dsn, "test");
+	execute(admin, "CREATE ROLE reader LOGIN IN ROLE pg_monitor; GRANT SELECT ON users TO reader");
+	char as_reader[512];
+	snprintf(as_reader, sizeof as_reader, "%s user=reader", dsn);
+	const char *owner = dsn;
+	dsn = as_reader;
+	start();
+	dsn = owner;
+	await_tables(admin, "SELECT count(*) FROM users; SELECT count(*) FROM orders", 2);
+	pause_for(100 * MS);
+	execute(admin, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	pause_for(100 * MS);
+	execute(admin, "COMMIT");
+	pause_for(100 * MS);
+	stop();
+	const json_t *w;
+	assert_int_equal(windows_of("users", "writes", &w), 0);
+	assert_int_equal(windows_of("users", "reads", &w), 1);
+	assert_int_equal(warnings("writes of table users are not measured"), 1);
+	assert_int_equal(warnings("reads of table orders are not measured"), 1);
+	execute(admin, "DROP OWNED BY reader; DROP ROLE reader");
+	PQfinish(admin);
+}
+
+static void a_table_that_is_dropped_is_not_blocked_but_gone(void **state)
+{
+	(void)state;
+	PGconn *admin = connect_as(dsn, "test");
+	execute(admin, "CREATE TABLE short_lived (id int)");
+	start();
+	await_tables(admin, "INSERT INTO short_lived VALUES (1); SELECT count(*) FROM users", 2);
+	execute(admin, "DROP TABLE short_lived");
+	pause_for(100 * MS);
+	execute(admin, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	pause_for(100 * MS);
+	execute(admin, "COMMIT");
+	pause_for(100 * MS);
+	PQfinish(admin);
+	stop();
+	const json_t *w;
+	assert_int_equal(warnings("short_lived is not there any more"), 1);
+	assert_true(windows_of("short_lived", "reads", &w) <= 1); /* while the drop was under way */
+	assert_int_equal(windows_of("users", "reads", &w), 1);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0 || setenv("TMPDIR", home, 1) != 0)
+		return -1;
+	struct error err;
+	if (sandbox_up(&(struct sandbox_config){.name = "probes"}, &sandbox, &err) != ST_OK) {
+		print_error("%s (%s)\n", err.what, err.hint);
+		return -1;
+	}
+	dsn = sandbox_dsn(sandbox);
+	PGconn *conn = connect_as(dsn, "test");
+	execute(conn,
+		"CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT i, 'user' FROM generate_series(1, 100) i; "
+		"CREATE TABLE orders (id int); CREATE TABLE events (id int) PARTITION BY RANGE (id); "
+		"CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (1000)");
+	PQfinish(conn);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	struct error err;
+	sandbox_down(sandbox, &err);
+	sandbox_free(sandbox);
+	return fs_remove_tree(home, NULL) == ST_OK ? 0 : -1;
+}
+
+#define TEST(f) cmocka_unit_test_teardown(f, forget)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_table_under_an_exclusive_lock_can_neither_be_read_nor_written),
+		TEST(an_alter_that_is_only_queued_blocks_reads_as_long_as_it_queues),
+		TEST(building_an_index_blocks_writes_and_leaves_reads_alone),
+		TEST(a_partition_is_not_touched_by_the_probe_of_its_parent),
+		TEST(a_table_that_may_not_be_locked_is_told_once),
+		TEST(a_table_that_is_dropped_is_not_blocked_but_gone),
+	};
+	return cmocka_run_group_tests_name("observer's probes", tests, set_up, tear_down);
+}
