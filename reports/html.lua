@@ -16,8 +16,14 @@ end
 
 local function load_text(load)
 	if not load then return nil end
-	if load.mode == "closed" then return string.format("closed loop, %s of %s", words.number_of(load.pods or 1, "pod"), words.number_of(load.pool or 1, "session")) end
-	return string.format("%s transactions per second, open loop, %s arrivals, %s with a pool of %s", words.number(load.rate), load.arrivals or "poisson",
+	local think = load.think_mean_ns and ", who think for " .. words.time(load.think_mean_ns) .. " on average" or ""
+	if load.mode == "closed" then
+		return string.format("closed loop, %s of %s%s", words.number_of(load.pods or 1, "pod"), words.number_of(load.pool or 1, "session"),
+			load.users and ", " .. words.number_of(load.users, "user") .. think or think)
+	end
+	local rate = load.program or words.number(load.rate)
+	local what = load.requests_mean and string.format("users per second, each with %s requests%s", words.plain(load.requests_mean), think) or "transactions per second"
+	return string.format("%s %s, open loop, %s arrivals, %s with a pool of %s", rate, what, load.arrivals or "poisson",
 		words.number_of(load.pods or 1, "pod"), words.number_of(load.pool or 1, "connection"))
 end
 

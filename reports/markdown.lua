@@ -101,7 +101,11 @@ return function(report)
 	local run = f.run
 	local about = {}
 	if run.scenario then about[#about + 1] = code(run.scenario.path or run.scenario.name) end
-	if run.load and run.load.rate then about[#about + 1] = words.number(run.load.rate) .. " transactions/s" end
+	if run.load and run.load.program then
+		about[#about + 1] = code(run.load.program) .. " arrivals/s"
+	elseif run.load and run.load.rate and run.load.mode ~= "closed" then
+		about[#about + 1] = words.number(run.load.rate) .. " transactions/s"
+	end
 	if f.server then about[#about + 1] = T(f.server) end
 	if run.seed then about[#about + 1] = "seed " .. T(run.seed) end
 	out[2] = table.concat(about, " · ") .. "\n"
