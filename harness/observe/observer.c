@@ -31,6 +31,10 @@ struct lock_note {
 	struct wait_hold hold;
 };
 
+struct phase_note {
+	char name[64];
+};
+
 struct statement_note {
 	int64_t id;
 	int pid;
@@ -44,6 +48,7 @@ struct inbox {
 	int slow_n;
 	VEC(struct statement_note) statements;
 	VEC(struct lock_note) locks;
+	VEC(struct phase_note) phases;
 };
 
 enum start { STARTING, STARTED, START_FAILED };
@@ -76,6 +81,9 @@ struct observer {
 	int64_t cpu_ns;
 	int waiting, waiting_max;
 	int tables;
+	bool local;
+	char progress[400];
+	json_t *server; /* the latest reading, until it is taken */
 	int64_t longest_ns;
 	uint64_t waits_written;
 
@@ -83,6 +91,7 @@ struct observer {
 	int64_t collected_ns, collected_cpu_ns;
 
 	bool told_overflow;
+	bool dropping;
 	bool dropped_table;
 	struct loop_message stop;
 	struct loop_timer stop_deadline;
@@ -131,6 +140,9 @@ static void take_inbox(struct observer *o)
 	for (size_t i = 0; i < full->locks.n; i++)
 		state_note_relation(&o->state, full->locks.at[i].hold.relation);
 	full->locks.n = 0;
+	for (size_t i = 0; i < full->phases.n; i++)
+		state_note_phase(&o->state, full->phases.at[i].name);
+	full->phases.n = 0;
 	for (int i = 0; i < full->slow_n; i++)
 		waits_note(o->waits, &full->slow[i]);
 	full->slow_n = 0;
@@ -145,6 +157,9 @@ static void judge_start(struct observer *o, int64_t now_ns)
 {
 	const char *reason = o->sampler.link.last_error;
 	if (o->sampler.samples > 0) {
+		const char *host = PQhost(session_conn(o->sampler.link.session));
+		o->local = host != NULL &&
+			(host[0] == '/' || strcmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0);
 		o->start = STARTED;
 	} else if (now_ns - o->begin_ns > (reason[0] != '\0' ? REFUSED_NS : SILENT_NS)) {
 		o->start = START_FAILED;
@@ -191,6 +206,17 @@ static void on_dropped(struct replication *rep, bool ok)
 	loop_stop(o->loop);
 }
 
+/* The last phase has been summed up, or it cannot be. */
+static void on_state_finished(void *arg)
+{
+	struct observer *o = arg;
+	if (o->dropping)
+		return;
+	o->dropping = true;
+	record_set(o->record, "phase_state", state_json(&o->state));
+	replication_drop(&o->replication, on_dropped);
+}
+
 static void on_stop(struct loop_message *m)
 {
 	struct observer *o = container_of(m, struct observer, stop);
@@ -198,13 +224,35 @@ static void on_stop(struct loop_message *m)
 	waits_finish(o->waits, clock_now_ns());
 	after_round(&o->sampler);
 	sampler_stop(&o->sampler);
-	availability_stop(&o->availability);
-	state_stop(&o->state);
-	if (o->probes)
+	if (o->probes) {
 		record_set(o->record, "availability", availability_json(&o->availability));
+		availability_stop(&o->availability);
+	}
 	o->stop_deadline.fn = on_stop_deadline;
 	loop_timer_set(o->loop, &o->stop_deadline, clock_now_ns() + STOP_NS);
-	replication_drop(&o->replication, on_dropped);
+	state_finish(&o->state);
+}
+
+static void take_server(json_t *server, void *arg)
+{
+	struct observer *o = arg;
+	pthread_mutex_lock(&o->lock);
+	json_t *old = o->server;
+	o->server = server;
+	pthread_mutex_unlock(&o->lock);
+	json_decref(old);
+}
+
+static void take_progress(json_t *event, const char *text, void *arg)
+{
+	struct observer *o = arg;
+	pthread_mutex_lock(&o->lock);
+	snprintf(o->progress, sizeof o->progress, "%s", text);
+	pthread_mutex_unlock(&o->lock);
+	if (event == NULL)
+		return;
+	json_object_set_new(event, "t_ns", json_integer((json_int_t)record_now_ns(o->record)));
+	record_event(o->record, event);
 }
 
 static void *run(void *arg)
@@ -217,6 +265,7 @@ static void *run(void *arg)
 	if (o->probes)
 		availability_start(&o->availability, o->loop);
 	loop_run(o->loop);
+	state_stop(&o->state);
 	replication_stop(&o->replication);
 	pthread_mutex_lock(&o->lock);
 	o->cpu_ns = clock_thread_cpu_ns();
@@ -234,10 +283,12 @@ static void free_observer(struct observer *o)
 	for (int i = 0; i < 2; i++) {
 		VEC_FREE(&o->inboxes[i].statements);
 		VEC_FREE(&o->inboxes[i].locks);
+		VEC_FREE(&o->inboxes[i].phases);
 	}
 	pthread_mutex_destroy(&o->inbox_lock);
 	pthread_mutex_destroy(&o->lock);
 	pthread_cond_destroy(&o->changed);
+	json_decref(o->server);
 	free(o->dsn);
 	free(o);
 }
@@ -275,6 +326,11 @@ enum status observer_start(const struct observer_config *config, struct observer
 	o->availability.arg = o;
 	o->availability.origin_ns = record_start_ns(config->record);
 	o->state.availability = o->probes ? &o->availability : NULL;
+	o->state.facts = &o->sampler.facts;
+	o->state.latest = take_server;
+	o->state.progress = take_progress;
+	o->state.finished = on_state_finished;
+	o->state.arg = o;
 	o->sampler.waits = o->waits;
 	o->sampler.period_ns = config->period_ns > 0 ? config->period_ns : PERIOD_NS;
 	o->sampler.before = before_look;
@@ -421,6 +477,39 @@ int observer_waiting(struct observer *o)
 	int waiting = o->waiting;
 	pthread_mutex_unlock(&o->lock);
 	return waiting;
+}
+
+void observer_note_phase(struct observer *o, const char *name)
+{
+	struct phase_note note = {0};
+	snprintf(note.name, sizeof note.name, "%s", name != NULL ? name : "");
+	pthread_mutex_lock(&o->inbox_lock);
+	VEC_PUSH(&o->inbox->phases, note);
+	pthread_mutex_unlock(&o->inbox_lock);
+}
+
+json_t *observer_take_server_json(struct observer *o)
+{
+	pthread_mutex_lock(&o->lock);
+	json_t *server = o->server;
+	o->server = NULL;
+	pthread_mutex_unlock(&o->lock);
+	return server;
+}
+
+void observer_describe_progress(struct observer *o, char *out, size_t size)
+{
+	pthread_mutex_lock(&o->lock);
+	snprintf(out, size, "%s", o->progress);
+	pthread_mutex_unlock(&o->lock);
+}
+
+bool observer_is_local(struct observer *o)
+{
+	pthread_mutex_lock(&o->lock);
+	bool local = o->local;
+	pthread_mutex_unlock(&o->lock);
+	return local;
 }
 
 int observer_tables(struct observer *o)

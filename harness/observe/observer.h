@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define OBSERVER_STANDBYS_MAX 16
@@ -55,6 +56,9 @@ struct observer_lock {
 };
 void observer_note_locks(struct observer *o, int64_t id, int pid, const struct observer_lock *locks, int n);
 
+/* A phase begins, and the one before it ends; NULL: none begins. What the server was like is summed up by phase. Any thread. */
+void observer_note_phase(struct observer *o, const char *name);
+
 /* Replication of one standby. -1 = not known. */
 struct observer_lag {
 	char standby[64];
@@ -92,6 +96,15 @@ int64_t observer_replay_lag_bytes(struct observer *o);
 
 /* Sessions that wait for a lock as of the last sample. Any thread, cheap. */
 int observer_waiting(struct observer *o);
+
+/* The field `server` of an interval, when there is a reading since the last call, else NULL; a new reference. Any thread, one caller. */
+json_t *observer_take_server_json(struct observer *o);
+
+/* What long command is under way, in words; "" when none is. Any thread. */
+void observer_describe_progress(struct observer *o, char *out, size_t size);
+
+/* Does the server run on this machine, as far as its address tells? */
+bool observer_is_local(struct observer *o);
 
 /* Tables whose availability is measured as of now. Any thread, cheap. */
 int observer_tables(struct observer *o);

@@ -167,12 +167,15 @@ static void show_progress(struct conductor *c)
 		return;
 	struct ticker_view v = ticker_view(h->ticker);
 	bool known = h->traffic && v.length_ns > 0;
+	char command[400] = "";
+	if (h->observer != NULL)
+		observer_describe_progress(h->observer, command, sizeof command);
 	double seconds = known ? (double)v.length_ns / 1e9 : 1;
 	struct rehearsal_progress p = {
 		.drill = c->spec->drill,
 		.phase = ticker_phase_name(h->ticker),
 		.step = h->status.step,
-		.detail = h->status.detail,
+		.detail = h->status.detail[0] != '\0' ? h->status.detail : command,
 		.step_index = h->status.index,
 		.step_count = h->status.count,
 		.down = h->status.down,

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "load/stats.h"
 #include "measure/hist.h"
+#include "observe/hostload.h"
 #include "scenario/latency.h"
 
 #include <stdio.h>
@@ -28,6 +29,7 @@ struct ticker {
 	int64_t detail_from_ns; /* when its histograms were last written */
 	char phase[64];
 	struct ticker_view view;
+	struct hostload hostload;
 	int64_t host_busy, host_all; /* of /proc/stat at the last cut, in ticks */
 	double cpu_share_max;
 	uint64_t missed_wakeups;
@@ -210,6 +212,19 @@ static void note_health(struct ticker *t)
 	}
 }
 
+/* What the server and its machine were like, where that is known. */
+static void add_server(struct ticker *t, json_t *line)
+{
+	if (t->observer == NULL)
+		return;
+	json_t *server = observer_take_server_json(t->observer);
+	json_t *host = observer_is_local(t->observer) ? hostload_look(&t->hostload) : NULL;
+	if (server != NULL)
+		json_object_set_new(line, "server", server);
+	if (host != NULL)
+		json_object_set_new(line, "host", host);
+}
+
 int64_t ticker_cut(struct ticker *t)
 {
 	struct load_interval *in = t->interval;
@@ -247,6 +262,7 @@ int64_t ticker_cut(struct ticker *t)
 		json_object_set_new(line, "targets", json_pack("{s:o}", in->reads.name, target_json(&in->reads)));
 	if (in->counters.n > 0)
 		json_object_set_new(line, "counters", counters_json(&in->counters));
+	add_server(t, line);
 	record_interval(t->record, line);
 	if (to - t->detail_from_ns >= DETAIL_EVERY_NS)
 		write_detail(t, to);
@@ -269,6 +285,8 @@ void ticker_phase(struct ticker *t, const char *name, bool started)
 	snprintf(t->phase, sizeof t->phase, "%s", name != NULL ? name : "");
 	if (name != NULL)
 		record_phase_start(t->record, name, now);
+	if (t->observer != NULL)
+		observer_note_phase(t->observer, name);
 	record_flush(t->record);
 }
 

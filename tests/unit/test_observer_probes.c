@@ -301,6 +301,126 @@ static void a_table_that_is_dropped_is_not_blocked_but_gone(void **state)
 	assert_int_equal(windows_of("users", "reads", &w), 1);
 }
 
+/* The latest event of type `progress` whose phase begins so. */
+static const json_t *progress_event(const char *phase)
+{
+	size_t i;
+	json_t *e;
+	const json_t *found = NULL;
+	json_array_foreach(events, i,
+		e) if (strcmp(text_of(e, "type"), "progress") == 0 && strncmp(text_of(e, "phase"), phase, strlen(phase)) == 0) found = e;
+	return found;
+}
+
+static void an_index_built_concurrently_tells_whose_transaction_it_waits_for(void **state)
+{
+	(void)state;
+	start();
+	PGconn *old = connect_as(dsn, "nightly report"), *migration = connect_as(dsn, "pgrehearse migration");
+	execute(old, "BEGIN; INSERT INTO orders VALUES (1); INSERT INTO users VALUES (1000, 'x')");
+	assert_true(PQsendQuery(migration, "CREATE INDEX CONCURRENTLY users_name ON users (name)"));
+	char text[400] = "";
+	for (int i = 0; strstr(text, "nightly report") == NULL; i++) {
+		assert_true(i < 3000);
+		pause_for(10 * MS);
+		observer_describe_progress(observer, text, sizeof text);
+	}
+	execute(old, "ROLLBACK");
+	PGresult *r;
+	while ((r = PQgetResult(migration)) != NULL)
+		PQclear(r);
+	for (int i = 0; text[0] != '\0'; i++) {
+		assert_true(i < 3000);
+		pause_for(10 * MS);
+		observer_describe_progress(observer, text, sizeof text);
+	}
+	execute(migration, "DROP INDEX users_name");
+	int old_pid = PQbackendPID(old), migration_pid = PQbackendPID(migration);
+	PQfinish(old);
+	PQfinish(migration);
+	stop();
+	const json_t *e = progress_event("waiting for writers");
+	assert_non_null(e);
+	assert_int_equal(json_get_int(e, "pid", 0), migration_pid);
+	assert_string_equal(text_of(e, "command"), "CREATE INDEX CONCURRENTLY");
+	assert_string_equal(text_of(e, "table"), "users");
+	const json_t *blocker = json_object_get(e, "waiting_for");
+	assert_int_equal(json_get_int(blocker, "pid", 0), old_pid);
+	assert_string_equal(text_of(blocker, "application_name"), "nightly report");
+	assert_true(json_get_int(blocker, "xact_age_ns", -1) > 0);
+}
+
+static const json_t *phase_named(const char *name)
+{
+	size_t i;
+	json_t *phase;
+	json_array_foreach(json_object_get(run, "phase_state"), i, phase) if (strcmp(text_of(phase, "phase"), name) == 0) return phase;
+	return NULL;
+}
+
+static void an_idle_transaction_is_found_and_what_it_holds_back(void **state)
+{
+	(void)state;
+	start();
+	observer_note_phase(observer, "migration");
+	PGconn *idle = connect_as(dsn, "nightly report");
+	execute(idle, "BEGIN; INSERT INTO orders VALUES (1)");
+	int pid = PQbackendPID(idle);
+	for (int i = 0;; i++) {
+		assert_true(i < 1000);
+		json_t *server = observer_take_server_json(observer);
+		bool found = json_get_int(json_object_get(server, "xmin"), "pid", 0) == pid &&
+			json_get_int(json_object_get(server, "idle_in_transaction"), "n", 0) > 0;
+		json_decref(server);
+		if (found)
+			break;
+		pause_for(10 * MS);
+	}
+	execute(idle, "ROLLBACK");
+	PQfinish(idle);
+	stop();
+	const json_t *phase = phase_named("migration");
+	assert_non_null(phase);
+	const json_t *xmin = json_object_get(phase, "xmin");
+	assert_string_equal(text_of(xmin, "name"), "nightly report");
+	assert_string_equal(text_of(xmin, "kind"), "session");
+	assert_string_equal(text_of(json_object_get(phase, "longest_xact"), "application_name"), "nightly report");
+	assert_true(json_get_int(json_object_get(phase, "idle_in_transaction"), "longest_ns", 0) > 0);
+}
+
+static void a_phase_is_summed_up_with_what_grew_in_it_and_what_sessions_waited_for(void **state)
+{
+	(void)state;
+	PGconn *app = connect_as(dsn, "psql"), *sleeper = connect_as(dsn, "psql");
+	start();
+	await_tables(app, "SELECT count(*) FROM users; SELECT count(*) FROM orders", 2);
+	observer_note_phase(observer, "baseline");
+	pause_for(200 * MS);
+	observer_note_phase(observer, "migration");
+	assert_true(PQsendQuery(sleeper, "SELECT pg_sleep(1.5)"));
+	pause_for(200 * MS);
+	execute(app, "INSERT INTO orders SELECT i FROM generate_series(1, 20000) i; CHECKPOINT");
+	PGresult *r;
+	while ((r = PQgetResult(sleeper)) != NULL)
+		PQclear(r);
+	observer_note_phase(observer, NULL);
+	PQfinish(app);
+	PQfinish(sleeper);
+	stop();
+	const json_t *phase = phase_named("migration");
+	assert_non_null(phase_named("baseline"));
+	assert_non_null(phase);
+	assert_true(json_get_int(phase, "checkpoints_requested", 0) >= 1);
+	assert_true(json_get_int(json_object_get(phase, "wait_events"), "Timeout/PgSleep", 0) >= 1);
+	assert_true(json_get_int(phase, "profile_samples", 0) >= 2);
+	size_t i;
+	json_t *table;
+	int64_t grown = 0;
+	json_array_foreach(json_object_get(phase, "tables"), i, table) if (strcmp(text_of(table, "table"), "orders") == 0)
+		grown = json_get_int(table, "bytes_end", 0) - json_get_int(table, "bytes_start", 0);
+	assert_true(grown > 500000);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -341,6 +461,9 @@ int main(void)
 		TEST(a_partition_is_not_touched_by_the_probe_of_its_parent),
 		TEST(a_table_that_may_not_be_locked_is_told_once),
 		TEST(a_table_that_is_dropped_is_not_blocked_but_gone),
+		TEST(an_index_built_concurrently_tells_whose_transaction_it_waits_for),
+		TEST(an_idle_transaction_is_found_and_what_it_holds_back),
+		TEST(a_phase_is_summed_up_with_what_grew_in_it_and_what_sessions_waited_for),
 	};
 	return cmocka_run_group_tests_name("observer's probes", tests, set_up, tear_down);
 }
