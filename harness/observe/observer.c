@@ -10,6 +10,7 @@
 #include "observe/replication.h"
 #include "observe/sampler.h"
 #include "observe/state.h"
+#include "observe/tracer.h"
 #include "observe/wait_json.h"
 #include "record/record.h"
 #include "runtime/loop.h"
@@ -40,6 +41,7 @@ struct statement_note {
 	int pid;
 	int64_t start_ns, end_ns;
 	char sqlstate[6];
+	bool in_transaction;
 };
 
 /* What other threads have told, until the loop takes it in. */
@@ -64,6 +66,8 @@ struct observer {
 	struct availability availability;
 	bool probes; /* availability is measured */
 	struct state state;
+	struct tracer tracer;
+	char *migration_names, *migration_roles;
 	atomic_llong statements;
 
 	pthread_mutex_t inbox_lock;
@@ -133,6 +137,10 @@ static void take_inbox(struct observer *o)
 	for (size_t i = 0; i < full->statements.n; i++) {
 		const struct statement_note *st = &full->statements.at[i];
 		waits_statement(o->waits, st->id, st->pid, st->start_ns, st->end_ns, st->sqlstate);
+		if (st->end_ns == 0)
+			holds_begin(o->tracer.holds, st->id, st->pid, st->start_ns, st->in_transaction, false);
+		else
+			holds_end(o->tracer.holds, st->id, st->pid, st->end_ns, strcmp(st->sqlstate, "00000") != 0);
 	}
 	full->statements.n = 0;
 	for (size_t i = 0; i < full->locks.n; i++)
@@ -151,6 +159,11 @@ static void take_inbox(struct observer *o)
 static void before_look(struct sampler *sampler)
 {
 	take_inbox(sampler->owner);
+}
+
+static void before_trace(struct tracer *tracer)
+{
+	take_inbox(tracer->owner);
 }
 
 static void judge_start(struct observer *o, int64_t now_ns)
@@ -228,6 +241,7 @@ static void on_stop(struct loop_message *m)
 		record_set(o->record, "availability", availability_json(&o->availability));
 		availability_stop(&o->availability);
 	}
+	tracer_stop(&o->tracer);
 	o->stop_deadline.fn = on_stop_deadline;
 	loop_timer_set(o->loop, &o->stop_deadline, clock_now_ns() + STOP_NS);
 	state_finish(&o->state);
@@ -260,6 +274,7 @@ static void *run(void *arg)
 	struct observer *o = arg;
 	pthread_setname_np(pthread_self(), "observer");
 	sampler_start(&o->sampler, o->loop);
+	tracer_start(&o->tracer, o->loop);
 	replication_start(&o->replication, o->loop);
 	state_start(&o->state, o->loop);
 	if (o->probes)
@@ -289,6 +304,8 @@ static void free_observer(struct observer *o)
 	pthread_mutex_destroy(&o->lock);
 	pthread_cond_destroy(&o->changed);
 	json_decref(o->server);
+	free(o->migration_names);
+	free(o->migration_roles);
 	free(o->dsn);
 	free(o);
 }
@@ -336,6 +353,17 @@ enum status observer_start(const struct observer_config *config, struct observer
 	o->sampler.before = before_look;
 	o->sampler.after = after_round;
 	o->sampler.owner = o;
+	prepare_link(o, &o->tracer.link);
+	o->migration_names = config->migration_names != NULL ? strdup(config->migration_names) : NULL;
+	o->migration_roles = config->migration_roles != NULL ? strdup(config->migration_roles) : NULL;
+	o->tracer.record = o->record;
+	o->tracer.waits = o->waits;
+	o->tracer.map = &o->sampler.map;
+	o->tracer.period_ns = o->sampler.period_ns;
+	o->tracer.names = o->migration_names;
+	o->tracer.roles = o->migration_roles;
+	o->tracer.before = before_trace;
+	o->tracer.owner = o;
 	o->stop.fn = on_stop;
 	o->begin_ns = o->collected_ns = clock_now_ns();
 	enum status st = loop_create(&o->loop, err);
@@ -406,7 +434,8 @@ void observer_note_slow(struct observer *o, int pid, int64_t sent_ns, int64_t do
 
 void observer_note_statement(struct observer *o, const struct observer_statement *st)
 {
-	struct statement_note note = {.id = st->id, .pid = st->pid, .start_ns = st->start_ns, .end_ns = st->end_ns};
+	struct statement_note note = {
+		.id = st->id, .pid = st->pid, .start_ns = st->start_ns, .end_ns = st->end_ns, .in_transaction = st->in_transaction};
 	snprintf(note.sqlstate, sizeof note.sqlstate, "%s", st->sqlstate != NULL ? st->sqlstate : "00000");
 	pthread_mutex_lock(&o->inbox_lock);
 	VEC_PUSH(&o->inbox->statements, note);

@@ -23,6 +23,9 @@ struct observer_config {
 	struct record *record; /* gets waits and warnings; outlives the observer */
 	int64_t period_ns;     /* of the lock samples; 0 = 10 ms */
 	bool no_availability;  /* tables are not probed */
+	/* Sessions that are not ours and belong to the migration: LIKE patterns as a text array ("{flyway%,liquibase%}") of their
+	 * application_name and of their role; NULL: none. Their statements and locks are followed and blamed. */
+	const char *migration_names, *migration_roles;
 };
 
 /* Connects, makes the table pgrehearse.heartbeat, starts the thread and returns when the first sample is in. Strings of
@@ -46,6 +49,7 @@ struct observer_statement {
 	int64_t start_ns;     /* clock_now_ns() scale */
 	int64_t end_ns;       /* 0: it begins */
 	const char *sqlstate; /* of the end; NULL while it lasts */
+	bool in_transaction;  /* of several statements: what it locked is read by its own session, unless it fails */
 };
 void observer_note_statement(struct observer *o, const struct observer_statement *st);
 

@@ -213,10 +213,14 @@ void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, i
 		it->current.until_ns = to_ns;
 		return;
 	}
-	if (root != NULL)
+	if (root != NULL) {
 		view.root = *root;
+		view.root.session.migration = is_migration(w, root, to_ns);
+	}
 	view.blockers = wait_copy_blockers(it->direct, it->direct_n);
 	view.blockers_n = it->direct_n;
+	for (int i = 0; i < view.blockers_n; i++)
+		view.blockers[i].session.migration = is_migration(w, &view.blockers[i], to_ns);
 	if (it->current.signature != 0 && wait_view_is_better(&it->current, &it->best)) {
 		free(it->best.blockers);
 		it->best = it->current;

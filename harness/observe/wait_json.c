@@ -11,7 +11,7 @@ static json_t *text_or_null(const char *text)
 static json_t *blocker_json(const struct wait_blocker *b, int64_t seen_ns)
 {
 	char version[32];
-	enum wait_role role = wait_role_of(b->session.application_name, version);
+	enum wait_role role = b->session.migration ? WAIT_ROLE_MIGRATION : wait_role_of(b->session.application_name, version);
 	json_t *age = b->session.xact_start_ns != WAIT_NONE ? json_integer(seen_ns - b->session.xact_start_ns) : json_null();
 	return json_pack("{s:i, s:s, s:o, s:b, s:o, s:o, s:o}", "pid", b->session.pid, "role", wait_role_name(role), "mode",
 		text_or_null(b->mode), "queued", b->queued, "sql", text_or_null(b->session.sql), "state", text_or_null(b->session.state),

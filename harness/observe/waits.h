@@ -21,7 +21,8 @@ const char *wait_role_name(enum wait_role role);
 
 /* A row of pg_stat_activity. Texts are "" when not known. */
 struct wait_session {
-	int pid; /* 0: a prepared transaction */
+	int pid;        /* 0: a prepared transaction */
+	bool migration; /* its statements are known, whatever it calls itself; of blockers in a wait_record */
 	char application_name[64];
 	char backend_type[32];
 	char state[32];

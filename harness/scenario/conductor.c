@@ -417,6 +417,8 @@ static enum status start_observer(struct conductor *c, struct error *err)
 		.standby_names = r->standby_names,
 		.standbys = r->standbys,
 		.record = c->host.record,
+		.migration_names = c->scenario.migration_names,
+		.migration_roles = c->scenario.migration_roles,
 	};
 	return observer_start(&config, &c->host.observer, err);
 }

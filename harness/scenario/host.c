@@ -298,21 +298,22 @@ static int host_lua_stop_spawned(lua_State *L)
 	return 0;
 }
 
-/* host.note(id, pid, sql [, start_ns, end_ns, sqlstate]): a migration statement begins, or has ended. */
+/* host.note(id, pid, sql, in_transaction [, start_ns, end_ns, sqlstate]): a migration statement begins, or has ended. */
 static int host_lua_note(lua_State *L)
 {
 	struct host *h = host_of(L);
 	if (h->observer == NULL)
 		return 0;
 	int64_t origin = record_start_ns(h->record);
-	bool ended = lua_isinteger(L, 5);
+	bool ended = lua_isinteger(L, 6);
 	struct observer_statement st = {
 		.id = luaL_checkinteger(L, 1),
 		.pid = (int)luaL_checkinteger(L, 2),
 		.sql = luaL_checkstring(L, 3),
-		.start_ns = ended ? luaL_checkinteger(L, 4) + origin : clock_now_ns(),
-		.end_ns = ended ? lua_tointeger(L, 5) + origin : 0,
-		.sqlstate = ended ? luaL_checkstring(L, 6) : NULL,
+		.start_ns = ended ? luaL_checkinteger(L, 5) + origin : clock_now_ns(),
+		.end_ns = ended ? lua_tointeger(L, 6) + origin : 0,
+		.sqlstate = ended ? luaL_checkstring(L, 7) : NULL,
+		.in_transaction = lua_toboolean(L, 4),
 	};
 	observer_note_statement(h->observer, &st);
 	return 0;

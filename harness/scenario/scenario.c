@@ -195,6 +195,10 @@ static enum status read_table(struct scenario *s, struct error *err)
 	lua_getfield(L, table, "ledger");
 	s->ledger = lua_toboolean(L, -1);
 	lua_pop(L, 1);
+	lua_getfield(L, table, "migration_sessions");
+	s->migration_names = text_field(L, lua_gettop(L), "application_name");
+	s->migration_roles = text_field(L, lua_gettop(L), "user");
+	lua_pop(L, 1);
 	s->criteria = text_list(L, table, "criteria", NULL);
 	s->actors = text_list(L, table, "actors", "name");
 	lua_getfield(L, table, "steps");

@@ -30,7 +30,8 @@ struct scenario {
 	int64_t acquire_timeout_ns, patience_ns;
 	struct load_policy *policies;
 	size_t n_policies;
-	const char **criteria; /* NULL-terminated, as are the names of actors */
+	const char *migration_names, *migration_roles; /* as in observer.h; NULL: none */
+	const char **criteria;                         /* NULL-terminated, as are the names of actors */
 	const char **actors;
 };
 

@@ -3,6 +3,7 @@
 local blame = {}
 
 blame.KEPT = 50
+local OWN_KEPT = 20000
 
 local function new_sum() return { n = 0, total_ns = 0, max_ns = 0, lengths = {}, ended = {}, bound_ns = 0 } end
 
@@ -81,9 +82,10 @@ end
 -- next_wait: iterator over the lines of waits.jsonl; statements: migration statements by id.
 -- Returns { groups, all, longest, during }: groups with their victims, worst first, those of the migration before others;
 -- all: the sum over every line; load: over those in which the application waited; longest: at most KEPT lines, longest first;
+-- own: the waits of the migration itself;
 -- phase_of(ns) names the phase of a wait; phases: sums of the application's waits by the phase in which they began.
 function blame.gather(next_wait, statements, phase_of)
-	local groups, all, load, longest, phases = {}, new_sum(), new_sum(), {}, {}
+	local groups, all, load, longest, phases, own = {}, new_sum(), new_sum(), {}, {}, {}
 	for wait in next_wait do
 		local waiter = wait.waiter or {}
 		local group = group_for(groups, wait, statements)
@@ -106,6 +108,7 @@ function blame.gather(next_wait, statements, phase_of)
 			add(group.load, wait)
 			group.spans[#group.spans + 1] = { wait.start_ns or 0, (wait.start_ns or 0) + (wait.length_ns or 0) }
 		end
+		if waiter.role == "migration" and #own < OWN_KEPT then own[#own + 1] = wait end
 		if wait.lock and wait.lock.relation then group.relations[wait.lock.relation] = true end
 		keep_longest(longest, wait)
 	end
@@ -134,7 +137,7 @@ function blame.gather(next_wait, statements, phase_of)
 	finish(all)
 	finish(load)
 	for _, sum in pairs(phases) do finish(sum) end
-	return { groups = groups, all = all, load = load, longest = longest, phases = phases }
+	return { groups = groups, all = all, load = load, longest = longest, phases = phases, own = own }
 end
 
 return blame

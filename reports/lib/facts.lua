@@ -1,5 +1,6 @@
 -- Everything that reports show about one run record, computed once and in one place. Writers only arrange and word it.
 local blame = require "lib.blame"
+local held = require "lib.held"
 local record = require "record"
 
 local facts = {}
@@ -41,12 +42,15 @@ end
 
 local function read_events(rec, f)
 	f.statements, f.steps, f.warnings, f.backfills, f.deploys, f.actors, f.loads = {}, {}, {}, {}, {}, {}, {}
+	f.lock_events, f.transaction_events = {}, {}
 	local checks, open = {}, {}
 	local handlers = {}
 	function handlers.statement(e) f.statements[e.id] = e end
 	function handlers.warning(e) f.warnings[#f.warnings + 1] = e end
 	function handlers.deploy(e) f.deploys[#f.deploys + 1] = e end
 	function handlers.load(e) f.loads[#f.loads + 1] = e end
+	function handlers.lock(e) f.lock_events[#f.lock_events + 1] = e end
+	function handlers.transaction(e) f.transaction_events[#f.transaction_events + 1] = e end
 	function handlers.check(e) checks[#checks + 1] = e end
 	function handlers.backfill(e)
 		local b = f.backfills[e.step]
@@ -364,6 +368,7 @@ function facts.gather(dir)
 	sum_statements(f)
 	read_histograms(rec, f)
 	f.blame = blame.gather(rec:waits(), f.statements, function(ns) return phase_at(f, ns) end)
+	f.held_locks = held.gather(f, f.transaction_events, f.lock_events, f.blame.own)
 	if f.blame.all.n > 0 or run.observer and (run.observer.samples or 0) > 0 then f.observed = true end
 	return f
 end

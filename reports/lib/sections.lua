@@ -202,6 +202,24 @@ local function locks(f)
 	return page.table(columns, first, caption .. " These kept others out longest.") .. page.details("All " .. #rows .. " statements in the order in which they ran", page.table(columns, rows))
 end
 
+local HELD_SHOWN = 12
+
+local function held(f)
+	if #f.held_locks == 0 then return nil end
+	local rows, bounded = {}, 0
+	for i, h in ipairs(f.held_locks) do
+		local from = h.external and "session of " .. h.external or "step “" .. (h.step or "?") .. "”" .. direction_of(h.direction)
+		bounded = math.max(bounded, h.bound_ns)
+		rows[i] = { words.relation(h.relation) or words.none, page.join(words.mode(h.mode), h.refused > 0 and { html = '<br><span class="soft">' .. (h.refused == h.n and "" or h.refused .. " × ") .. "not had</span>" } or ""),
+			page.join(page.code(words.sql(h.sql, 90)), { html = '<br><span class="soft">' }, from, { html = "</span>" }), words.count(h.n), h.wait_max_ns > 0 and words.time(h.wait_max_ns) or "",
+			(h.bound_ns > 0 and h.hold_max_ns > 0 and "≈ " or "") .. words.time(h.hold_max_ns), words.time(h.hold_total_ns) }
+	end
+	local columns = { { "Relation", "tight" }, { "Lock", "tight" }, { "Taken by", "wide" }, { "Times", "num" }, { "Longest wait", "num" }, { "Longest hold", "num" }, { "Held in all", "num" } }
+	local caption = "Every lock in every mode, from its grant to its release." .. (bounded > 0 and " Holds with ≈ come from sampling, and are at most " .. words.time(bounded) .. " shorter." or "")
+	if #rows <= HELD_SHOWN + 2 then return page.table(columns, rows, caption) end
+	return page.table(columns, table.move(rows, 1, HELD_SHOWN, 1, {}), caption) .. page.details("The other " .. (#rows - HELD_SHOWN), page.table(columns, table.move(rows, HELD_SHOWN + 1, #rows, 1, {})))
+end
+
 local function transactions(f)
 	if #f.transactions == 0 then return nil end
 	local rows = {}
@@ -333,6 +351,7 @@ return {
 	{ id = "waits", title = "The longest lock waits", write = who_behind_whom },
 	{ id = "steps", title = "Steps", write = steps },
 	{ id = "locks", title = "Locks of the migration's statements", write = locks },
+	{ id = "held", title = "Locks held", write = held },
 	{ id = "backfill", title = "Backfill", write = timelines.backfill },
 	{ id = "lag", title = "Replication and write-ahead log", write = timelines.replication },
 	{ id = "rollback", title = "After the rollback", write = rollback },

@@ -38,4 +38,30 @@ use Test::More;
 	ok(nothing_is_left(), 'no server and no folder is left');
 }
 
+# ---- a tool of others, and a lock that was not had ----
+{
+	my ($code, $text) = run('run', "$FindBin::Bin/lib/foreign_tool.lua", '--drill', 'forward', '--scale', '0.02', '--out', "$home/tool");
+	my $dir = "$home/tool/forward";
+	my @events = lines($dir, 'events');
+	my ($foreign) = grep { $_->{type} eq 'statement' && $_->{external} && $_->{sql} =~ /pg_sleep/ } @events;
+	ok($foreign, 'a statement of a tool that is not ours is recorded') or diag $text;
+	is($foreign->{application_name}, 'some tool 1.0', '... by its name');
+	cmp_ok($foreign->{end_ns} - $foreign->{start_ns}, '>=', 1.4e9, '... as long as it lasted');
+	my ($held) = grep { $_->{type} eq 'lock' && $_->{external} && $_->{relation} eq 'users' } @events;
+	ok($held && $held->{granted}, 'the lock that it held is recorded');
+	cmp_ok($held->{to_ns} - $held->{from_ns}, '>=', 1.4e9, '... from grant to release');
+	my @victims = grep { $_->{waiter}{role} eq 'load' && ($_->{lock}{relation} // '') eq 'users' } lines($dir, 'waits');
+	cmp_ok(scalar @victims, '>', 0, 'the application waited behind it');
+	is(scalar(grep { ($_->{blamed} // 0) <= 1000000 } @victims), 0, '... and it is blamed');
+	is(scalar(grep { $_->{root}{role} ne 'migration' } @victims), 0, '... as the migration that it is');
+	my ($late) = grep { $_->{type} eq 'statement' && $_->{sql} =~ /late int/ } @events;
+	my ($refused) = grep { $_->{type} eq 'lock' && $_->{statement} == $late->{id} } @events;
+	ok($refused && !$refused->{granted}, 'the lock that our statement did not get is recorded');
+	cmp_ok($refused->{to_ns} - $refused->{asked_ns}, '>=', 0.25e9, '... with how long it was asked for');
+	is($late->{sqlstate}, '55P03', '... until its lock_timeout');
+	run('report', "$home/tool", '--format', 'html');
+	my $html = do { local (@ARGV, $/) = glob("$home/tool/*.html"); <> };
+	like($html, qr/Locks held.*session of some tool 1\.0/s, 'the report shows them');
+}
+
 done_testing;

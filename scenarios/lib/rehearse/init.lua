@@ -209,7 +209,7 @@ end
 
 local SCENARIO = {
 	title = { "text", required = true }, workload = { "text", required = true, why = 'the name of a workload ("shop") or its file' },
-	versions = { "table", default = {} }, load = { "table", default = {} }, actors = { "table", default = {} },
+	migration_sessions = { "table", default = {} }, versions = { "table", default = {} }, load = { "table", default = {} }, actors = { "table", default = {} },
 	phases = { "table", default = {} }, steps = { "table", required = true }, checks = { "table", default = {} },
 	criteria = { "table", default = {} }, scale = { "number" }, ledger = { "boolean", default = false },
 }
@@ -301,6 +301,26 @@ local function check_actors(given_actors)
 	return actors
 end
 
+local SESSIONS = { application_name = { "table" }, user = { "table" } }
+
+-- LIKE patterns of sessions that are not ours and belong to the migration, as text arrays of PostgreSQL.
+local function check_migration_sessions(given)
+	local owner = "the scenario, migration_sessions"
+	local lists = {}
+	for name, value in pairs(given) do lists[name] = type(value) == "string" and { value } or value end
+	local out = fields.check(owner, lists, SESSIONS)
+	for name, list in pairs(out) do
+		local quoted = {}
+		for i, pattern in ipairs(list) do
+			if type(pattern) ~= "string" or pattern == "" then fields.fail(owner, "%s[%d] is %s; a pattern as of LIKE is expected: \"flyway%%\"", name, i, fields.show(pattern)) end
+			quoted[i] = '"' .. pattern:gsub('[\\"]', "\\%0") .. '"'
+		end
+		if #quoted == 0 then fields.fail(owner, "%s is empty", name) end
+		out[name] = "{" .. table.concat(quoted, ",") .. "}"
+	end
+	return out
+end
+
 function rehearse.scenario(given_scenario)
 	local owner = "the scenario"
 	local out = fields.check(owner, given_scenario, SCENARIO)
@@ -315,6 +335,7 @@ function rehearse.scenario(given_scenario)
 	out.phases = fields.check(owner .. ", phases", out.phases, PHASES)
 	out.checks = check_checks(out.checks, step_names)
 	out.actors = check_actors(out.actors)
+	out.migration_sessions = check_migration_sessions(out.migration_sessions)
 	for i, criterion in ipairs(out.criteria) do
 		if type(criterion) ~= "string" then fields.fail(owner, "criteria[%d] is %s; text is expected", i, fields.show(criterion)) end
 	end

@@ -138,9 +138,9 @@ function Session:attempt_statement(sql, ...)
 	local id, host = statements, self.host
 	local counters = not self.in_transaction and read_counters(self) or nil
 	local before = self:position()
-	host.note(id, self.raw:pid(), sql)
+	host.note(id, self.raw:pid(), sql, self.in_transaction == true)
 	local out = self.raw:query(sql, ...)
-	host.note(id, self.raw:pid(), sql, out.start_ns, out.end_ns, out.sqlstate)
+	host.note(id, self.raw:pid(), sql, self.in_transaction == true, out.start_ns, out.end_ns, out.sqlstate)
 	local event = { type = "statement", id = id, step = self.step and self.step.name, direction = self.direction, attempt = self.attempt,
 		sql = sql:sub(1, 2000), pid = self.raw:pid(), start_ns = out.start_ns, end_ns = out.end_ns, sqlstate = out.sqlstate,
 		message = not out.ok and out.message or nil, rows = out.rows }
@@ -149,7 +149,7 @@ function Session:attempt_statement(sql, ...)
 	if #said > 0 then event.notices = host.array(said) end
 	self.pending[#self.pending + 1] = event
 	local tx = self.transaction_now
-	if tx then tx.first, tx.last = tx.first or id, id end
+	if tx then tx.first, tx.last, tx.failed_ns = tx.first or id, id, not out.ok and out.end_ns or nil end
 	if out.ok and self.raw:connected() then
 		if self.in_transaction then
 			event.wal_bytes = read_locks(self, event) - before
@@ -228,7 +228,8 @@ local function write_transaction(self, tx, committed, ended, counters)
 	local event = { type = "transaction", step = self.step and self.step.name, direction = self.direction, attempt = self.attempt,
 		pid = self.raw:pid(), first = tx.first, last = tx.last, committed = committed, sqlstate = ended.sqlstate, start_ns = tx.start_ns,
 		ending_ns = ended.start_ns, end_ns = ended.end_ns, locks = tx.holds }
-	for _, hold in ipairs(tx.holds) do hold.to_ns = hold.to_ns or ended.end_ns end
+	-- The server gives locks back when a statement fails, before ROLLBACK comes.
+	for _, hold in ipairs(tx.holds) do hold.to_ns = hold.to_ns or not committed and tx.failed_ns or ended.end_ns end
 	if self.raw:connected() then work.count(event, counters, read_counters(self), self.counters_scope) end
 	if committed then for oid, file in pairs(tx.files) do self.files[oid] = file end end
 	self.host.event(event)
@@ -249,7 +250,7 @@ function Session:transaction(body, before_retry)
 		if self.raw:connected() then ended = self.raw:query(ok and "COMMIT" or "ROLLBACK") end
 		self.in_transaction, self.transaction_now = false, nil
 		write_events(self, ended.end_ns)
-		write_transaction(self, tx, ok and ended.ok, ended, counters)
+		write_transaction(self, tx, ok and ended.ok and not tx.failed_ns, ended, counters)
 		if not ok then error(problem, 0) end
 		if not ended.ok then error(failure(ended, "COMMIT"), 0) end
 	end, before_retry)

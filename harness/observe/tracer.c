@@ -1,0 +1,245 @@
+/* The tracer. It looks only while there is something to see: a statement of the migration that runs, or patterns of external sessions. */
+#include "observe/tracer.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "observe/queries.h"
+#include "record/record.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEARCH_NS (100 * NS_PER_MS) /* for external sessions where none is known to be active */
+#define CALM_NS (100 * NS_PER_MS)   /* least often that a statement inside a transaction is looked at */
+#define CALM_PART 20                /* ... or this part of its age: what it takes if it fails is all that this is for */
+
+#define US(expression) "(extract(epoch FROM " expression ") * 1000000)::int8"
+
+/* 12 and later. A row for each lock on a relation of users, and for a session without one row. The text of a statement is asked for of external sessions. */
+static const struct session_statement LOOK = {
+	.name = "locks of the migration",
+	.index = 0,
+	.params = 3,
+	.sql = "WITH here AS MATERIALIZED (SELECT oid FROM pg_database WHERE datname = current_database()), "
+	       "mine AS MATERIALIZED (SELECT pid, NOT pid = ANY ($1::int4[]) AS external, application_name, state, "
+	       "query_start, state_change, query "
+	       "FROM pg_stat_get_activity(NULL) WHERE pid = ANY ($1::int4[]) OR (datid = (SELECT oid FROM here) "
+	       "AND application_name NOT LIKE 'pgrehearse%' "
+	       "AND (application_name LIKE ANY ($2::text[]) OR pg_get_userbyid(usesysid) LIKE ANY ($3::text[])))), "
+	       "locks AS MATERIALIZED (SELECT l.pid, CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END AS "
+	       "relation, l.mode, l.granted FROM pg_lock_status() l JOIN pg_class c ON c.oid = l.relation "
+	       "JOIN pg_namespace n ON n.oid = c.relnamespace "
+	       "WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM here) AND l.pid IN (SELECT pid FROM mine) "
+	       "AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema')) "
+	       "SELECT m.pid, m.external, m.application_name, m.state, " US("m.query_start") ", " US(
+		       "m.state_change") ", "
+					 "CASE WHEN m.external THEN left(m.query, 999) END, l.relation, l.mode, l.granted "
+					 "FROM mine m LEFT JOIN locks l ON l.pid = m.pid ORDER BY m.pid",
+};
+
+enum { L_PID, L_EXTERNAL, L_NAME, L_STATE, L_START, L_CHANGE, L_QUERY, L_RELATION, L_MODE, L_GRANTED, L_COLUMNS };
+
+static int64_t since(const struct tracer *tracer, int64_t at_ns)
+{
+	return at_ns - record_start_ns(tracer->record);
+}
+
+static void write_event(struct tracer *tracer, json_t *event)
+{
+	json_object_set_new(event, "t_ns", json_integer(record_now_ns(tracer->record)));
+	record_event(tracer->record, event);
+}
+
+static void write_hold(const struct hold_record *r, void *arg)
+{
+	struct tracer *tracer = arg;
+	json_t *asked = r->asked_ns != INT64_MIN ? json_integer(since(tracer, r->asked_ns)) : json_null();
+	write_event(tracer,
+		json_pack("{s:s, s:I, s:i, s:b, s:o, s:s, s:b, s:o, s:I, s:I, s:I}", "type", "lock", "statement", (json_int_t)r->statement,
+			"pid", r->pid, "external", r->external, "relation", json_text(r->relation), "mode", r->mode, "granted", r->granted,
+			"asked_ns", asked, "from_ns", (json_int_t)since(tracer, r->from_ns), "to_ns", (json_int_t)since(tracer, r->to_ns),
+			"bound_ns", (json_int_t)r->bound_ns));
+}
+
+/* ---- external sessions ---- */
+
+static struct external *find_external(struct tracer *tracer, int pid)
+{
+	for (int i = 0; i < TRACER_SESSIONS_MAX; i++)
+		if (tracer->externals[i].pid == pid)
+			return &tracer->externals[i];
+	return NULL;
+}
+
+static void end_statement(struct tracer *tracer, struct external *e, int64_t end_ns, int64_t bound_ns)
+{
+	e->active = false;
+	write_event(tracer,
+		json_pack("{s:s, s:I, s:b, s:o, s:i, s:o, s:I, s:I, s:I, s:n}", "type", "statement", "id", (json_int_t)e->id, "external", 1,
+			"application_name", json_text(e->application_name), "pid", e->pid, "sql", json_text(e->sql), "start_ns",
+			(json_int_t)since(tracer, e->start_ns), "end_ns",
+			(json_int_t)since(tracer, end_ns > e->start_ns ? end_ns : e->start_ns), "bound_ns", (json_int_t)bound_ns,
+			"sqlstate"));
+}
+
+static int64_t local_ns(const struct tracer *tracer, const PGresult *r, int row, int column, int64_t otherwise)
+{
+	if (PQgetisnull(r, row, column) || !clockmap_ready(tracer->map))
+		return otherwise;
+	return clockmap_local_ns(tracer->map, strtoll(PQgetvalue(r, row, column), NULL, 10));
+}
+
+static void begin_statement(struct tracer *tracer, struct external *e, const PGresult *r, int row, int64_t to_ns)
+{
+	e->query_start_us = strtoll(PQgetvalue(r, row, L_START), NULL, 10);
+	e->start_ns = local_ns(tracer, r, row, L_START, to_ns);
+	e->id = ++tracer->next_id;
+	e->active = true;
+	snprintf(e->application_name, sizeof e->application_name, "%s", PQgetvalue(r, row, L_NAME));
+	snprintf(e->sql, sizeof e->sql, "%s", PQgetvalue(r, row, L_QUERY));
+	/* Only its beginning: a completion would be taken for one that the client reported. */
+	waits_statement(tracer->waits, e->id, e->pid, e->start_ns, 0, NULL);
+	holds_begin(tracer->holds, e->id, e->pid, e->start_ns, false, true);
+}
+
+static void see_external(struct tracer *tracer, const PGresult *r, int row, int64_t from_ns, int64_t to_ns)
+{
+	int pid = (int)strtol(PQgetvalue(r, row, L_PID), NULL, 10);
+	struct external *e = find_external(tracer, pid);
+	if (e == NULL && (e = find_external(tracer, 0)) == NULL)
+		return;
+	if (PQgetisnull(r, row, L_START))
+		return; /* it has not asked for anything yet */
+	bool active = strcmp(PQgetvalue(r, row, L_STATE), "active") == 0;
+	int64_t start_us = strtoll(PQgetvalue(r, row, L_START), NULL, 10);
+	if (e->pid == 0) {
+		*e = (struct external){.pid = pid};
+		begin_statement(tracer, e, r, row, to_ns);
+		e->active = active || e->start_ns >= tracer->started_ns; /* what it did before we came is not ours to tell */
+	} else if (start_us != e->query_start_us) {
+		int64_t next_ns = local_ns(tracer, r, row, L_START, to_ns);
+		if (e->active)
+			end_statement(tracer, e, next_ns, next_ns > e->seen_ns ? next_ns - e->seen_ns : 0);
+		begin_statement(tracer, e, r, row, to_ns);
+	}
+	if (e->active && !active)
+		end_statement(tracer, e, local_ns(tracer, r, row, L_CHANGE, to_ns), clockmap_error_ns(tracer->map));
+	e->seen_ns = from_ns;
+	e->here = true;
+}
+
+static void forget_gone(struct tracer *tracer, int64_t to_ns)
+{
+	for (int i = 0; i < TRACER_SESSIONS_MAX; i++) {
+		struct external *e = &tracer->externals[i];
+		if (e->pid != 0 && !e->here) {
+			if (e->active)
+				end_statement(tracer, e, to_ns, to_ns - e->seen_ns);
+			holds_gone(tracer->holds, e->pid, e->seen_ns, to_ns);
+			e->pid = 0;
+		}
+		e->here = false;
+	}
+}
+
+/* ---- looking ---- */
+
+static void on_look(struct session *s, void *arg)
+{
+	struct tracer *tracer = container_of(arg, struct tracer, link);
+	const struct session_outcome *out = session_outcome(s);
+	if (!link_went_well(&tracer->link, "reading the locks of the migration") || PQnfields(out->result) != L_COLUMNS)
+		return;
+	tracer->before(tracer);
+	tracer->rows.n = 0;
+	int last = 0;
+	for (int i = 0; i < PQntuples(out->result); i++) {
+		const PGresult *r = out->result;
+		int pid = (int)strtol(PQgetvalue(r, i, L_PID), NULL, 10);
+		if (pid != last && PQgetvalue(r, i, L_EXTERNAL)[0] == 't')
+			see_external(tracer, r, i, out->sent_ns, out->done_ns);
+		last = pid;
+		if (PQgetisnull(r, i, L_RELATION))
+			continue;
+		struct hold_seen seen = {
+			pid, PQgetvalue(r, i, L_RELATION), PQgetvalue(r, i, L_MODE), PQgetvalue(r, i, L_GRANTED)[0] == 't'};
+		VEC_PUSH(&tracer->rows, seen);
+	}
+	holds_look(tracer->holds, out->sent_ns, out->done_ns, tracer->rows.at, (int)tracer->rows.n);
+	forget_gone(tracer, out->done_ns);
+	if (holds_overflowed(tracer->holds) > 0 && !tracer->told_overflow) {
+		tracer->link.warn("the migration holds more locks at once than are followed: some are missing from the record",
+			tracer->link.warn_arg);
+		tracer->told_overflow = true;
+	}
+}
+
+static bool is_due(const struct tracer *tracer, int64_t now_ns)
+{
+	int64_t youngest_ns, ago_ns = now_ns - tracer->looked_ns;
+	bool outside;
+	if (holds_running(tracer->holds, &youngest_ns, &outside)) {
+		int64_t calm_ns = (now_ns - youngest_ns) / CALM_PART;
+		if (outside || ago_ns >= (calm_ns < CALM_NS ? calm_ns : CALM_NS))
+			return true;
+	}
+	if (tracer->names == NULL && tracer->roles == NULL)
+		return false;
+	for (int i = 0; i < TRACER_SESSIONS_MAX; i++)
+		if (tracer->externals[i].pid != 0)
+			return true;
+	return ago_ns >= SEARCH_NS;
+}
+
+static void on_tick(struct loop_timer *t)
+{
+	struct tracer *tracer = container_of(t, struct tracer, tick);
+	int64_t now_ns = clock_now_ns();
+	tracer->next_ns += tracer->period_ns;
+	if (tracer->next_ns <= now_ns)
+		tracer->next_ns = now_ns + tracer->period_ns;
+	loop_timer_set(tracer->link.loop, t, tracer->next_ns);
+	tracer->before(tracer);
+	if (!tracer->link.is_up || tracer->link.busy || !is_due(tracer, now_ns))
+		return;
+	int watched[TRACER_SESSIONS_MAX];
+	queries_format_pids(watched, holds_watched(tracer->holds, watched, TRACER_SESSIONS_MAX), tracer->pids, sizeof tracer->pids);
+	tracer->looked_ns = now_ns;
+	link_execute(&tracer->link, &LOOK, tracer->values, on_look);
+}
+
+static void on_up(struct link *link)
+{
+	(void)link; /* the timer finds it up */
+}
+
+void tracer_start(struct tracer *tracer, struct loop *loop)
+{
+	tracer->holds = holds_create(write_hold, tracer);
+	tracer->next_id = TRACER_EXTERNAL_FIRST;
+	tracer->values[0] = tracer->pids;
+	tracer->values[1] = tracer->names != NULL ? tracer->names : "{}";
+	tracer->values[2] = tracer->roles != NULL ? tracer->roles : "{}";
+	tracer->link.loop = loop;
+	tracer->link.what = "lock tracer";
+	tracer->link.up = on_up;
+	tracer->tick.fn = on_tick;
+	tracer->started_ns = clock_now_ns();
+	tracer->next_ns = tracer->started_ns + tracer->period_ns;
+	loop_timer_set(loop, &tracer->tick, tracer->next_ns);
+	link_open(&tracer->link);
+}
+
+void tracer_stop(struct tracer *tracer)
+{
+	int64_t now_ns = clock_now_ns();
+	for (int i = 0; i < TRACER_SESSIONS_MAX; i++)
+		if (tracer->externals[i].pid != 0 && tracer->externals[i].active)
+			end_statement(tracer, &tracer->externals[i], now_ns, now_ns - tracer->externals[i].seen_ns);
+	holds_finish(tracer->holds, now_ns);
+	holds_free(tracer->holds);
+	loop_timer_cancel(tracer->link.loop, &tracer->tick);
+	link_close(&tracer->link);
+	VEC_FREE(&tracer->rows);
+}
