@@ -1,5 +1,5 @@
 #!/bin/sh
-# Whether mean rate, gaps and counts of arrivals are those of the plan, in the plan, at the start and at the server.
+# Whether mean rate, gaps and counts of arrivals are those of the plan, in the plan, when started and when sent.
 set -eu
 build=${BUILD:-build}
 make -s "$build/libharness.a" >&2

@@ -332,6 +332,9 @@ function rehearse.scenario(given_scenario)
 	local step_names
 	out.steps, step_names = check_steps(out.steps, out.versions)
 	out.load = check_load(out.load, out.versions)
+	for _, step in ipairs(out.steps) do
+		if step.kind == "load" and step.rate and out.load.closed then fields.fail(string.format("step %q", step.name), "a closed loop has no rate that could change") end
+	end
 	out.phases = fields.check(owner .. ", phases", out.phases, PHASES)
 	out.checks = check_checks(out.checks, step_names)
 	out.actors = check_actors(out.actors)

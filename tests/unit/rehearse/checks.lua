@@ -104,6 +104,7 @@ tests["users and patience are checked for what belongs together"] = function()
 	local s = scenario { versions = versions, load = { acquire_timeout = "5s", overload = { v2 = { patience = "2s" } }, requests = 3, think = "1s" } }
 	assert(s.load.overload.v2.patience == 2e9 and s.load.overload.v2.acquire_timeout == 5e9 and s.load.requests == "3")
 	fails(function() scenario { load = { closed = true, rate = 5 } } end, "a closed loop has no rate")
+	fails(function() scenario { load = { closed = true }, steps = { rehearse.load { name = "l", rate = 5 } } } end, 'step "l"', "closed loop")
 	fails(function() scenario { load = { users = 5 } } end, "users = 5")
 	fails(function() scenario { load = { think = "1s" } } end, "how many there are with requests")
 	fails(function() scenario { load = { overload = { v3 = {} } } } end, '"v3"')
