@@ -47,6 +47,7 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 			   "  --ledger              commits are numbered, and each acknowledged one is looked for afterwards\n"
 			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
 			   "  --seed N              of data and traffic (default 1)\n"
+			   "  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
 			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
 			   "  --out DIR             the record's folder (default rehearsals/TIME-load)\n"
 			   "  --keep                the sandbox stays afterwards\n\n"
@@ -56,7 +57,7 @@ struct load_options {
 	const char *workload, *target, *out;
 	const char *rate, *read_from;
 	double scale;
-	bool closed, even, keep, ledger, help;
+	bool closed, even, keep, ledger, help, no_availability;
 	struct think think;
 	struct requests requests;
 	int64_t users, acquire_timeout_ns, patience_ns;
@@ -87,6 +88,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"acquire-timeout", required_argument, NULL, 'q'},
 		{"patience", required_argument, NULL, 'P'},
 		{"closed", no_argument, NULL, 'c'},
+		{"no-availability", no_argument, NULL, 'v'},
 		{"ledger", no_argument, NULL, 'L'},
 		{"read-from", required_argument, NULL, 'F'},
 		{"clients", required_argument, NULL, 'n'},
@@ -131,6 +133,9 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 			break;
 		case 'P':
 			st = units_parse_time(optarg, &o->patience_ns, err);
+			break;
+		case 'v':
+			o->no_availability = true;
 			break;
 		case 'c':
 			o->closed = true;
@@ -340,6 +345,7 @@ static int perform(const struct load_options *o)
 			.pods = 1,
 			.pool = (int)o->clients,
 			.workers = (int)o->workers,
+			.no_availability = o->no_availability,
 			.duration_ns = o->duration_ns,
 			.progress = progress_run,
 			.arg = &progress,

@@ -29,6 +29,7 @@ static const char HELP[] = "usage: pgrehearse run SCENARIO.lua [--drill forward|
 			   "  --seed N              of data and traffic (default 1): the same seed asks the same questions\n"
 			   "  --set NAME=VALUE      a setting of the scenario; repeatable\n"
 			   "  --require CRITERION   a further criterion; repeatable\n"
+			   "  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
 			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox;\n"
 			   "                        --scale says how much data it holds; one drill only\n"
 			   "  --out DIR             the records go there, one folder a drill (default rehearsals/TIME-SCENARIO)\n"
@@ -45,7 +46,7 @@ struct run_options {
 	const char *rate;
 	int64_t seed;
 	const char *out, *target;
-	bool keep, help;
+	bool keep, help, no_availability;
 	VEC(const char *) settings;
 	VEC(const char *) requires;
 };
@@ -76,6 +77,7 @@ static enum status read_options(int argc, char **argv, struct run_options *o, in
 		{"target", required_argument, NULL, 't'},
 		{"out", required_argument, NULL, 'o'},
 		{"keep", no_argument, NULL, 'k'},
+		{"no-availability", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
@@ -110,6 +112,9 @@ static enum status read_options(int argc, char **argv, struct run_options *o, in
 			break;
 		case 'k':
 			o->keep = true;
+			break;
+		case 'v':
+			o->no_availability = true;
 			break;
 		case 'h':
 			o->help = true;
@@ -156,6 +161,7 @@ static enum status perform_drill(const struct run_options *o, struct target *tar
 		.out_dir = dir,
 		.criteria = o->requires.at,
 		.rate = o->rate,
+		.no_availability = o->no_availability,
 		.progress = progress_run,
 		.arg = progress,
 	};

@@ -2,6 +2,7 @@
  *
  *     latency.p99 during migration < 2 x baseline        step[fill status].duration < 24h
  *     lock_wait[users].max < 1s                           rollback.clean
+ *     reads_blocked[users].max < 100ms                    writes_blocked.total during migration < 2s
  */
 #ifndef PGR_JUDGE_CRITERION_H
 #define PGR_JUDGE_CRITERION_H
@@ -13,17 +14,19 @@
 #include <stddef.h>
 
 enum metric {
-	METRIC_LATENCY,      /* [transaction] response time, failed transactions too */
-	METRIC_SERVICE,      /* [transaction] service time, failed transactions too */
-	METRIC_ERRORS,       /* [SQLSTATE] failed and abandoned transactions */
-	METRIC_THROUGHPUT,   /* successful transactions per second */
-	METRIC_BACKLOG,      /* arrivals due and not started, at the end of each interval */
-	METRIC_LOCK_WAIT,    /* [relation] lock waits of the application: not of the migration, not of ourselves */
-	METRIC_STATEMENT,    /* [step] each attempt of each statement of the migration */
-	METRIC_STEP,         /* [step] */
-	METRIC_MIGRATION,    /* the phase as a whole */
-	METRIC_REPLAY_LAG,   /* [standby] by heartbeat */
-	METRIC_REPLAY_BYTES, /* [standby] */
+	METRIC_LATENCY,        /* [transaction] response time, failed transactions too */
+	METRIC_SERVICE,        /* [transaction] service time, failed transactions too */
+	METRIC_ERRORS,         /* [SQLSTATE] failed and abandoned transactions */
+	METRIC_THROUGHPUT,     /* successful transactions per second */
+	METRIC_BACKLOG,        /* arrivals due and not started, at the end of each interval */
+	METRIC_LOCK_WAIT,      /* [relation] lock waits of the application: not of the migration, not of ourselves */
+	METRIC_READS_BLOCKED,  /* [table] windows in which it could not be read */
+	METRIC_WRITES_BLOCKED, /* [table] ... not be written */
+	METRIC_STATEMENT,      /* [step] each attempt of each statement of the migration */
+	METRIC_STEP,           /* [step] */
+	METRIC_MIGRATION,      /* the phase as a whole */
+	METRIC_REPLAY_LAG,     /* [standby] by heartbeat */
+	METRIC_REPLAY_BYTES,   /* [standby] */
 	METRIC_WAL,
 	METRIC_CHECK, /* [check] */
 	METRIC_ROLLBACK,

@@ -169,6 +169,22 @@ static bool add_wait(const json_t *line, void *arg)
 	return true;
 }
 
+static bool add_window(const json_t *line, void *arg)
+{
+	struct facts *f = arg;
+	struct window_facts w = {
+		.start_ns = json_get_int(line, "start_ns", 0),
+		.length_ns = json_get_int(line, "length_ns", 0),
+		.bound_ns = json_get_int(line, "bound_ns", 0),
+		.blamed = json_get_int(line, "blamed", 0),
+	};
+	w.phase = phase_at(f, w.start_ns);
+	snprintf(w.table, sizeof w.table, "%s", json_get_string(line, "table", ""));
+	snprintf(w.access, sizeof w.access, "%s", json_get_string(line, "access", ""));
+	VEC_PUSH(&f->windows, w);
+	return true;
+}
+
 static void add_statement(struct facts *f, const json_t *line)
 {
 	struct statement_facts s = {
@@ -234,6 +250,8 @@ enum status facts_read(const char *dir, struct facts **out, struct error *err)
 	if (st == ST_OK)
 		st = reader_each(f->reader, "waits", add_wait, f, err);
 	if (st == ST_OK)
+		st = reader_each(f->reader, "windows", add_window, f, err);
+	if (st == ST_OK)
 		st = reader_histograms(f->reader, add_histogram, f, err);
 	if (st != ST_OK) {
 		facts_free(f);
@@ -254,6 +272,7 @@ void facts_free(struct facts *f)
 	VEC_FREE(&f->errors);
 	VEC_FREE(&f->lags);
 	VEC_FREE(&f->waits);
+	VEC_FREE(&f->windows);
 	VEC_FREE(&f->statements);
 	VEC_FREE(&f->steps);
 	record_reader_free(f->reader);

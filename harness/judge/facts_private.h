@@ -69,6 +69,14 @@ struct step_facts {
 	char name[NAME_SIZE], error[256];
 };
 
+/* In which a table could not be read or written. */
+struct window_facts {
+	int phase;
+	int64_t start_ns, length_ns, bound_ns;
+	int64_t blamed; /* statement id, 0: none */
+	char table[NAME_SIZE], access[16];
+};
+
 struct facts {
 	struct record_reader *reader;
 	const json_t *run;
@@ -79,8 +87,12 @@ struct facts {
 	VEC(struct error_facts) errors;
 	VEC(struct lag_facts) lags;
 	VEC(struct wait_facts) waits;
+	VEC(struct window_facts) windows;
 	VEC(struct statement_facts) statements;
 	VEC(struct step_facts) steps;
 };
+
+/* METRIC_READS_BLOCKED and METRIC_WRITES_BLOCKED over the phases whose bits are set; scope: "during migration". */
+void figure_blocked(const struct facts *f, const struct criterion *c, uint64_t phases, const char *scope, struct figure *out);
 
 #endif

@@ -570,6 +570,10 @@ void facts_measure(const struct facts *f, const struct criterion *c, const char 
 	case METRIC_LOCK_WAIT:
 		measure_lock_wait(f, c, &s, out);
 		break;
+	case METRIC_READS_BLOCKED:
+	case METRIC_WRITES_BLOCKED:
+		figure_blocked(f, c, s.phases, s.text, out);
+		break;
 	case METRIC_STATEMENT:
 		measure_statement(f, c, &s, out);
 		break;

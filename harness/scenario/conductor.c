@@ -419,6 +419,7 @@ static enum status start_observer(struct conductor *c, struct error *err)
 		.record = c->host.record,
 		.migration_names = c->scenario.migration_names,
 		.migration_roles = c->scenario.migration_roles,
+		.no_availability = r->no_availability || c->scenario.no_availability,
 	};
 	return observer_start(&config, &c->host.observer, err);
 }

@@ -61,7 +61,8 @@ struct rehearsal {
 	int users;
 	int64_t acquire_timeout_ns, patience_ns;
 	int pods, pool, workers;
-	int64_t duration_ns; /* of the drill "load" */
+	int64_t duration_ns;  /* of the drill "load" */
+	bool no_availability; /* whether tables can be read and written is not tried, whatever the scenario says */
 
 	const volatile sig_atomic_t *stop; /* when it turns non-zero, the drill ends with ST_INTERRUPTED; or NULL */
 	void (*progress)(const struct rehearsal_progress *p, void *arg);

@@ -199,6 +199,10 @@ static enum status read_table(struct scenario *s, struct error *err)
 	s->migration_names = text_field(L, lua_gettop(L), "application_name");
 	s->migration_roles = text_field(L, lua_gettop(L), "user");
 	lua_pop(L, 1);
+	lua_getfield(L, table, "observe");
+	lua_getfield(L, -1, "availability");
+	s->no_availability = !lua_toboolean(L, -1);
+	lua_pop(L, 2);
 	s->criteria = text_list(L, table, "criteria", NULL);
 	s->actors = text_list(L, table, "actors", "name");
 	lua_getfield(L, table, "steps");

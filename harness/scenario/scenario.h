@@ -28,6 +28,7 @@ struct scenario {
 	struct think think;
 	struct requests requests;
 	int64_t acquire_timeout_ns, patience_ns;
+	bool no_availability; /* whether tables can be read and written is not tried */
 	struct load_policy *policies;
 	size_t n_policies;
 	const char *migration_names, *migration_roles; /* as in observer.h; NULL: none */

@@ -199,6 +199,54 @@ static void lock_waits_without_an_observer_are_no_data(void **state)
 	assert_opinion(all[0], "FAIL", "", "not observed");
 }
 
+static void window(struct record *r, const char *table, const char *access, int64_t start_ms, int64_t length_ms)
+{
+	record_window(r,
+		json_pack("{s:s, s:s, s:I, s:I, s:I, s:i}", "table", table, "access", access, "start_ns",
+			(json_int_t)(start_ms * NS_PER_MS), "length_ns", (json_int_t)(length_ms * NS_PER_MS), "bound_ns",
+			(json_int_t)(10 * NS_PER_MS), "blamed", 1));
+}
+
+static void windows_without_reads_or_writes_are_counted_by_table_and_phase(void **state)
+{
+	(void)state;
+	static const char *const all[] = {
+		"reads_blocked[users].max < 300ms",
+		"reads_blocked.total == 500ms",
+		"writes_blocked[users].count == 2",
+		"writes_blocked[users].max during baseline < 100ms",
+		"reads_blocked[items].max < 1s",
+		"writes_blocked[orders].max < 1s",
+		"reads_blocked[orders].max == 0",
+	};
+	struct record *r = usual("forward");
+	window(r, "users", "reads", 2100, 300);
+	window(r, "users", "writes", 2100, 300);
+	window(r, "users", "writes", 3000, 50);
+	window(r, "accounts", "reads", 2200, 400); /* 200 ms of it beside the first */
+	window(r, "users", "writes", 500, 20);
+	record_set(r, "availability",
+		json_pack("{s:i, s:[s, s, s], s:[{s:s, s:s}]}", "rounds", 100, "tables", "users", "accounts", "orders", "denied", "table",
+			"orders", "access", "writes"));
+	assert_int_equal(judged(r, all, sizeof all / sizeof all[0]), VERDICT_FAIL);
+	assert_opinion(
+		all[0], "FAIL", "300 ms", "1 window without reads after the baseline; the longest of 300 ms (within 10.0 ms) on users");
+	assert_opinion(all[1], "PASS", "500 ms", "2 windows");
+	assert_opinion(all[2], "PASS", "2", "");
+	assert_opinion(all[3], "PASS", "20.0 ms", "during baseline");
+	assert_opinion(all[4], "FAIL", "", "table items was not watched");
+	assert_opinion(all[5], "FAIL", "", "lacks the privilege");
+	assert_opinion(all[6], "PASS", "0 ns", "reads were possible at every look");
+}
+
+static void availability_that_was_not_measured_is_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"reads_blocked.max < 1s"};
+	assert_int_equal(judged(usual("forward"), all, 1), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "availability was not measured");
+}
+
 static void a_percentile_needs_samples_above_it(void **state)
 {
 	(void)state;
@@ -298,6 +346,8 @@ int main(void)
 		TEST(without_data_a_criterion_fails),
 		TEST(lock_waits_without_an_observer_are_no_data),
 		TEST(a_percentile_needs_samples_above_it),
+		TEST(windows_without_reads_or_writes_are_counted_by_table_and_phase),
+		TEST(availability_that_was_not_measured_is_no_data),
 		TEST(the_rollback_is_judged_only_where_it_happened),
 		TEST(an_equivalent_rollback_is_clean_but_not_identical),
 		TEST(a_failed_step_fails_the_migration),

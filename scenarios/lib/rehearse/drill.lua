@@ -120,6 +120,7 @@ function drill.perform(host, scenario, name)
 	local run = { host = host, scenario = scenario, checks = host.array {} }
 	host.status { detail = "connecting" }
 	run.migration = Session.open(host)
+	run.migration:record_settings()
 	run.inspector = host.session("pgrehearse inspector")
 	local comparer, before
 	if name == "rollback" then

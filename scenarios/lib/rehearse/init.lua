@@ -211,7 +211,7 @@ local SCENARIO = {
 	title = { "text", required = true }, workload = { "text", required = true, why = 'the name of a workload ("shop") or its file' },
 	migration_sessions = { "table", default = {} }, versions = { "table", default = {} }, load = { "table", default = {} }, actors = { "table", default = {} },
 	phases = { "table", default = {} }, steps = { "table", required = true }, checks = { "table", default = {} },
-	criteria = { "table", default = {} }, scale = { "number" }, ledger = { "boolean", default = false },
+	criteria = { "table", default = {} }, observe = { "table", default = {} }, scale = { "number" }, ledger = { "boolean", default = false },
 }
 
 local LOAD = {
@@ -220,6 +220,8 @@ local LOAD = {
 	patience = { "time", default = "0" }, overload = { "table", default = {} },
 	closed = { "boolean", default = false }, users = { "positive" }, think = { "text", default = "none" }, requests = { "requests" },
 }
+
+local OBSERVE = { availability = { "boolean", default = true } }
 
 local OVERLOAD = { acquire_timeout = { "time" }, patience = { "time" } }
 
@@ -336,6 +338,7 @@ function rehearse.scenario(given_scenario)
 		if step.kind == "load" and step.rate and out.load.closed then fields.fail(string.format("step %q", step.name), "a closed loop has no rate that could change") end
 	end
 	out.phases = fields.check(owner .. ", phases", out.phases, PHASES)
+	out.observe = fields.check(owner .. ", observe", out.observe, OBSERVE)
 	out.checks = check_checks(out.checks, step_names)
 	out.actors = check_actors(out.actors)
 	out.migration_sessions = check_migration_sessions(out.migration_sessions)

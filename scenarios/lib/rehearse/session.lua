@@ -59,6 +59,22 @@ function Session:internal(sql, ...)
 	return out
 end
 
+-- What bears on a migration, and all that somebody has set for this role, database or session.
+local SETTINGS = [[
+SELECT name, pg_catalog.current_setting(name), source FROM pg_catalog.pg_settings
+WHERE name IN ('lock_timeout', 'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'deadlock_timeout', 'maintenance_work_mem',
+	'max_parallel_maintenance_workers', 'synchronous_commit', 'synchronous_standby_names', 'default_transaction_isolation', 'session_replication_role', 'checkpoint_timeout', 'max_wal_size',
+	'autovacuum', 'vacuum_cost_delay', 'max_standby_streaming_delay', 'log_lock_waits')
+OR source IN ('database', 'user', 'database user') ORDER BY name]]
+
+-- The settings in force here and where they come from, before any step has set its time limits.
+function Session:record_settings()
+	local out = self.raw:query(SETTINGS)
+	local settings = self.host.array {}
+	for i, row in ipairs(out.values) do settings[i] = { name = row[1], value = row[2], source = row[3] } end
+	self.host.set("migration_settings", settings)
+end
+
 function Session:position() return self:internal(LSN).values[1][1] end
 
 local function write_events(self, to_ns)
