@@ -57,6 +57,7 @@ static const struct metric_row {
 	{"checks", METRIC_CHECK, NULL, false, false, UNIT_NONE, {{"clean", STAT_CLEAN, UNIT_NONE}}},
 	{"rollback", METRIC_ROLLBACK, NULL, false, false, UNIT_NONE,
 		{{"clean", STAT_CLEAN, UNIT_NONE}, {"identical", STAT_IDENTICAL, UNIT_NONE}}},
+	{"ledger", METRIC_LEDGER, NULL, false, false, UNIT_NONE, {{"clean", STAT_CLEAN, UNIT_NONE}, {"lost", STAT_COUNT, UNIT_NONE}}},
 };
 #define METRIC_COUNT (sizeof METRICS / sizeof METRICS[0])
 

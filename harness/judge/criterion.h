@@ -30,6 +30,7 @@ enum metric {
 	METRIC_WAL,
 	METRIC_CHECK, /* [check] */
 	METRIC_ROLLBACK,
+	METRIC_LEDGER, /* acknowledged commits that are not there */
 };
 
 enum stat {

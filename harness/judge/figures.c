@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "judge/facts_private.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -514,6 +515,20 @@ static void measure_check(const struct facts *f, const struct criterion *c, stru
 		sentence(out, "%zu check%s held", seen, seen == 1 ? "" : "s");
 }
 
+static void measure_ledger(const struct facts *f, const struct criterion *c, struct figure *out)
+{
+	const json_t *ledger = json_object_get(json_object_get(f->run, "totals"), "ledger");
+	const char *error = json_get_string(ledger, "error", NULL);
+	if (ledger == NULL || error != NULL) {
+		MISSING(out, "%s", error != NULL ? error : "there was no ledger: a scenario asks for it with ledger = true");
+		return;
+	}
+	int64_t acknowledged = json_get_int(ledger, "acknowledged", 0), lost = json_get_int(ledger, "lost", 0);
+	int64_t strange = json_get_int(ledger, "strange", 0);
+	out->value = c->stat == STAT_CLEAN ? lost == 0 && strange == 0 : (double)lost;
+	sentence(out, "%" PRId64 " of %" PRId64 " acknowledged commits are not in the database", lost, acknowledged);
+}
+
 static void measure_rollback(const struct facts *f, const struct criterion *c, struct figure *out)
 {
 	const char *drill = json_get_string(f->run, "drill", "");
@@ -548,6 +563,10 @@ void facts_measure(const struct facts *f, const struct criterion *c, const char 
 	*out = (struct figure){.state = FIGURE_KNOWN};
 	if (c->metric == METRIC_ROLLBACK) {
 		measure_rollback(f, c, out);
+		return;
+	}
+	if (c->metric == METRIC_LEDGER) {
+		measure_ledger(f, c, out);
 		return;
 	}
 	if (c->metric == METRIC_CHECK) {

@@ -380,6 +380,7 @@ void client_create_object(struct client *c)
 void client_free_object(struct client *c)
 {
 	client_drop_extras(c);
+	VEC_FREE(&c->kept);
 	VEC_FREE(&c->book.unknown);
 	luaL_unref(c->worker->L, LUA_REGISTRYINDEX, c->object_ref);
 	luaL_unref(c->worker->L, LUA_REGISTRYINDEX, c->random_ref);

@@ -49,7 +49,7 @@ void client_drop_results(struct client *c)
 {
 	for (size_t i = 0; i < c->kept.n; i++)
 		PQclear(c->kept.at[i]);
-	VEC_FREE(&c->kept);
+	c->kept.n = 0;
 	c->keeping = c->piping = false;
 }
 

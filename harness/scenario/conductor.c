@@ -119,6 +119,10 @@ static json_t *load_json(const struct conductor *c, const struct load_config *lo
 		json_object_set_new(out, "requests_mean", json_real(load->requests.mean));
 	if (load->think.shape != THINK_NONE)
 		json_object_set_new(out, "think_mean_ns", json_integer((json_int_t)think_mean_ns(&load->think)));
+	if (load->read_from != NULL)
+		json_object_set_new(out, "read_from", json_string(load->read_from));
+	if (load_has_ledger(c->host.load))
+		json_object_set_new(out, "ledger", json_true());
 	if (!load->closed && !rate_is_constant(&c->rate))
 		json_object_set_new(out, "program", json_text(rate_text(c)));
 	return out;

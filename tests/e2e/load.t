@@ -125,6 +125,22 @@ ok($run->{totals}{holds}, 'the law holds in mid-flight');
 cmp_ok($run->{totals}{unfinished}, '>', 0, 'what was under way is unfinished');
 ok(nothing_is_left(), 'and no server is left');
 
+($code, $text) = run('load', 'shop', '--rate', 200, '--duration', '2s', '--scale', '0.01', '--ledger', '--read-from', 'standby1', '--out', "$home/far");
+is($code, 0, 'reads may run on the standby, and commits be numbered') or diag $text;
+$run = record("$home/far");
+$totals = $run->{totals};
+is($totals->{failed}, 0, 'nothing fails there');
+ok($totals->{targets}{standby1}{ok} > 50 && $totals->{targets}{standby1}{ok} < $totals->{ok}, 'reads ran on the standby, writes did not');
+ok($totals->{ledger}{acknowledged} > 0 && $totals->{ledger}{lost} == 0, 'every acknowledged commit was found');
+is($totals->{ledger}{found}, $totals->{ledger}{acknowledged}, 'and counted once');
+like($text, qr/^ledger: \d+ acknowledged commits, \d+ found, 0 lost/m, 'the summary says so');
+my ($statement) = grep { $_->{statement} eq 'COMMIT' } @{ $run->{latency}{statements} };
+ok($statement && $statement->{count} >= $totals->{ledger}{acknowledged} && $statement->{percentiles}{p50}{ns} > 0, 'COMMIT has percentiles of its own');
+($code, $text) = run('load', 'shop', '--duration', '1s', '--scale', '0.01', '--read-from', 'nowhere', '--out', "$home/none");
+is($code, 2, 'a standby that there is not is refused');
+like($text, qr/standby1/, 'with the name of one that there is');
+
+
 chdir '/';
 remove_tree($home);
 done_testing();

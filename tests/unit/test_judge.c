@@ -279,6 +279,27 @@ static void an_equivalent_rollback_is_clean_but_not_identical(void **state)
 	assert_opinion(all[1], "FAIL", "no", "");
 }
 
+static void a_ledger_that_there_was_not_is_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"ledger.clean"};
+	assert_int_equal(judged(usual("forward"), all, 1), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "there was no ledger");
+}
+
+static void a_lost_commit_is_not_clean(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"ledger.clean", "ledger.lost < 3"};
+	struct record *r = usual("forward");
+	record_set(r, "totals",
+		json_pack(
+			"{s:b, s:{s:i, s:i, s:i, s:i}}", "holds", 1, "ledger", "acknowledged", 700, "found", 698, "lost", 2, "strange", 0));
+	judged(r, all, 2);
+	assert_opinion(all[0], "FAIL", "no", "2 of 700 acknowledged commits");
+	assert_opinion(all[1], "PASS", "2", "");
+}
+
 static void a_failed_step_fails_the_migration(void **state)
 {
 	(void)state;
@@ -350,6 +371,8 @@ int main(void)
 		TEST(availability_that_was_not_measured_is_no_data),
 		TEST(the_rollback_is_judged_only_where_it_happened),
 		TEST(an_equivalent_rollback_is_clean_but_not_identical),
+		TEST(a_ledger_that_there_was_not_is_no_data),
+		TEST(a_lost_commit_is_not_clean),
 		TEST(a_failed_step_fails_the_migration),
 		TEST(a_busy_generator_makes_the_run_invalid),
 		TEST(judging_again_gives_the_same_answer),
