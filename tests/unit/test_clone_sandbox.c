@@ -2,19 +2,14 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
-#include "base/fs.h"
 #include "clone/guard.h"
 #include "clone/registry.h"
-#include "clone/sandbox.h"
+#include "server.h"
 
-#include <libpq-fe.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-static char home[] = "/tmp/pgr-unit-XXXXXX";
 
 static void assert_ok(enum status st, const struct error *err)
 {
@@ -23,32 +18,16 @@ static void assert_ok(enum status st, const struct error *err)
 	assert_int_equal(st, ST_OK);
 }
 
-static const char *ask(const char *dsn, const char *sql)
-{
-	static char value[256];
-	PGconn *conn = PQconnectdb(dsn);
-	PGresult *res = PQexec(conn, sql);
-	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0)
-		snprintf(value, sizeof value, "%s", PQgetvalue(res, 0, 0));
-	else
-		snprintf(value, sizeof value, "%s%s", PQerrorMessage(conn), PQcmdStatus(res));
-	PQclear(res);
-	PQfinish(conn);
-	return value;
-}
-
 static int group_setup(void **state)
 {
 	(void)state;
-	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0)
-		return -1;
-	return setenv("TMPDIR", home, 1);
+	return server_make_home();
 }
 
 static int group_teardown(void **state)
 {
 	(void)state;
-	return fs_remove_tree(home, NULL) == ST_OK ? 0 : -1;
+	return server_remove_home();
 }
 
 static void a_sandbox_streams_is_reset_from_its_snapshot_and_goes(void **state)
@@ -59,30 +38,30 @@ static void a_sandbox_streams_is_reset_from_its_snapshot_and_goes(void **state)
 	static const char *const SETTINGS[] = {"work_mem=7MB", "pgrehearse.note=it's", NULL};
 	assert_ok(sandbox_up(&(struct sandbox_config){.name = "one", .standbys = 1, .settings = SETTINGS}, &sb, &err), &err);
 	const char *dsn = sandbox_dsn(sb);
-	assert_string_equal(ask(dsn, "SHOW work_mem"), "7MB");
-	assert_string_equal(ask(dsn, "SHOW pgrehearse.note"), "it's");
-	assert_string_equal(ask(dsn, "SHOW fsync"), "on");
-	assert_string_equal(ask(dsn, "SHOW listen_addresses"), "");
-	assert_string_equal(ask(dsn, "SELECT application_name || ' ' || state FROM pg_stat_replication"), "standby1 streaming");
-	assert_string_equal(ask(sandbox_standby_dsn(sb, 0), "SELECT pg_is_in_recovery()"), "t");
+	assert_string_equal(server_ask_at(dsn, "SHOW work_mem"), "7MB");
+	assert_string_equal(server_ask_at(dsn, "SHOW pgrehearse.note"), "it's");
+	assert_string_equal(server_ask_at(dsn, "SHOW fsync"), "on");
+	assert_string_equal(server_ask_at(dsn, "SHOW listen_addresses"), "");
+	assert_string_equal(server_ask_at(dsn, "SELECT application_name || ' ' || state FROM pg_stat_replication"), "standby1 streaming");
+	assert_string_equal(server_ask_at(sandbox_standby_dsn(sb, 0), "SELECT pg_is_in_recovery()"), "t");
 	assert_string_equal(sandbox_standby_name(sb, 0), "standby1");
 	assert_true(sandbox_server_version(sb) >= 120000);
-	assert_string_equal(ask(dsn, "CREATE TABLE kept AS SELECT 42 AS n"), "SELECT 1");
+	assert_string_equal(server_ask_at(dsn, "CREATE TABLE kept AS SELECT 42 AS n"), "SELECT 1");
 
 	char snapshot[128];
-	snprintf(snapshot, sizeof snapshot, "%s/snapshot", home);
+	snprintf(snapshot, sizeof snapshot, "%s/snapshot", server_home);
 	assert_ok(sandbox_snapshot(sb, snapshot, &err), &err);
 	assert_int_equal(sandbox_snapshot(sb, snapshot, &err), ST_USAGE);
 	assert_ok(sandbox_reset(sb, snapshot, &err), &err);
-	assert_string_equal(ask(dsn, "DROP TABLE kept"), "DROP TABLE");
+	assert_string_equal(server_ask_at(dsn, "DROP TABLE kept"), "DROP TABLE");
 	assert_ok(sandbox_reset(sb, snapshot, &err), &err);
-	assert_string_equal(ask(dsn, "SELECT n FROM kept"), "42");
-	assert_string_equal(ask(sandbox_standby_dsn(sb, 0), "SELECT n FROM kept"), "42");
-	assert_string_equal(ask(dsn, "SELECT count(*) FROM pg_replication_slots WHERE active"), "1");
+	assert_string_equal(server_ask_at(dsn, "SELECT n FROM kept"), "42");
+	assert_string_equal(server_ask_at(sandbox_standby_dsn(sb, 0), "SELECT n FROM kept"), "42");
+	assert_string_equal(server_ask_at(dsn, "SELECT count(*) FROM pg_replication_slots WHERE active"), "1");
 
 	assert_ok(sandbox_stop_server(sb, 1, true, &err), &err);
 	assert_ok(sandbox_start_server(sb, 1, &err), &err);
-	assert_string_equal(ask(sandbox_standby_dsn(sb, 0), "SELECT n FROM kept"), "42");
+	assert_string_equal(server_ask_at(sandbox_standby_dsn(sb, 0), "SELECT n FROM kept"), "42");
 
 	char dir[4096];
 	snprintf(dir, sizeof dir, "%s", sandbox_dir(sb));
@@ -94,10 +73,10 @@ static void a_sandbox_streams_is_reset_from_its_snapshot_and_goes(void **state)
 
 	/* A snapshot outlives its sandbox. */
 	assert_ok(sandbox_up(&(struct sandbox_config){.from_snapshot = snapshot}, &sb, &err), &err);
-	assert_string_equal(ask(sandbox_dsn(sb), "SELECT n FROM kept"), "42");
+	assert_string_equal(server_ask_at(sandbox_dsn(sb), "SELECT n FROM kept"), "42");
 	sandbox_free(sb);
 	assert_ok(sandbox_remove_snapshot(snapshot, &err), &err);
-	assert_int_equal(sandbox_remove_snapshot(home, &err), ST_USAGE);
+	assert_int_equal(sandbox_remove_snapshot(server_home, &err), ST_USAGE);
 	struct sandbox_list list;
 	assert_ok(sandbox_list(&list, &err), &err);
 	assert_int_equal(list.n, 0);
@@ -125,9 +104,9 @@ static void the_guard_knows_sandboxes_and_otherwise_asks_for_the_mark(void **sta
 	assert_non_null(strstr(err.what, "\"postgres\" is not marked as a clone"));
 	assert_non_null(strstr(err.hint, "COMMENT ON DATABASE \"postgres\" IS 'pgrehearse clone'"));
 	assert_null(strstr(err.what, "hunter2"));
-	ask(unmarked, "COMMENT ON DATABASE postgres IS 'monday''s pgrehearse clone of shop'");
+	server_ask_at(unmarked, "COMMENT ON DATABASE postgres IS 'monday''s pgrehearse clone of shop'");
 	assert_ok(guard_check_target(unmarked, &err), &err);
-	setenv("TMPDIR", home, 1);
+	setenv("TMPDIR", server_home, 1);
 	sandbox_free(sb);
 }
 
@@ -168,7 +147,7 @@ static void a_killed_owner_leaves_nothing(void **state)
 {
 	(void)state;
 	char dir[128];
-	snprintf(dir, sizeof dir, "%s/pgrehearse-%u/orphan", home, (unsigned)geteuid());
+	snprintf(dir, sizeof dir, "%s/pgrehearse-%u/orphan", server_home, (unsigned)geteuid());
 	pid_t pid = fork();
 	if (pid == 0) {
 		struct sandbox *sb;

@@ -2,55 +2,30 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
-#include "base/fs.h"
-#include "clone/sandbox.h"
 #include "load/generate.h"
+#include "server.h"
 
-#include <libpq-fe.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-static char home[] = "/tmp/pgr-generate-XXXXXX";
-static char workload_path[64];
-static struct sandbox *sandbox;
-
-static const char *ask(const char *sql)
-{
-	static char value[512];
-	PGconn *conn = PQconnectdb(sandbox_dsn(sandbox));
-	PGresult *res = PQexec(conn, sql);
-	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0)
-		snprintf(value, sizeof value, "%s", PQgetvalue(res, 0, 0));
-	else
-		snprintf(value, sizeof value, "%s%s", PQerrorMessage(conn), PQcmdStatus(res));
-	PQclear(res);
-	PQfinish(conn);
-	return value;
-}
+static char workload_path[96];
 
 static int start_server(void **state)
 {
 	(void)state;
-	struct error err;
-	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0 || setenv("TMPDIR", home, 1) != 0)
+	if (server_start(0) != 0)
 		return -1;
-	snprintf(workload_path, sizeof workload_path, "%s/w.lua", home);
-	return sandbox_up(&(struct sandbox_config){.name = "generate"}, &sandbox, &err) == ST_OK ? 0 : -1;
+	snprintf(workload_path, sizeof workload_path, "%s/w.lua", server_home);
+	return 0;
 }
 
 static int stop_server(void **state)
 {
 	(void)state;
-	struct error err;
-	int failed = sandbox_down(sandbox, &err) != ST_OK;
-	sandbox_free(sandbox);
-	return fs_remove_tree(home, NULL) == ST_OK && !failed ? 0 : -1;
+	return server_stop();
 }
 
 /* Empties the database and fills it from a workload whose row function has this body. Returns the error's text, "" when there is none. */
 static const char *generate(const char *row, const char *finish, struct error *err)
 {
-	ask("SET client_min_messages = warning; DROP TABLE IF EXISTS t");
+	server_ask("SET client_min_messages = warning; DROP TABLE IF EXISTS t");
 	FILE *f = fopen(workload_path, "w");
 	assert_non_null(f);
 	fprintf(f,
@@ -60,7 +35,7 @@ static const char *generate(const char *row, const char *finish, struct error *e
 		row, finish);
 	fclose(f);
 	memset(err, 0, sizeof *err);
-	return generate_data(sandbox_dsn(sandbox), workload_path, 1, 5, NULL, NULL, err) == ST_OK ? "" : err->what;
+	return generate_data(sandbox_dsn(server), workload_path, 1, 5, NULL, NULL, err) == ST_OK ? "" : err->what;
 }
 
 static void every_value_arrives_as_it_was(void **state)
@@ -72,12 +47,13 @@ static void every_value_arrives_as_it_was(void **state)
 				    "VACUUM t", &err),
 		"");
 	assert_string_equal(
-		ask("SELECT count(*) || ' ' || count(DISTINCT i) || ' ' || count(s) || ' ' || count(f) || ' ' || count(b) FROM t"),
+		server_ask("SELECT count(*) || ' ' || count(DISTINCT i) || ' ' || count(s) || ' ' || count(f) || ' ' || count(b) FROM t"),
 		"25000 25000 20000 20000 20000");
 	assert_string_equal(
-		ask("SELECT bool_and(s = E'a\\tb\\nc\\\\d\\r\\\\N\\\\.\\n\\\\.\\n''é' || -i AND f = -i / 3.0::float8 AND b = (i % 2 = 0)) FROM t"),
+		server_ask(
+			"SELECT bool_and(s = E'a\\tb\\nc\\\\d\\r\\\\N\\\\.\\n\\\\.\\n''é' || -i AND f = -i / 3.0::float8 AND b = (i % 2 = 0)) FROM t"),
 		"t");
-	assert_string_equal(ask("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass"), "2");
+	assert_string_equal(server_ask("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass"), "2");
 }
 
 static void one_seed_makes_one_set_of_rows(void **state)
@@ -88,13 +64,13 @@ static void one_seed_makes_one_set_of_rows(void **state)
 	struct error err;
 	char first[512];
 	assert_string_equal(generate(ROW, "SELECT 1", &err), "");
-	snprintf(first, sizeof first, "%s", ask(HASH));
+	snprintf(first, sizeof first, "%s", server_ask(HASH));
 	assert_string_equal(generate(ROW, "SELECT 1", &err), "");
-	assert_string_equal(ask(HASH), first);
-	ask("DROP TABLE t");
-	assert_int_equal(generate_data(sandbox_dsn(sandbox), workload_path, 1, 6, NULL, NULL, &err), ST_OK);
-	assert_string_not_equal(ask(HASH), first);
-	assert_string_equal(ask("SELECT count(DISTINCT s) > 20000 FROM t"), "t");
+	assert_string_equal(server_ask(HASH), first);
+	server_ask("DROP TABLE t");
+	assert_int_equal(generate_data(sandbox_dsn(server), workload_path, 1, 6, NULL, NULL, &err), ST_OK);
+	assert_string_not_equal(server_ask(HASH), first);
+	assert_string_equal(server_ask("SELECT count(DISTINCT s) > 20000 FROM t"), "t");
 }
 
 static void a_mistake_is_named_and_ends_it(void **state)
@@ -113,7 +89,7 @@ static void a_mistake_is_named_and_ends_it(void **state)
 	assert_int_equal(err.status, ST_FAILED);
 	generate("return i, 'x', 1, true", "VACUUM nothing", &err);
 	assert_non_null(strstr(err.what, "VACUUM nothing: relation \"nothing\" does not exist"));
-	assert_int_equal(generate_data(sandbox_dsn(sandbox), workload_path, 1, 5, NULL, NULL, &err), ST_FAILED);
+	assert_int_equal(generate_data(sandbox_dsn(server), workload_path, 1, 5, NULL, NULL, &err), ST_FAILED);
 	assert_non_null(strstr(err.what, "relation \"t\" already exists"));
 }
 
@@ -135,19 +111,20 @@ static void the_shop_is_consistent_with_itself(void **state)
 	(void)state;
 	struct error err;
 	struct progress p = {0};
-	if (generate_data(sandbox_dsn(sandbox), "shop", 0.01, 42, note_progress, &p, &err) != ST_OK)
+	if (generate_data(sandbox_dsn(server), "shop", 0.01, 42, note_progress, &p, &err) != ST_OK)
 		fail_msg("%s: %s", err.where, err.what);
 	assert_true(p.calls > 0);
 	assert_int_equal(p.rows, 50);
-	assert_string_equal(ask("SELECT count(*) FROM users"), "1000");
-	assert_string_equal(ask("SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0"), "47");
+	assert_string_equal(server_ask("SELECT count(*) FROM users"), "1000");
+	assert_string_equal(server_ask("SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0"), "47");
 	/* Both forms of an order's lines say the same. */
 	assert_string_equal(
-		ask("SELECT count(*) FROM orders o WHERE subtotal_cents <> (SELECT sum(qty * price_cents) FROM order_lines l WHERE l.order_id = o.id)"
-		    " OR subtotal_cents <> (SELECT sum((x ->> 'qty')::int * (x ->> 'price_cents')::int) FROM jsonb_array_elements(items) x)"),
+		server_ask(
+			"SELECT count(*) FROM orders o WHERE subtotal_cents <> (SELECT sum(qty * price_cents) FROM order_lines l WHERE l.order_id = o.id)"
+			" OR subtotal_cents <> (SELECT sum((x ->> 'qty')::int * (x ->> 'price_cents')::int) FROM jsonb_array_elements(items) x)"),
 		"0");
-	assert_string_equal(ask("INSERT INTO page_views (product_id, day) VALUES (1, '2026-07-01') RETURNING id"), "1900000501");
-	assert_string_equal(ask("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated"), "3");
+	assert_string_equal(server_ask("INSERT INTO page_views (product_id, day) VALUES (1, '2026-07-01') RETURNING id"), "1900000501");
+	assert_string_equal(server_ask("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated"), "3");
 }
 
 int main(void)

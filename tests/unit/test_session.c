@@ -3,37 +3,27 @@
 #include "unit.h"
 
 #include "base/clock.h"
-#include "clone/sandbox.h"
 #include "runtime/loop.h"
 #include "runtime/session.h"
+#include "server.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-static struct sandbox *sandbox;
 static struct loop *loop;
 
 static int start_server(void **state)
 {
 	(void)state;
-	struct error err;
-	const struct sandbox_config config = {.standbys = 0};
-	if (sandbox_up(&config, &sandbox, &err) != ST_OK || loop_create(&loop, &err) != ST_OK) {
-		print_error("%s: %s\n", err.where, err.what);
-		return -1;
-	}
-	return 0;
+	return server_start(0) == 0 && loop_create(&loop, NULL) == ST_OK ? 0 : -1;
 }
 
 static int stop_server(void **state)
 {
 	(void)state;
 	loop_free(loop);
-	struct error err;
-	enum status st = sandbox_down(sandbox, &err);
-	sandbox_free(sandbox);
-	return st == ST_OK ? 0 : -1;
+	return server_stop();
 }
 
 /* Counts how often an operation was said to have ended. */
@@ -54,7 +44,7 @@ static void run_until(const int *done, int n)
 static struct session *connected(void)
 {
 	int done = 0;
-	struct session *s = session_create(loop, sandbox_dsn(sandbox), "unit test", NULL);
+	struct session *s = session_create(loop, sandbox_dsn(server), "unit test", NULL);
 	assert_non_null(s);
 	session_connect(s, 10 * NS_PER_S, count_done, &done);
 	run_until(&done, 1);
@@ -228,7 +218,7 @@ static void losing_an_idle_connection_is_told(void **state)
 	(void)state;
 	const struct session_hooks hooks = {.lost = count_lost};
 	struct session *killer = connected();
-	struct session *victim = session_create(loop, sandbox_dsn(sandbox), "unit test", &hooks);
+	struct session *victim = session_create(loop, sandbox_dsn(server), "unit test", &hooks);
 	int done = 0;
 	session_connect(victim, 10 * NS_PER_S, count_done, &done);
 	run_until(&done, 1);
@@ -413,7 +403,7 @@ static void what_cannot_connect_says_so(void **state)
 	session_free(s);
 
 	char dsn[512];
-	snprintf(dsn, sizeof dsn, "%s dbname=missing", sandbox_dsn(sandbox));
+	snprintf(dsn, sizeof dsn, "%s dbname=missing", sandbox_dsn(server));
 	s = session_create(loop, dsn, "unit test", NULL);
 	session_connect(s, 5 * NS_PER_S, count_done, &done);
 	run_until(&done, 2);
@@ -425,7 +415,7 @@ static void a_server_that_went_away_and_came_back_can_be_used_again(void **state
 {
 	(void)state;
 	struct session *s = connected();
-	assert_int_equal(sandbox_stop_server(sandbox, 0, true, NULL), ST_OK);
+	assert_int_equal(sandbox_stop_server(server, 0, true, NULL), ST_OK);
 	int done = 0;
 	session_query(s, "SELECT 1", count_done, &done);
 	run_until(&done, 1);
@@ -433,7 +423,7 @@ static void a_server_that_went_away_and_came_back_can_be_used_again(void **state
 	session_connect(s, NS_PER_S, count_done, &done);
 	run_until(&done, 2);
 	assert_string_equal(session_outcome(s)->sqlstate, "08001");
-	assert_int_equal(sandbox_start_server(sandbox, 0, NULL), ST_OK);
+	assert_int_equal(sandbox_start_server(server, 0, NULL), ST_OK);
 	session_connect(s, 10 * NS_PER_S, count_done, &done);
 	run_until(&done, 3);
 	assert_true(session_outcome(s)->ok);

@@ -2,45 +2,30 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
-#include "base/fs.h"
-#include "clone/sandbox.h"
 #include "load/generate.h"
 #include "load/random.h"
 #include "load/workload.h"
+#include "server.h"
 
 #include <lauxlib.h>
-#include <libpq-fe.h>
 #include <math.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-static char home[] = "/tmp/pgr-tpcc-XXXXXX";
-static struct sandbox *sandbox;
 static PGconn *conn;
 static lua_State *L;
 static struct workload *tpcc;
 
 static const char *ask(const char *sql)
 {
-	static char value[512];
-	PGresult *res = PQexec(conn, sql);
-	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0)
-		snprintf(value, sizeof value, "%s", PQgetvalue(res, 0, 0));
-	else
-		snprintf(value, sizeof value, "%s%s", PQerrorMessage(conn), PQcmdStatus(res));
-	PQclear(res);
-	return value;
+	return server_ask_on(conn, sql);
 }
 
 static int start(void **state)
 {
 	(void)state;
 	struct error err;
-	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0 || setenv("TMPDIR", home, 1) != 0)
+	if (server_start(0) != 0)
 		return -1;
-	if (sandbox_up(&(struct sandbox_config){.name = "tpcc"}, &sandbox, &err) != ST_OK)
-		return -1;
-	conn = PQconnectdb(sandbox_dsn(sandbox));
+	conn = PQconnectdb(sandbox_dsn(server));
 	ask("SET client_min_messages = warning");
 	if (workload_create_state(NULL, NULL, &L, &err) != ST_OK || workload_load(L, "tpcc", NULL, 3, 5, &tpcc, &err) != ST_OK) {
 		print_error("%s: %s\n", err.where, err.what);
@@ -52,20 +37,17 @@ static int start(void **state)
 static int stop(void **state)
 {
 	(void)state;
-	struct error err;
 	workload_free(tpcc);
 	script_free(L);
 	PQfinish(conn);
-	int failed = sandbox_down(sandbox, &err) != ST_OK;
-	sandbox_free(sandbox);
-	return fs_remove_tree(home, NULL) == ST_OK && !failed ? 0 : -1;
+	return server_stop();
 }
 
 static void fill(double scale)
 {
 	struct error err;
 	ask("DROP TABLE IF EXISTS warehouse, district, customer, history, new_order, orders, order_line, item, stock");
-	if (generate_data(sandbox_dsn(sandbox), "tpcc", scale, 42, NULL, NULL, &err) != ST_OK)
+	if (generate_data(sandbox_dsn(server), "tpcc", scale, 42, NULL, NULL, &err) != ST_OK)
 		fail_msg("%s: %s", err.where, err.what);
 }
 

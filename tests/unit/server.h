@@ -1,0 +1,72 @@
+/* A PostgreSQL server of a unit test's own: a sandbox in a folder that goes with it. Include it behind unit.h. */
+#ifndef PGR_TESTS_SERVER_H
+#define PGR_TESTS_SERVER_H
+
+#include "base/fs.h"
+#include "clone/sandbox.h"
+
+#include <libpq-fe.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char server_home[64];   /* a folder for the test's files too */
+static struct sandbox *server; /* NULL until server_start */
+
+/* Makes the folder, and TMPDIR lead to it. 0, or -1 for cmocka. */
+static inline int server_make_home(void)
+{
+	snprintf(server_home, sizeof server_home, "/tmp/pgr-unit-XXXXXX");
+	return mkdtemp(server_home) == NULL || chmod(server_home, 0755) != 0 ? -1 : setenv("TMPDIR", server_home, 1);
+}
+
+static inline int server_start(int standbys)
+{
+	struct error err;
+	if (server_make_home() != 0)
+		return -1;
+	if (sandbox_up(&(struct sandbox_config){.name = "unit", .standbys = standbys}, &server, &err) == ST_OK)
+		return 0;
+	print_error("%s: %s\n", err.where, err.what);
+	return -1;
+}
+
+static inline int server_remove_home(void)
+{
+	return fs_remove_tree(server_home, NULL) == ST_OK ? 0 : -1;
+}
+
+static inline int server_stop(void)
+{
+	struct error err;
+	int failed = sandbox_down(server, &err) != ST_OK;
+	sandbox_free(server);
+	return server_remove_home() == 0 && !failed ? 0 : -1;
+}
+
+/* The first value of the first row; without rows the command's tag or the error. Lasts until the next call. */
+static inline const char *server_ask_on(PGconn *conn, const char *sql)
+{
+	static char value[512];
+	PGresult *res = PQexec(conn, sql);
+	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0)
+		snprintf(value, sizeof value, "%s", PQgetvalue(res, 0, 0));
+	else
+		snprintf(value, sizeof value, "%s%s", PQerrorMessage(conn), PQcmdStatus(res));
+	PQclear(res);
+	return value;
+}
+
+static inline const char *server_ask_at(const char *dsn, const char *sql)
+{
+	PGconn *conn = PQconnectdb(dsn);
+	const char *value = server_ask_on(conn, sql);
+	PQfinish(conn);
+	return value;
+}
+
+static inline const char *server_ask(const char *sql)
+{
+	return server_ask_at(sandbox_dsn(server), sql);
+}
+
+#endif
