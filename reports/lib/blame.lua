@@ -20,6 +20,9 @@ end
 
 -- p99 by rank, as the histograms have it; how many did not get their lock.
 local function finish(sum)
+	local errors = {}
+	for ended, code in pairs { timeout = "55P03", cancelled = "57014", deadlock = "40P01" } do errors[code] = sum.ended[ended] end
+	sum.errors = next(errors) and errors or nil
 	table.sort(sum.lengths)
 	sum.p99_ns = sum.lengths[math.max(1, math.ceil(0.99 * sum.n))] or 0
 	sum.lengths = nil
@@ -55,6 +58,46 @@ local function keep_longest(list, wait)
 	end
 end
 
+local function victim_of(group, waiter)
+	local name = table.concat({ waiter.role or "", waiter.version or "", waiter.transaction or "" }, "\0")
+	local victim = group.victims[name]
+	if not victim then
+		victim = new_sum()
+		victim.role, victim.version, victim.transaction, victim.statements = waiter.role or "unknown", waiter.version, waiter.transaction, {}
+		group.victims[name] = victim
+		group.victims[#group.victims + 1] = victim
+	end
+	return victim
+end
+
+-- The part of a victim that one of its statements suffered; nil where the statement is not known.
+local function part_of(victim, waiter)
+	if not waiter.statement then return nil end
+	local part = victim.statements[waiter.statement]
+	if not part then
+		part = new_sum()
+		part.statement = waiter.statement
+		victim.statements[waiter.statement] = part
+		victim.statements[#victim.statements + 1] = part
+	end
+	return part
+end
+
+-- The part of a group that one attempt of its statement caused.
+local function attempt_of(group, wait, statements)
+	if not wait.blamed then return nil end
+	local key = "#" .. wait.blamed
+	local part = group.attempts[key]
+	if not part then
+		local s = statements[wait.blamed] or {}
+		part = new_sum()
+		part.id, part.attempt, part.sqlstate, part.start_ns = wait.blamed, s.attempt, s.sqlstate, s.start_ns
+		group.attempts[key] = part
+		group.attempts[#group.attempts + 1] = part
+	end
+	return part
+end
+
 local function group_for(groups, wait, statements)
 	local key, group
 	if wait.blamed then
@@ -72,7 +115,7 @@ local function group_for(groups, wait, statements)
 		group = groups[key] or { migration = false, role = root.role or "unknown" }
 	end
 	if not groups[key] then
-		group.sum, group.victims, group.spans, group.relations, group.load = new_sum(), {}, {}, {}, new_sum()
+		group.sum, group.victims, group.spans, group.relations, group.load, group.attempts = new_sum(), {}, {}, {}, new_sum(), {}
 		groups[key] = group
 		groups[#groups + 1] = group
 	end
@@ -80,7 +123,8 @@ local function group_for(groups, wait, statements)
 end
 
 -- next_wait: iterator over the lines of waits.jsonl; statements: migration statements by id.
--- Returns { groups, all, longest, during }: groups with their victims, worst first, those of the migration before others;
+-- Returns { groups, all, longest, during }: groups with their victims, worst first, those of the migration before others; victims
+-- have their statements, groups the attempts that caused the waits, each a sum of its own;
 -- all: the sum over every line; load: over those in which the application waited; longest: at most KEPT lines, longest first;
 -- own: the waits of the migration itself;
 -- phase_of(ns) names the phase of a wait; phases: sums of the application's waits by the phase in which they began.
@@ -89,15 +133,11 @@ function blame.gather(next_wait, statements, phase_of)
 	for wait in next_wait do
 		local waiter = wait.waiter or {}
 		local group = group_for(groups, wait, statements)
-		local name = table.concat({ waiter.role or "", waiter.version or "", waiter.transaction or "" }, "\0")
-		local victim = group.victims[name]
-		if not victim then
-			victim = new_sum()
-			victim.role, victim.version, victim.transaction = waiter.role or "unknown", waiter.version, waiter.transaction
-			group.victims[name] = victim
-			group.victims[#group.victims + 1] = victim
-		end
+		local victim = victim_of(group, waiter)
+		local part, attempt = part_of(victim, waiter), attempt_of(group, wait, statements)
 		add(victim, wait)
+		if part then add(part, wait) end
+		if attempt then add(attempt, wait) end
 		add(group.sum, wait)
 		add(all, wait)
 		if waiter.role == "load" then
@@ -119,7 +159,13 @@ function blame.gather(next_wait, statements, phase_of)
 	for _, group in ipairs(groups) do
 		finish(group.sum)
 		finish(group.load)
-		for _, victim in ipairs(group.victims) do finish(victim) end
+		for _, victim in ipairs(group.victims) do
+			finish(victim)
+			for _, part in ipairs(victim.statements) do finish(part) end
+			table.sort(victim.statements, by_total)
+		end
+		for _, attempt in ipairs(group.attempts) do finish(attempt) end
+		table.sort(group.attempts, function(a, b) return a.id < b.id end)
 		table.sort(group.victims, by_total)
 		group.held_up_ns = union_ns(group.spans)
 		group.spans = nil

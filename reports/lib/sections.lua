@@ -50,6 +50,30 @@ local function what_users_felt(f)
 	return table.concat(out)
 end
 
+-- Which attempts of a statement that was tried again caused the waits, the failed ones too.
+local function attempts_of(g)
+	if #g.attempts < 2 or (g.attempts[#g.attempts].attempt or 1) < 2 then return "" end
+	local out = {}
+	for i, a in ipairs(g.attempts) do
+		if i > 6 then
+			out[i] = "…"
+			break
+		end
+		out[i] = string.format("attempt %s%s: %s, %s", tostring(a.attempt or "?"), a.sqlstate and a.sqlstate ~= "00000" and " (" .. a.sqlstate .. ")" or "",
+			words.number_of(a.n, "wait"), words.time(a.total_ns))
+	end
+	return " · " .. table.concat(out, "; ")
+end
+
+-- In which of its statements a victim waited.
+local function parts_of(victim)
+	local parts = {}
+	for k = 1, math.min(#victim.statements, 4) do parts[k] = words.count(victim.statements[k].n) .. " × " .. victim.statements[k].statement end
+	if #parts == 0 then return "" end
+	if #victim.statements > 4 then parts[5] = "…" end
+	return { html = '<br><span class="soft">in ' .. E(table.concat(parts, ", ")) .. "</span>" }
+end
+
 local function blame_table(f)
 	if f.blame.all.n == 0 then
 		if #f.points == 0 and #f.steps == 0 then return nil end
@@ -63,7 +87,7 @@ local function blame_table(f)
 			who = page.join(page.code(words.sql(g.sql or "statement " .. tostring(g.id) .. ", whose end is not in the record", 220)), { html = "<br>" },
 				{ html = '<span class="soft">' }, (g.step and "step “" .. g.step .. "”" .. direction_of(g.direction) or "the migration") ..
 				(#g.relations > 0 and " · on " .. words.cut(words.relation(table.concat(g.relations, ", ")), 80) or "") ..
-				(g.held_up_ns > 0 and " · somebody waited during " .. words.time(g.held_up_ns) or ""), { html = "</span>" })
+				attempts_of(g) .. (g.held_up_ns > 0 and " · somebody waited during " .. words.time(g.held_up_ns) or ""), { html = "</span>" })
 		else
 			local names = { load = "The application itself", actor = "Background actors", foreign = "Foreign sessions", observer = "The observer", migration = "The migration, statement not known" }
 			who = page.join(names[g.role] or "Others, blocker not known", { html = ' <span class="soft">(not the migration\'s doing)</span>' })
@@ -78,7 +102,7 @@ local function blame_table(f)
 			end
 			local name = v.role == "load" and (v.transaction or "?") .. (v.version and ", " .. v.version or "") or v.role == "actor" and "actor " .. (v.transaction or "") or v.role
 			n, total, longest, p99, ended = numbers(v)
-			rows[#rows + 1] = { name, n, total, longest, p99, ended, class = "member" }
+			rows[#rows + 1] = { page.join(name, parts_of(v)), n, total, longest, p99, page.join(ended, v.errors and { html = "<br>" .. E(words.errors(v.errors)) } or ""), class = "member" }
 		end
 	end
 	local n, total, longest, p99, ended = numbers(f.blame.all)

@@ -143,7 +143,13 @@ subtest 'the blame table is the sum of waits.jsonl' => sub {
 			$key = $by;
 			$total += $count;
 		} elsif ($kind eq 'member') {
+			my ($parts) = $who =~ s{<br><span class="soft">in (.*?)</span>}{} ? $1 : undef;
 			$key = "$by $who";
+			if (defined $parts && $parts !~ /…|\xe2\x80\xa6/) {
+				my $sum = 0;
+				$sum += $_ for map { s/,//gr } $parts =~ /([\d,]+) \S+ \S+/g;
+				is($sum, $count, "the statements of $key add up");
+			}
 		} else {
 			$key = 'all';
 		}
