@@ -172,6 +172,8 @@ static void give_up(struct worker *w, const struct request *r, int64_t now_ns)
 	const struct load_limit *limit = &w->crew->limits[r->version];
 	if (limit->is_patience) {
 		w->stats->abandoned++;
+		w->stats->versions[r->version].abandoned++;
+		w->totals[r->version].abandoned++;
 		w->abandoned++;
 		if (r->count == THINK_ENDLESS)
 			claim_next_request(w, r, now_ns);

@@ -101,6 +101,7 @@ struct load_counters {
 struct load_version {
 	const char *name;
 	uint64_t started, ok, failed;
+	uint64_t abandoned;         /* of the requests that were sent to it */
 	uint64_t in_flight;         /* as at the end; not in totals */
 	struct load_errors errors;  /* their sum is failed */
 	struct load_errors retries; /* attempts that failed and were followed by another one: no part of failed */

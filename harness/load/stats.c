@@ -67,6 +67,7 @@ void stats_add_version(struct load_version *into, const struct load_version *fro
 	into->started += from->started;
 	into->ok += from->ok;
 	into->failed += from->failed;
+	into->abandoned += from->abandoned;
 	into->in_flight += from->in_flight;
 	stats_add_errors(&into->errors, &from->errors);
 	stats_add_errors(&into->retries, &from->retries);
@@ -213,7 +214,7 @@ void stats_free(struct stats *s)
 static void clear_versions(struct load_version *versions, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		versions[i].started = versions[i].ok = versions[i].failed = versions[i].in_flight = 0;
+		versions[i].started = versions[i].ok = versions[i].failed = versions[i].abandoned = versions[i].in_flight = 0;
 		versions[i].errors.n = versions[i].retries.n = 0;
 	}
 }

@@ -109,10 +109,12 @@ static json_t *versions_json(const struct load_interval *in)
 	json_t *out = json_object();
 	for (size_t i = 0; i < in->n_versions; i++) {
 		const struct load_version *v = &in->versions[i];
-		if (v->started + v->ok + v->failed + v->in_flight == 0)
+		if (v->started + v->ok + v->failed + v->abandoned + v->in_flight == 0)
 			continue;
 		json_t *counts = json_pack("{s:I, s:I, s:o, s:I}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed",
 			errors_json(&v->errors), "in_flight", (json_int_t)v->in_flight);
+		if (v->abandoned > 0)
+			json_object_set_new(counts, "abandoned", json_integer((json_int_t)v->abandoned));
 		if (v->retries.n > 0)
 			json_object_set_new(counts, "retries", errors_json(&v->retries));
 		json_object_set_new(out, v->name, counts);
@@ -332,10 +334,13 @@ json_t *ticker_totals_json(const struct load_totals *totals)
 	json_t *versions = json_object();
 	for (size_t i = 0; i < totals->n_versions; i++) {
 		const struct load_version *v = &totals->versions[i];
-		if (v->started > 0)
-			json_object_set_new(versions, v->name,
-				json_pack("{s:I, s:I, s:I}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed",
-					(json_int_t)v->failed));
+		if (v->started + v->abandoned == 0)
+			continue;
+		json_t *counts = json_pack(
+			"{s:I, s:I, s:I}", "started", (json_int_t)v->started, "ok", (json_int_t)v->ok, "failed", (json_int_t)v->failed);
+		if (v->abandoned > 0)
+			json_object_set_new(counts, "abandoned", json_integer((json_int_t)v->abandoned));
+		json_object_set_new(versions, v->name, counts);
 	}
 	json_t *out = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b}", "planned", (json_int_t)totals->planned,
 		"started", (json_int_t)totals->started, "abandoned", (json_int_t)totals->abandoned, "never_started",

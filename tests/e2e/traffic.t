@@ -56,6 +56,7 @@ is(@changes, 2, 'each change is an event');
 is_deeply([@{$changes[0]}{qw(mode program rate)}], ['open', 'ramp(0, 400, 1s)', 0], 'with the program that began');
 is_deeply($changes[1]{mix}, { fast => 0, slow => 1 }, 'and the mix');
 cmp_ok($totals->{abandoned}, '>', 20, 'users of v1 lost their patience');
+is($totals->{versions}{v1}{abandoned}, $totals->{abandoned}, 'of that version alone');
 cmp_ok($totals->{errors}{POOL} // 0, '>', 20, 'the pool of v2 timed out');
 cmp_ok(($record->{generator}{schedule_error}{count} // 0), '>', 100, 'the generator watches itself');
 is(scalar @{$record->{generator}{workers}}, 1, 'each worker by itself');

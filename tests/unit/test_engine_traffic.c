@@ -237,6 +237,7 @@ static void each_app_version_waits_by_its_own_policy(void **state)
 	/* Half of all is sent to each. */
 	assert_true(t.abandoned > 100 && t.failed > 100);
 	assert_true(errors_of(&t.versions[1].errors, LOAD_POOL_TIMEOUT) == t.failed);
+	assert_true(t.versions[0].abandoned == t.abandoned && all->versions[0].abandoned == t.abandoned);
 	assert_true(fabs((double)t.failed / (double)t.abandoned - 1) < 0.5);
 	load_interval_free(all);
 }
