@@ -117,6 +117,14 @@ static uint64_t count_of(const struct load_errors *errors, const char *sqlstate)
 	return 0;
 }
 
+static int64_t counter(const struct load_counters *counters, const char *name)
+{
+	for (size_t i = 0; i < counters->n; i++)
+		if (strcmp(counters->at[i].name, name) == 0)
+			return counters->at[i].value;
+	return 0;
+}
+
 static const struct load_config ONE = {.even = true, .rate = 100, .pool = 1};
 
 /* ---- retries ---- */
@@ -294,15 +302,33 @@ static void each_statement_is_measured_by_itself(void **state)
 	load_interval_free(in);
 }
 
-/* ---- flags and counters ---- */
+/* ---- everything at once ---- */
 
-static int64_t counter(const struct load_counters *counters, const char *name)
+static void at_whatever_byte_connections_end_every_arrival_is_accounted_for(void **state)
 {
-	for (size_t i = 0; i < counters->n; i++)
-		if (strcmp(counters->at[i].name, name) == 0)
-			return counters->at[i].value;
-	return 0;
+	(void)state;
+	serve("run SELECT get -> row 1|x; complete SELECT 1\n#4 run UPDATE* -> error ERROR 40001 again");
+	uint64_t ok = 0, lost = 0;
+	for (int64_t n = 190; n < 520; n += 5) {
+		load_interval_free(all);
+		load_free(load);
+		load = NULL;
+		all = NULL;
+		fakepg_cut_after(fake, n);
+		make_load(
+			"a = { retry = { on = { '40001', '57014' }, backoff = '1ms' }, statement_timeout = '1s', cancel_after = '1s', run = function(c)\n"
+			"c:begin() c:row('get') c:exec('put', 1) c:commit() c:count('done') end }",
+			(struct load_config){.even = true, .rate = 1000, .pool = 2});
+		struct load_totals t = run_until(3, 2 * NS_PER_S);
+		assert_int_equal(t.failed, count_of(&t.errors, "08006") + count_of(&t.errors, "08003"));
+		assert_int_equal(counter(&t.counters, "done"), t.ok);
+		ok += t.ok;
+		lost += t.failed;
+	}
+	assert_true(ok > 20 && lost > 100);
 }
+
+/* ---- flags and counters ---- */
 
 static void a_flag_changes_what_transactions_do_from_then_on(void **state)
 {
@@ -443,6 +469,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_pipeline_survives_any_byte_that_the_connection_ends_at, stop_all),
 		cmocka_unit_test_teardown(what_cannot_be_executed_where_it_stands_says_so, stop_all),
 		cmocka_unit_test_teardown(each_statement_is_measured_by_itself, stop_all),
+		cmocka_unit_test_teardown(at_whatever_byte_connections_end_every_arrival_is_accounted_for, stop_all),
 		cmocka_unit_test_teardown(a_flag_changes_what_transactions_do_from_then_on, stop_all),
 		cmocka_unit_test_teardown(reads_run_on_the_standby_and_writes_do_not, stop_standby),
 		cmocka_unit_test_teardown(a_standby_that_goes_away_fails_reads_until_it_is_back, stop_standby),
