@@ -323,7 +323,9 @@ static void a_pipeline_that_loses_its_connection_says_so_at_its_end(void **state
 	session_sync_pipeline(s);
 	assert_true(session_in_pipeline(s));
 	assert_false(end_pipeline(s)->ok);
-	assert_string_equal(session_outcome(s)->sqlstate, "08006");
+	/* Whether the server's last words still belong to the pipeline depends on when they are read. */
+	const char *sqlstate = session_outcome(s)->sqlstate;
+	assert_true(strcmp(sqlstate, "57P01") == 0 || strcmp(sqlstate, "08006") == 0);
 	session_free(s);
 	session_free(other);
 }
