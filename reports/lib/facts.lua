@@ -1,7 +1,9 @@
 -- Everything that reports show about one run record, computed once and in one place. Writers only arrange and word it.
+local availability = require "lib.availability"
 local blame = require "lib.blame"
 local held = require "lib.held"
 local record = require "record"
+local server = require "lib.server"
 
 local facts = {}
 
@@ -45,6 +47,8 @@ local function read_events(rec, f)
 	f.lock_events, f.transaction_events = {}, {}
 	local checks, open = {}, {}
 	local handlers = {}
+	f.progress = {}
+	function handlers.progress(e) server.gather_progress(f.progress, e) end
 	function handlers.statement(e) f.statements[e.id] = e end
 	function handlers.warning(e) f.warnings[#f.warnings + 1] = e end
 	function handlers.deploy(e) f.deploys[#f.deploys + 1] = e end
@@ -367,6 +371,7 @@ function facts.gather(dir)
 	read_phases(f)
 	sum_statements(f)
 	read_histograms(rec, f)
+	f.availability = availability.gather(rec:windows(), run.availability)
 	f.blame = blame.gather(rec:waits(), f.statements, function(ns) return phase_at(f, ns) end)
 	f.held_locks = held.gather(f, f.transaction_events, f.lock_events, f.blame.own)
 	if f.blame.all.n > 0 or run.observer and (run.observer.samples or 0) > 0 then f.observed = true end

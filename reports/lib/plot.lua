@@ -270,6 +270,34 @@ end
 function plot:lag_bytes() return lag(self, "lag-bytes", "Replication lag: bytes not yet replayed", "MB", 11, 1048576, 0.1) end
 function plot:lag_time() return lag(self, "lag-time", "Replication lag: age of the newest heartbeat on the standby", "seconds", 12, 1, 0.01) end
 
+-- A band a table, in the upper half of which no reads were possible, in the lower no writes. Windows too short to be seen are widened.
+function plot:availability(a)
+	local rows, tics, at = { reads = {}, writes = {} }, {}, {}
+	for i, name in ipairs(a.tables) do
+		if i > 16 then break end
+		at[name], tics[i] = i, string.format('"%s" %.1f', quoted(words.cut(name, 24)), i - 0.5)
+	end
+	local least = self.f.last_ns / self.scale * 0.0015
+	for _, w in ipairs(a.longest) do
+		local list, i = rows[w.access], at[w.table]
+		if list and i then
+			local from, to = w.start_ns / self.scale, (w.start_ns + w.length_ns) / self.scale
+			local top = w.access == "reads" and i - 0.85 or i - 0.5
+			list[#list + 1] = { from, math.max(to, from + least), top, top + 0.35 }
+		end
+	end
+	local curves, data = {}, nil
+	for _, kind in ipairs { { "reads", "#0072B2", "no reads" }, { "writes", "#D55E00", "no writes" } } do
+		if #rows[kind[1]] > 0 then
+			data = self:data("blocked-" .. kind[1], { "from", "to", "low", "high" }, rows[kind[1]])
+			curves[#curves + 1] = string.format('"%s" using (($1+$2)/2):(($3+$4)/2):1:2:3:4 with boxxyerror fc rgb "%s" fs solid 0.9 noborder title "%s"', data, kind[2], kind[3])
+		end
+	end
+	if #curves == 0 then return nil, "Only locks on rows were refused." end
+	return self:draw("availability", "bars", "When tables could not be read or written", { DATA = self.prefix .. "-blocked-*.dat", HEIGHT = 110 + 26 * #tics, YLABEL = "",
+		ROWS = #tics, TICS = table.concat(tics, ", "), CURVES = table.concat(curves, ", \\\n\t") })
+end
+
 function plot:wal()
 	return self:series("wal", "Write-ahead log written", "MB per second", max_of(self.f.points, rate_of("wal_bytes")) / 2 ^ 20, 0.1, {
 		string.format('"%s" using 1:($12 / 1048576) with steps lt 4 notitle', self:timeline()) }, 180)

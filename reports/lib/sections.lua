@@ -1,6 +1,8 @@
 -- The sections of a run's part of the HTML report, in order. write(f, board) returns markup, or nil where there is nothing to say.
+local availability = require "lib.availability"
 local felt = require "lib.felt"
 local page = require "lib.page"
+local server = require "lib.server"
 local timelines = require "lib.timelines"
 local words = require "lib.words"
 
@@ -348,12 +350,13 @@ end
 
 local function settings(f)
 	local s = f.run.server and f.run.server.settings
-	if not s or not next(s) then return nil end
+	local own = server.settings(f)
+	if not s or not next(s) then return own ~= "" and own or nil end
 	local names, rows = {}, {}
 	for name in pairs(s) do names[#names + 1] = name end
 	table.sort(names)
 	for i, name in ipairs(names) do rows[i] = { page.code(name), page.code(tostring(s[name])) } end
-	return page.details(words.number_of(#names, "setting") .. " of the server that differ from their defaults", page.table({ { "Setting" }, { "Value", "wide" } }, rows))
+	return page.details(words.number_of(#names, "setting") .. " of the server that differ from their defaults", page.table({ { "Setting" }, { "Value", "wide" } }, rows)) .. own
 end
 
 local function warnings(f)
@@ -373,11 +376,14 @@ return {
 	{ id = "time", title = "Over time", write = timelines.load },
 	{ id = "curve", title = "How many were answered how fast", write = timelines.curve },
 	{ id = "waits", title = "The longest lock waits", write = who_behind_whom },
+	{ id = "availability", title = "When tables could not be read or written", write = availability.section },
 	{ id = "steps", title = "Steps", write = steps },
 	{ id = "locks", title = "Locks of the migration's statements", write = locks },
 	{ id = "held", title = "Locks held", write = held },
+	{ id = "commands", title = "Long commands", write = server.commands },
 	{ id = "backfill", title = "Backfill", write = timelines.backfill },
 	{ id = "lag", title = "Replication and write-ahead log", write = timelines.replication },
+	{ id = "server", title = "The server meanwhile", write = server.section },
 	{ id = "rollback", title = "After the rollback", write = rollback },
 	{ id = "checks", title = "Checks", write = checks },
 	{ id = "transactions", title = "By transaction", write = transactions },
