@@ -313,6 +313,23 @@ local function checks(f)
 	return page.table({ { "Check", "tight" }, { "When" }, { "Outcome" }, { "Rows against it", "num" }, { "First of them", "wide" } }, rows)
 end
 
+local function ledger(l)
+	if not l then return "" end
+	if l.error then return "<p>" .. page.tag("FAIL").html .. " The ledger could not be checked: " .. E(l.error) .. ".</p>\n" end
+	local unknown = (l.unknown_found or 0) + (l.unknown_lost or 0)
+	return "<p>" .. page.tag((l.lost or 0) == 0 and "PASS" or "FAIL").html .. " Ledger: of " .. words.number_of(l.acknowledged or 0, "acknowledged commit") .. " " .. words.count(l.found) .. " were found afterwards, " ..
+		words.count(l.lost) .. " were lost" .. (unknown > 0 and "; of " .. words.count(unknown) .. " whose connection was lost during COMMIT " .. words.count(l.unknown_found) .. " are there" or "") .. ".</p>\n"
+end
+
+local function counters(c)
+	local rows, names = {}, {}
+	for name in pairs(c or {}) do names[#names + 1] = name end
+	if #names == 0 then return "" end
+	table.sort(names)
+	for i, name in ipairs(names) do rows[i] = { page.code(name), words.count(c[name]) } end
+	return page.table({ { "Counted by the workload", "tight" }, { "", "num" } }, rows)
+end
+
 local function totals(f)
 	local t = f.run.totals
 	if not t then return nil end
@@ -328,7 +345,26 @@ local function totals(f)
 	for i, name in ipairs(names) do local v = t.versions[name]; rows[i] = { name, words.count(v.started), words.count(v.ok), words.count(v.failed) } end
 	if #rows > 0 then out[#out + 1] = page.table({ { "App version" }, { "Started", "num" }, { "Ok", "num" }, { "Failed", "num" } }, rows) end
 	if next(t.errors or {}) then out[#out + 1] = "<p>Errors: " .. E(words.errors(t.errors, 20)) .. ".</p>\n" end
+	if next(t.retries or {}) then out[#out + 1] = "<p>Attempts that failed and were tried again, no part of the failed: " .. E(words.errors(t.retries, 20)) .. ".</p>\n" end
+	for name, reads in pairs(t.targets or {}) do
+		out[#out + 1] = "<p>" .. words.count(reads.started) .. " of them were read-only and ran on " .. E(name) .. (next(reads.failed or {}) and ", where some failed: " .. E(words.errors(reads.failed, 20)) or "") .. ".</p>\n"
+	end
+	out[#out + 1] = ledger(t.ledger)
+	out[#out + 1] = counters(t.counters)
 	return table.concat(out)
+end
+
+-- Each statement over the whole run.
+local function statements(f)
+	local rows = {}
+	for i, s in ipairs((f.run.latency or {}).statements or {}) do
+		local function at(name) local p = (s.percentiles or {})[name] return p and words.time(p.ns) or "" end
+		rows[i] = { page.code(s.statement or ""), s.version or "", s.outcome == "ok" and "ok" or page.tag("failed"), words.count(s.count), words.time(s.mean_ns), at "p50", at "p99", at "p99.9", words.time(s.max_ns) }
+	end
+	if #rows == 0 then return nil end
+	local text = page.table({ { "Statement", "tight" }, { "App version" }, { "Outcome" }, { "Executed", "num" }, { "Mean", "num" }, { "p50", "num" }, { "p99", "num" }, { "p99.9", "num" }, { "Slowest", "num" } }, rows,
+		"From the send to the end of the result, over the whole run. A percentile that no execution lies above is left out.")
+	return #rows > 12 and page.details("All " .. #rows .. " of them", text) or text
 end
 
 local function health(f)
@@ -388,6 +424,7 @@ return {
 	{ id = "checks", title = "Checks", write = checks },
 	{ id = "transactions", title = "By transaction", write = transactions },
 	{ id = "totals", title = "Every transaction accounted for", write = totals },
+	{ id = "statements", title = "Statements of the application", write = statements },
 	{ id = "health", title = "Was the harness itself fit", write = health },
 	{ id = "warnings", title = "Warnings", write = warnings },
 	{ id = "settings", title = "Settings", write = settings },
