@@ -147,8 +147,9 @@ static void show_line(const struct rehearsal_progress *r, struct progress *p)
 		add_time(text, sizeof text, "p50", r->p50_ns);
 		add_time(text, sizeof text, "p99", r->p99_ns);
 		add_time(text, sizeof text, "max", r->max_ns);
-		snprintf(value, sizeof value, "%" PRIu64 "%s%s%s", r->failed,
-			live_errors(&r->errors, 2, states, sizeof states)[0] ? " (" : "", states, states[0] ? ")" : "");
+		live_errors(&r->errors, 2, states, sizeof states);
+		snprintf(value, sizeof value, "%" PRIu64 "%s%s%s", r->failed, states[0] != '\0' ? " (" : "", states,
+			states[0] != '\0' ? ")" : "");
 		add(text, sizeof text, "errors", value);
 		if (r->backlog > 0) {
 			snprintf(value, sizeof value, "%" PRIu64, r->backlog);

@@ -54,6 +54,7 @@ sub nothing_is_left
 
 my ($code, $text) = run('load', 'shop', '--rate', 200, '--duration', '3s', '--scale', '0.01', '--seed', 5, '--out', "$home/shop");
 is($code, 0, 'the shop runs') or diag $text;
+like($text, qr{^  \d\d:\d\d load +\d+/s of \d+/s  p50 \S+ \S+  p99 \S+ \S+  max \S+ \S+  errors 0  }m, 'and says how on a pipe');
 my $run = record("$home/shop");
 my $totals = $run->{totals};
 is($run->{status}, 'finished', 'its record is finished');
