@@ -11,7 +11,7 @@ use JSON::PP;
 use Test::More;
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw($home $program run start comes_true record lines sum_of nothing_is_left sandbox_processes);
+our @EXPORT = qw($home $program run start comes_true record lines sum_of nothing_is_left sandbox_processes psql kept_shop);
 
 our $program = abs_path($ENV{PGREHEARSE} // "$FindBin::Bin/../../build/pgrehearse");
 our $home = tempdir('/tmp/pgr-e2e-XXXXXX');
@@ -52,6 +52,21 @@ sub record { my ($dir) = @_; return decode_json(content("$dir/run.json")); }
 
 # The whole lines of one of its series.
 sub lines { my ($dir, $series) = @_; return map { decode_json($_) } grep { /\}$/ } split /\n/, content("$dir/$series.jsonl"); }
+
+# What psql says to SQL, and its exit code.
+sub psql { my ($dsn, $sql) = @_; open my $in, '-|', 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-c', $sql, $dsn or die; my $text = do { local $/; <$in> } // ''; close $in; chomp $text; return wantarray ? ($text, $? >> 8) : $text; }
+
+# A sandbox that stays, with the shop's data in it; its dsn. A rehearsal that does nothing made it.
+sub kept_shop
+{
+	my ($scale, @words) = @_;
+	my ($code, $text) = run('run', "$FindBin::Bin/lib/nothing.lua", '--drill', 'forward', '--scale', $scale, '--keep', '--out', "$home/nothing", @words);
+	diag $text if $code != 0 && $code != 3;
+	my ($list_code, $list) = run('sandbox', 'list');
+	my ($socket) = "$text$list" =~ m{host=([^\s']+)};
+	my ($db) = "$text$list" =~ m{dbname=([^\s']+)};
+	return defined $socket ? "host=$socket user=postgres dbname=" . ($db // 'postgres') : undef;
+}
 
 sub sum_of { my $sum = 0; $sum += $_ for @_; return $sum; }
 
