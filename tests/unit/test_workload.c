@@ -166,6 +166,18 @@ static void each_mistake_is_one_message_with_what_would_be_accepted(void **state
 		{"'SELECT * FROM users WHERE id = $1'", "5", "statement get has no SQL", "types"},
 		{"'SELECT 2', orphans", "'SELECT 2; ', orphans", "check part_2 is SQL that ends with a semicolon", "rows that are wrong"},
 		{"'SELECT 2', orphans", "2, orphans", "check part_2 is a number", "rows that are wrong"},
+		{"weight = 3", "retry = { on = { '08006' } }", "transaction view cannot be retried on 08006", "not known what became"},
+		{"weight = 3", "retry = { on = { 'deadlock' } }", "cannot be retried on deadlock", "40001"},
+		{"weight = 3", "retry = { times = 0 }", "transaction view: retry does not say", "1 to 1000"},
+		{"weight = 3", "retry = { tries = 1 }", "transaction view: retry has a field tries", "times"},
+		{"weight = 3", "retry = { backoff = '10' }", "10", "ms"},
+		{"weight = 3", "statement_timeout = '1500us'", "not a whole number of milliseconds", "cancel_after"},
+		{"weight = 3", "cancel_after = '2 parsecs'", "parsecs", "s"},
+		{"name = 'small',", "name = 'small', flags = { fast = {} },", "flag fast is a table", "true, false"},
+		{"name = 'small',", "name = 'small', flags = { ['a b'] = true },", "a flag a b", "letters"},
+		{"name = 'small',", "name = 'small', ledger = 1,", "ledger is a number", "boolean"},
+		{"c:exec('get', id)", "c:count('a b')", "transaction view of v1 counts 1 as a b", "whole number"},
+		{"c:exec('get', id)", "c:pipeline(function(p) p:exec('got', id) end)", "executes a statement got", "get, put"},
 		{"rows = function(scale) return math.floor(1000 * scale) end", "rows = 1.5", "generate[1]: rows is not", "whole number"},
 	};
 	struct error err;
@@ -183,6 +195,31 @@ static void each_mistake_is_one_message_with_what_would_be_accepted(void **state
 	assert_non_null(strstr(err.where, "small.lua:10"));
 	load_error(changed("return workload {", "return workload 5 -- {"), NULL, &err);
 	assert_true(err.what[0] != '\0');
+}
+
+static void what_a_transaction_does_when_it_fails_is_read(void **state)
+{
+	(void)state;
+	write_file(workload_path,
+		changed("weight = 3",
+			"retry = { on = { '40001', '55P03' }, times = 5, backoff = '20ms' }, statement_timeout = '2s', cancel_after = '1500us'"));
+	struct error err;
+	lua_State *L;
+	struct workload *w;
+	assert_int_equal(workload_create_state(workload_path, NULL, &L, &err), ST_OK);
+	if (workload_load(L, workload_path, NULL, 0.5, 7, &w, &err) != ST_OK)
+		fail_msg("%s: %s", err.where, err.what);
+	const struct workload_transaction *change = &w->transactions[0], *view = &w->transactions[1];
+	assert_int_equal(change->retry.times, 0);
+	assert_true(change->statement_timeout_ns == 0 && change->cancel_after_ns == 0);
+	assert_int_equal(view->retry.times, 5);
+	assert_int_equal(view->retry.n_on, 2);
+	assert_string_equal(view->retry.on[1], "55P03");
+	assert_true(view->retry.backoff_ns == 20000000);
+	assert_true(view->statement_timeout_ns == INT64_C(2000000000) && view->cancel_after_ns == 1500000);
+	assert_false(w->ledger);
+	workload_free(w);
+	script_free(L);
 }
 
 static void a_version_overrides_only_what_the_workload_has(void **state)
@@ -328,6 +365,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_workload_is_read_whole),
 		cmocka_unit_test(each_mistake_is_one_message_with_what_would_be_accepted),
+		cmocka_unit_test(what_a_transaction_does_when_it_fails_is_read),
 		cmocka_unit_test(a_version_overrides_only_what_the_workload_has),
 		cmocka_unit_test(parameters_are_counted_outside_of_quotes_and_comments),
 		cmocka_unit_test(the_shop_loads_and_its_weights_are_percentages),
