@@ -38,20 +38,14 @@ static void close_window(struct availability *a, struct target *t, enum access a
 	struct gate *g = &t->gates[access];
 	if (!g->blocked)
 		return;
-	/* It began between the last attempt that succeeded and the first that did not, and ended likewise. */
-	int64_t end_ns = passed->sent_ns > 0 ? passed->sent_ns : g->last.done_ns;
-	int64_t length_ns = end_ns - g->first.sent_ns;
-	int64_t shortest_ns = g->last.sent_ns - g->first.done_ns;
-	int64_t longest_ns = (passed->sent_ns > 0 ? passed->done_ns : g->last.done_ns) -
-		(g->passed.sent_ns > 0 ? g->passed.sent_ns : g->first.sent_ns);
-	int64_t bound_ns = longest_ns - length_ns;
-	if (length_ns - shortest_ns > bound_ns && shortest_ns >= 0)
-		bound_ns = length_ns - shortest_ns;
-	else if (shortest_ns < 0 && length_ns > bound_ns)
-		bound_ns = length_ns;
+	/* It began between the last attempt that succeeded and the first that did not, and ended likewise: the middle is the best guess. */
+	int64_t start_bound_ns = g->passed.sent_ns > 0 ? (g->first.done_ns - g->passed.sent_ns) / 2 : 0;
+	int64_t end_bound_ns = passed->sent_ns > 0 ? (passed->done_ns - g->last.sent_ns) / 2 : 0;
+	int64_t start_ns = g->passed.sent_ns > 0 ? g->passed.sent_ns + start_bound_ns : g->first.sent_ns;
+	int64_t end_ns = passed->sent_ns > 0 ? g->last.sent_ns + end_bound_ns : g->last.done_ns;
 	json_t *window = json_pack("{s:o, s:s, s:I, s:I, s:I, s:s, s:o, s:o}", "table", json_text(t->relation), "access",
-		KINDS[access].name, "start_ns", (json_int_t)(g->first.sent_ns - a->origin_ns), "length_ns", (json_int_t)length_ns,
-		"bound_ns", (json_int_t)bound_ns, "ended", ended, "blamed",
+		KINDS[access].name, "start_ns", (json_int_t)(start_ns - a->origin_ns), "length_ns", (json_int_t)(end_ns - start_ns),
+		"bound_ns", (json_int_t)(start_bound_ns + end_bound_ns), "ended", ended, "blamed",
 		g->blamed != 0 ? json_integer((json_int_t)g->blamed) : json_null(), "holders",
 		g->holders != NULL ? g->holders : json_array());
 	g->holders = NULL;
@@ -203,8 +197,10 @@ static void take_holders(struct availability *a, const PGresult *r)
 					g->holders = json_array();
 				json_array_append_new(g->holders,
 					json_pack("{s:i, s:s, s:o, s:s, s:b}", "pid", h.session.pid, "role",
-						wait_role_name(wait_role_of(h.session.application_name, version)), "application_name",
-						json_text(h.session.application_name), "mode", h.mode, "queued", (int)h.queued));
+						wait_role_name(culprit != 0 ? WAIT_ROLE_MIGRATION
+									    : wait_role_of(h.session.application_name, version)),
+						"application_name", json_text(h.session.application_name), "mode", h.mode, "queued",
+						(int)h.queued));
 			}
 		}
 	}

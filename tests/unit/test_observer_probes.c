@@ -1,4 +1,5 @@
-/* What the observer's slower probes record on a real server against what was done: availability of tables, state, progress. */
+/* What the observer's slower probes record on a real server against what was done: availability of tables, state, progress.
+ * PGR_TEST_SERVER=build/servers/17 chooses another server. */
 #define _GNU_SOURCE
 #include "unit.h"
 
@@ -427,7 +428,7 @@ static int set_up(void **state)
 	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0 || setenv("TMPDIR", home, 1) != 0)
 		return -1;
 	struct error err;
-	if (sandbox_up(&(struct sandbox_config){.name = "probes"}, &sandbox, &err) != ST_OK) {
+	if (sandbox_up(&(struct sandbox_config){.name = "probes", .server_dir = getenv("PGR_TEST_SERVER")}, &sandbox, &err) != ST_OK) {
 		print_error("%s (%s)\n", err.what, err.hint);
 		return -1;
 	}
