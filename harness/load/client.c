@@ -258,21 +258,29 @@ static int after_command(lua_State *L, int status, lua_KContext ctx)
 	return 0;
 }
 
+const char *client_ledger_row(struct client *c, char out[96])
+{
+	if (!c->worker->crew->ledger || c->worker->workload->transactions[c->transaction].read_only)
+		return NULL;
+	c->book.pending = true;
+	snprintf(out, 96, "INSERT INTO " LEDGER_TABLE " VALUES (%d, %" PRIu64 ")", c->number, c->book.next);
+	return out;
+}
+
 /* In one message with the COMMIT, so that it costs no round trip. Only within a block that has not failed: a row that is written outside
  * of the transaction would say nothing about it. */
-static const char *commit_with_ledger(struct client *c, char out[96])
+static const char *commit_with_ledger(struct client *c, char out[112])
 {
-	const struct workload_transaction *t = &c->worker->workload->transactions[c->transaction];
-	if (!c->worker->crew->ledger || t->read_only || session_transaction(c->session) != PQTRANS_INTRANS)
+	char row[96];
+	if (session_transaction(c->session) != PQTRANS_INTRANS || client_ledger_row(c, row) == NULL)
 		return "COMMIT";
-	c->book.pending = true;
-	snprintf(out, 96, "INSERT INTO " LEDGER_TABLE " VALUES (%d, %" PRIu64 "); COMMIT", c->number, c->book.next);
+	snprintf(out, 112, "%s; COMMIT", row);
 	return out;
 }
 
 static int command(lua_State *L, enum extra_statement extra)
 {
-	char with_ledger[96];
+	char with_ledger[112];
 	struct client *c = client_of(L);
 	const char *sql = stats_extra_name(extra);
 	luaL_checktype(L, 1, LUA_TTABLE);

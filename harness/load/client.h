@@ -25,6 +25,9 @@ void client_prepare_done(struct session *s, void *arg);
 /* Notes what is executed next, where that is no statement of the workload; returns its name. */
 const char *client_note_extra(struct client *c, enum extra_statement extra);
 
+/* The statement that writes the ledger's row of the transaction under way, and notes that its end is to be told to the book; NULL: it needs none. */
+const char *client_ledger_row(struct client *c, char out[96]);
+
 /* `return client_await(...)` once a statement has been handed to the session: its patience begins if it has one, and the fiber waits. */
 int client_await(lua_State *L, struct client *c, lua_KFunction after, lua_KContext ctx);
 

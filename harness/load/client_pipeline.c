@@ -4,6 +4,7 @@
 #include "load/client.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static int begin_pipeline(lua_State *L, int status, lua_KContext ctx);
 
@@ -196,23 +197,36 @@ static void push_result(lua_State *L, enum kind kind, PGresult *result)
 		lua_pushboolean(L, kind == KIND_COMMAND);
 }
 
-/* The results stand in c->kept, one an entry since none failed. */
+/* What is known of the COMMIT that the ledger's row belongs to: its result may have come although a later statement failed. */
+static enum ledger_end ledger_end_of(const struct client *c)
+{
+	size_t commit = (size_t)(c->ledger_result + 1);
+	if (commit < c->kept.n)
+		return strcmp(PQcmdStatus(c->kept.at[commit]), "COMMIT") == 0 ? LEDGER_ACKNOWLEDGED : LEDGER_FAILED;
+	return session_state(c->session) == SESSION_CLOSED ? LEDGER_UNKNOWN : LEDGER_FAILED;
+}
+
+/* The results stand in c->kept, one an entry since none failed, and that of the ledger's row. */
 static int push_results(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
 	struct client *c = client_of(L);
 	c->piping = false;
+	ledger_end(&c->book, ledger_end_of(c));
 	client_check_outcome(L);
 	lua_settop(L, 0);
 	lua_rawgetp(L, LUA_REGISTRYINDEX, c);
 	lua_createtable(L, (int)c->kept.n, 0);
+	lua_Integer entry = 0;
 	for (size_t i = 0; i < c->kept.n; i++) {
-		lua_rawgeti(L, 1, (lua_Integer)i + 1);
+		if ((int)i == c->ledger_result)
+			continue;
+		lua_rawgeti(L, 1, ++entry);
 		lua_rawgeti(L, 3, 1);
 		enum kind kind = (enum kind)lua_tointeger(L, -1);
 		lua_settop(L, 2);
 		push_result(L, kind, c->kept.at[i]);
-		lua_rawseti(L, 2, (lua_Integer)i + 1);
+		lua_rawseti(L, 2, entry);
 	}
 	client_drop_results(c);
 	return 1;
@@ -224,9 +238,19 @@ static int send_entries(lua_State *L, struct client *c)
 	lua_Integer n = count_entries(L, c);
 	session_begin_pipeline(c->session);
 	c->piping = true;
+	c->ledger_result = -1;
+	bool begun = session_transaction(c->session) == PQTRANS_INTRANS;
 	for (lua_Integer i = 1; i <= n; i++) {
 		if (push_entry(L, c, i) == KIND_COMMAND) {
-			session_enqueue_query(c->session, lua_tostring(L, 2));
+			const char *sql = lua_tostring(L, 2);
+			char row[96];
+			begun = begun || strcmp(sql, "BEGIN") == 0;
+			/* One row a pipeline: of its first COMMIT. */
+			if (begun && c->ledger_result < 0 && strcmp(sql, "COMMIT") == 0 && client_ledger_row(c, row) != NULL) {
+				c->ledger_result = (int)i - 1;
+				session_enqueue_query(c->session, row);
+			}
+			session_enqueue_query(c->session, sql);
 			continue;
 		}
 		const struct session_statement *st = client_find_statement(L, c);

@@ -115,8 +115,9 @@ struct client {
 	const char *shell_output; /* of the latest; valid until the fiber goes on */
 	size_t shell_len;
 	int shell_exit;
-	bool keeping; /* results are copied into kept */
-	bool piping;  /* results of c:pipeline are moved there */
+	bool keeping;      /* results are copied into kept */
+	bool piping;       /* results of c:pipeline are moved there */
+	int ledger_result; /* of c:pipeline: which of them is the ledger's row, right before the COMMIT's; -1: none */
 
 	/* Its parameters as text: numbers are formatted in here, strings stay in Lua. */
 	const char *values[SESSION_PARAMS_MAX];
