@@ -23,41 +23,44 @@
 
 static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]... [--rate R|--closed] [OPTION]...\n\n"
 			   "Traffic of a workload (a name like shop, or a file) without a migration, against a sandbox filled\n"
-			   "with its data, or against a clone of yours. Response times count from when an arrival was due,\n"
-			   "whether a session was free or not. Checks of the workload (tpcc has them) run before and after\n"
-			   "the traffic; a violated one makes the exit code 1.\n\n"
-			   "  --rate R              arrivals a second (default 100): 400, ramp(100, 2000, 60s),\n"
-			   "                        sine(400, 200, 10min), burst(200, 2000, 1s every 10s),\n"
-			   "                        steps(100/30s, 200/30s); in sequence: 400 for 10s then ramp(400, 900, 1min)\n"
-			   "  --arrivals A          poisson (default), or even: evenly spaced\n"
+			   "with its data, or against a clone of yours. Response times count from when an arrival was due.\n"
+			   "Checks of the workload run before and after the traffic; a violated one makes the exit code 1.\n\n"
+			   "  --rate R              arrivals a second (default 100), or a program: ramp(100, 2000, 60s)\n"
 			   "  --closed              instead: each client starts its next transaction when the last one ended\n"
-			   "  --users N             with --closed: users who share the clients (default: one each)\n"
-			   "  --think T             pause between two requests of a user: 100ms, exponential(100ms),\n"
-			   "                        uniform(50ms, 150ms), lognormal(100ms, 50ms)\n"
-			   "  --requests N          requests of each user who arrives: 5, geometric(5); --rate is then users a second\n"
-			   "  --acquire-timeout T   waiting so long for a client is an error of the application's pool (POOL)\n"
-			   "  --patience T          a user who has waited so long for a client has gone\n"
 			   "  --clients N           sessions (default 8)\n"
-			   "  --workers N           threads of ours (default 1)\n"
 			   "  --duration T          how long, for example 30s or 5min (default 30s)\n"
-			   "  --pgbench SCRIPT[@W]  instead of a workload: a script of pgbench's (a file, or tpcb-like, simple-update,\n"
-			   "                        select-only); repeated: several, by their weights W. Its scripts also take pgbench's\n"
-			   "                        --protocol simple|prepared, --define NAME=VALUE and --max-tries N\n"
-			   "  --read-from STANDBY   read-only transactions run there (standby1)\n"
+			   "  --pgbench SCRIPT[@W]  instead of a workload: a script of pgbench's, a file or tpcb-like,\n"
+			   "                        simple-update, select-only; repeated: several, by their weights W\n"
 			   "  --ledger              commits are numbered, and each acknowledged one is looked for afterwards\n"
 			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
 			   "  --seed N              of data and traffic (default 1)\n"
-			   "  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
 			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
 			   "  --out DIR             the record's folder (default rehearsals/TIME-load)\n"
-			   "  --keep                the sandbox stays afterwards\n\n"
+			   "  --keep                the sandbox stays afterwards\n"
+			   "  --help-all            rates that change, users who think or lose patience, threads, standbys\n\n"
 			   "Example: pgrehearse load shop --rate 300 --duration 20s --scale 0.1\n";
+
+static const char HELP_MORE[] =
+	"\nFurther options:\n\n"
+	"  --rate R              400; ramp(100, 2000, 60s); sine(400, 200, 10min); steps(100/30s, 200/30s);\n"
+	"                        burst(200, 2000, 1s every 10s); in sequence: 400 for 10s then ramp(400, 900, 1min)\n"
+	"  --arrivals A          poisson (default), or even: evenly spaced\n"
+	"  --users N             with --closed: users who share the clients (default: one each)\n"
+	"  --think T             pause between two requests of a user: 100ms, exponential(100ms),\n"
+	"                        uniform(50ms, 150ms), lognormal(100ms, 50ms)\n"
+	"  --requests N          requests of each user who arrives: 5, geometric(5); --rate is then users a second\n"
+	"  --acquire-timeout T   waiting so long for a client is an error of the application's pool (POOL)\n"
+	"  --patience T          a user who has waited so long for a client has gone\n"
+	"  --workers N           threads of ours (default 1)\n"
+	"  --read-from STANDBY   read-only transactions run there (standby1)\n"
+	"  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
+	"  --protocol P, --define NAME=VALUE, --max-tries N   of scripts, as in pgbench; P is simple or prepared\n";
 
 struct load_options {
 	const char *workload, *target, *out;
 	const char *rate, *read_from;
 	double scale;
-	bool closed, even, keep, ledger, help, no_availability;
+	bool closed, even, keep, ledger, help, help_all, no_availability;
 	struct think think;
 	struct requests requests;
 	int64_t users, acquire_timeout_ns, patience_ns;
@@ -104,6 +107,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"out", required_argument, NULL, 'o'},
 		{"keep", no_argument, NULL, 'k'},
 		{"help", no_argument, NULL, 'h'},
+		{"help-all", no_argument, NULL, 'H'},
 		{NULL, 0, NULL, 0},
 	};
 	enum status st = ST_OK;
@@ -184,6 +188,9 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		case 'k':
 			o->keep = true;
 			break;
+		case 'H':
+			o->help_all = true;
+			/* fall through */
 		case 'h':
 			o->help = true;
 			return ST_OK;
@@ -378,6 +385,6 @@ int cmd_load(int argc, char **argv)
 	if (st != ST_OK)
 		return command_fail(&err);
 	if (o.help)
-		return fputs(HELP, stdout) < 0 ? ST_FAILED : ST_OK;
+		return fputs(HELP, stdout) < 0 || (o.help_all && fputs(HELP_MORE, stdout) < 0) ? ST_FAILED : ST_OK;
 	return perform(&o);
 }

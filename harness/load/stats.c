@@ -133,7 +133,7 @@ const char *stats_extra_name(enum extra_statement extra)
 struct load_statement_hists *stats_create_statements(const struct workload *w, size_t *n)
 {
 	*n = w->n_statements + EXTRA_STATEMENTS;
-	struct load_statement_hists *statements = calloc(w->n_versions * *n, sizeof *statements);
+	struct load_statement_hists *statements = calloc(w->n_versions > 0 ? w->n_versions * *n : 1, sizeof *statements);
 	for (size_t i = 0; statements != NULL && i < w->n_versions * *n; i++) {
 		size_t index = i % *n;
 		statements[i].version = w->versions[i / *n].name;

@@ -3,6 +3,7 @@
  * environment make it shorter. */
 #define _GNU_SOURCE
 #include "base/clock.h"
+#include "base/proc.h"
 #include "base/fs.h"
 #include "clone/sandbox.h"
 #include "load/engine.h"
@@ -34,7 +35,8 @@ static void die(const struct error *err)
 static int64_t from_environment(const char *name, int64_t usual)
 {
 	const char *text = getenv(name);
-	return text != NULL && atoi(text) > 0 ? atoi(text) : usual;
+	long value = text != NULL ? strtol(text, NULL, 10) : 0;
+	return value > 0 ? value : usual;
 }
 
 static void pause_for(int64_t ns)
@@ -213,9 +215,19 @@ static bool pgbench_lag(int64_t seconds, double *p50_us, double *p99_us)
 		"cd %s && rm -f lag.* && %s/pgbench -n -M prepared -f one.sql -R %d -c %d -j 1 -T %d -l --log-prefix=lag '%s' >pgbench.out 2>&1 && "
 		"awk '{print $NF}' lag.* | sort -n | awk '{v[NR] = $1} END {print v[int(NR * 0.5) + 1], v[int(NR * 0.99) + 1]}'",
 		home, sandbox_server_dir(sandbox), SCHEDULE_RATE, SCHEDULE_SESSIONS, (int)seconds, sandbox_dsn(sandbox));
-	FILE *p = popen(command, "r");
-	bool read = p != NULL && fscanf(p, "%lf %lf", p50_us, p99_us) == 2;
-	return (p == NULL || pclose(p) == 0) && read;
+	struct buf out;
+	struct error err;
+	buf_init(&out, 4096);
+	const char *const argv[] = {"sh", "-c", command, NULL};
+	bool read = proc_check(&(struct proc_spec){.argv = argv}, &out, &err) == ST_OK;
+	char *end = out.data, *last = out.data;
+	if (read) {
+		*p50_us = strtod(out.data, &end);
+		*p99_us = strtod(end, &last);
+	}
+	read = read && end > out.data && last > end;
+	buf_free(&out);
+	return read;
 }
 
 static void bench_schedule(void)

@@ -423,7 +423,7 @@ static void a_standby_that_goes_away_fails_reads_until_it_is_back(void **state)
 	assert_int_equal(t.reads.failed,
 		count_of(&t.reads.errors, "57P01") + count_of(&t.reads.errors, "08006") + count_of(&t.reads.errors, "08003"));
 	assert_int_equal(fakepg_connections(fake), 2);
-	assert_int_equal(fakepg_connections(standby), 4);
+	assert_true(fakepg_connections(standby) >= 4); /* more when the machine is too busy to connect in time */
 	assert_true(t.reads.ok > 50);
 }
 
@@ -439,7 +439,7 @@ static void a_statement_that_takes_too_long_is_cancelled_by_us(void **state)
 	struct load_totals t = run_until(20, 10 * NS_PER_S);
 	assert_true(count_of(&t.errors, "57014") > 0);
 	assert_int_equal(count_of(&t.errors, "57014"), t.failed);
-	assert_int_equal(fakepg_cancels(fake), t.failed);
+	assert_true(fakepg_cancels(fake) >= (int)t.failed); /* a request may come when its statement has ended by itself */
 	assert_true(hist_max(all->total.service_failed) >= 20 * NS_PER_MS && hist_max(all->total.service_failed) < 5 * NS_PER_S);
 }
 
