@@ -52,6 +52,8 @@ static const struct metric_row {
 		{{"max", STAT_MAX, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}}},
 	{"replication.replay_bytes", METRIC_REPLAY_BYTES, "standby", false, false, UNIT_BYTES,
 		{{"max", STAT_MAX, UNIT_BYTES}, {"mean", STAT_MEAN, UNIT_BYTES}}},
+	{"replication.slot_bytes", METRIC_SLOT_BYTES, "slot", false, false, UNIT_BYTES,
+		{{"max", STAT_MAX, UNIT_BYTES}, {"mean", STAT_MEAN, UNIT_BYTES}}},
 	{"wal", METRIC_WAL, NULL, false, false, UNIT_BYTES, {{"bytes", STAT_BYTES, UNIT_BYTES}}},
 	{"check", METRIC_CHECK, "check", true, false, UNIT_NONE, {{"rows", STAT_ROWS, UNIT_NONE}}},
 	{"checks", METRIC_CHECK, NULL, false, false, UNIT_NONE, {{"clean", STAT_CLEAN, UNIT_NONE}}},

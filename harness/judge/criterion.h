@@ -27,6 +27,7 @@ enum metric {
 	METRIC_MIGRATION,      /* the phase as a whole */
 	METRIC_REPLAY_LAG,     /* [standby] by heartbeat */
 	METRIC_REPLAY_BYTES,   /* [standby] */
+	METRIC_SLOT_BYTES,     /* [slot] */
 	METRIC_WAL,
 	METRIC_CHECK, /* [check] */
 	METRIC_ROLLBACK,

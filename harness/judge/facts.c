@@ -107,6 +107,19 @@ static void count_error(struct interval_facts *at, struct facts *f, const char *
 		VEC_PUSH(&f->errors, e);
 }
 
+static void add_slots(struct facts *f, const json_t *slots, int phase)
+{
+	size_t i;
+	json_t *slot;
+	json_array_foreach(slots, i, slot)
+	{
+		struct lag_facts l = {
+			.phase = phase, .slot = true, .heartbeat_ns = -1, .replay_bytes = json_get_int(slot, "restart_bytes", -1)};
+		snprintf(l.standby, sizeof l.standby, "%s", json_get_string(slot, "slot", ""));
+		VEC_PUSH(&f->lags, l);
+	}
+}
+
 static void add_lags(struct facts *f, const json_t *lags, int phase)
 {
 	size_t i;
@@ -142,6 +155,7 @@ static bool add_interval(const json_t *line, void *arg)
 		json_object_foreach(json_object_get(counts, "failed"), state, n) count_error(&at, f, state, json_integer_value(n));
 	}
 	add_lags(f, json_object_get(line, "lag"), at.phase);
+	add_slots(f, json_object_get(line, "slots"), at.phase);
 	VEC_PUSH(&f->intervals, at);
 	return true;
 }

@@ -45,6 +45,7 @@ struct lag_facts {
 	int phase;
 	char standby[64];
 	int64_t heartbeat_ns, replay_bytes; /* -1: not known */
+	bool slot;                          /* of a replication slot, whose name and bytes these are */
 };
 
 /* Lock waits of the application; those of the migration and of ourselves are left out. */

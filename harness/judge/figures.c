@@ -454,9 +454,10 @@ static void measure_lag(const struct facts *f, const struct criterion *c, const 
 	double max = -1, total = 0;
 	int64_t n = 0, unknown = 0;
 	const char *standby = "";
+	bool of_slots = c->metric == METRIC_SLOT_BYTES;
 	for (size_t i = 0; i < f->lags.n; i++) {
 		const struct lag_facts *l = &f->lags.at[i];
-		if (!in_scope(s, l->phase) || (c->label[0] != '\0' && strcmp(c->label, l->standby) != 0))
+		if (l->slot != of_slots || !in_scope(s, l->phase) || (c->label[0] != '\0' && strcmp(c->label, l->standby) != 0))
 			continue;
 		int64_t raw = c->metric == METRIC_REPLAY_LAG ? l->heartbeat_ns : l->replay_bytes;
 		if (raw < 0) {
@@ -472,8 +473,14 @@ static void measure_lag(const struct facts *f, const struct criterion *c, const 
 		}
 	}
 	if (n == 0) {
-		MISSING(out, "replication was not observed%s%s: %s", c->label[0] ? " of standby " : "", c->label,
-			unknown > 0 ? "its lag was never known" : "no standby in the record");
+		MISSING(out, "replication was not observed%s%s: %s",
+			c->label[0] == 0   ? ""
+				: of_slots ? " of slot "
+					   : " of standby ",
+			c->label,
+			unknown > 0        ? "its lag was never known"
+				: of_slots ? "no slot in the record"
+					   : "no standby in the record");
 		return;
 	}
 	out->value = c->stat == STAT_MAX ? max : total / (double)n;

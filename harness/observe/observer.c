@@ -482,12 +482,25 @@ json_t *observation_lag_json(const struct observation *seen)
 	for (int i = 0; i < seen->standbys; i++) {
 		const struct observer_lag *l = &seen->lag[i];
 		json_array_append_new(lag,
-			json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "standby", json_text(l->standby), "replay_bytes",
+			json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "standby", json_text(l->standby), "replay_bytes",
 				known(l->replay_bytes), "sent_bytes", known(l->sent_bytes), "write_bytes", known(l->write_bytes),
 				"flush_bytes", known(l->flush_bytes), "heartbeat_ns", known(l->heartbeat_ns), "replay_lag_ns",
-				known(l->replay_lag_ns)));
+				known(l->replay_lag_ns), "conflicts", known(l->conflicts)));
 	}
 	return lag;
+}
+
+json_t *observation_slots_json(const struct observation *seen)
+{
+	json_t *slots = json_array();
+	for (int i = 0; i < seen->slots; i++) {
+		const struct observer_slot *s = &seen->slot[i];
+		json_array_append_new(slots,
+			json_pack("{s:o, s:b, s:o, s:o, s:o}", "slot", json_text(s->slot), "active", s->active, "wal_status",
+				s->wal_status[0] != '\0' ? json_text(s->wal_status) : json_null(), "restart_bytes", known(s->restart_bytes),
+				"confirmed_bytes", known(s->confirmed_bytes)));
+	}
+	return slots;
 }
 
 int64_t observer_replay_lag_ns(struct observer *o)

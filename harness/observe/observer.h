@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define OBSERVER_STANDBYS_MAX 16
+#define OBSERVER_SLOTS_MAX 32
 
 struct observer;
 struct record;
@@ -74,6 +75,16 @@ struct observer_lag {
 	                          * 0 when it shows all. Heartbeats and looks are 100 ms and 50 ms apart, which is the resolution. A
 	                          * standby that stops answering keeps ageing; one that never answered is -1 */
 	int64_t replay_lag_ns; /* the server's own: 0 when replay_bytes is 0, -1 when the server says NULL with bytes outstanding */
+	int64_t conflicts;     /* queries that replay has cancelled there since the start; read once a second */
+};
+
+/* A replication slot, by samples taken each second. -1 = not known. */
+struct observer_slot {
+	char slot[64];
+	bool active;
+	char wal_status[16];     /* "reserved", "extended", "unreserved", "lost"; "" when it reserves nothing */
+	int64_t restart_bytes;   /* of WAL that is kept for it */
+	int64_t confirmed_bytes; /* how far a logical one is behind */
 };
 
 /* What happened since the last observer_collect (the first: since the start). Lags are the largest of the samples since then. */
@@ -81,10 +92,12 @@ struct observation {
 	int64_t start_ns, end_ns; /* clock_now_ns() scale */
 	int standbys;
 	struct observer_lag lag[OBSERVER_STANDBYS_MAX]; /* those configured in their order, then others that the primary names */
-	int64_t wal_bytes;                              /* written; by the samples taken each 100 ms; -1 = not known */
-	int waiting;                                    /* most sessions that waited for a lock in one sample */
-	int64_t longest_wait_ns;                        /* longest that a wait had lasted when it was last seen or ended */
-	double cpu_share;                               /* of one core, by the observer's thread */
+	int slots;
+	struct observer_slot slot[OBSERVER_SLOTS_MAX];
+	int64_t wal_bytes;       /* written; by the samples taken each 100 ms; -1 = not known */
+	int waiting;             /* most sessions that waited for a lock in one sample */
+	int64_t longest_wait_ns; /* longest that a wait had lasted when it was last seen or ended */
+	double cpu_share;        /* of one core, by the observer's thread */
 };
 
 /* Any thread, one caller. Does not wait for the server. */
@@ -92,6 +105,9 @@ void observer_collect(struct observer *o, struct observation *out);
 
 /* The field `lag` of an interval line; a new reference. */
 json_t *observation_lag_json(const struct observation *seen);
+
+/* The field `slots`; a new reference. */
+json_t *observation_slots_json(const struct observation *seen);
 
 /* The worst standby now, for throttles; -1 = not known (no standby, or none that answers). Any thread, cheap. The first is by
  * heartbeat where one is read, else the server's replay_lag. */

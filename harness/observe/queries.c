@@ -93,6 +93,18 @@ const struct session_statement QUERY_REPLICATION = {
 				     "FROM pg_stat_replication, here WHERE state <> 'backup' AND application_name NOT IN ('pg_basebackup', 'pg_receivewal')",
 };
 
+const struct session_statement QUERY_SLOTS = {
+	.name = "replication slots",
+	.index = 10,
+	.params = 0,
+	.sql = "WITH here AS MATERIALIZED (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn) "
+	       "SELECT s.slot_name, s.active, s.wal_status, pg_wal_lsn_diff(lsn, s.restart_lsn)::int8, "
+	       "pg_wal_lsn_diff(lsn, s.confirmed_flush_lsn)::int8 FROM pg_get_replication_slots() s, here ORDER BY s.slot_name",
+};
+
+const char QUERY_CONFLICTS[] = "SELECT sum(confl_tablespace + confl_lock + confl_snapshot + confl_bufferpin + confl_deadlock)::int8 "
+			       "FROM pg_stat_database_conflicts WHERE datname = current_database()";
+
 /* Not IF NOT EXISTS: that asks for the privilege even when there is nothing to do. */
 const char QUERY_HEARTBEAT_CREATE[] =
 	"DO $$ BEGIN "
@@ -406,6 +418,24 @@ bool queries_read_replication(const PGresult *result, standby_vec *standbys, int
 		/* The server keeps an old lag after the standby has caught up, and says NULL when it has not measured one lately. */
 		s.replay_lag_ns = s.replay_bytes == 0 ? 0 : lag_us >= 0 ? lag_us * NS_PER_US : -1;
 		VEC_PUSH(standbys, s);
+	}
+	return true;
+}
+
+bool queries_read_slots(const PGresult *result, slot_vec *slots)
+{
+	if (!has_shape(result, 5))
+		return false;
+	slots->n = 0;
+	for (int i = 0; i < PQntuples(result); i++) {
+		struct observer_slot s = {
+			.active = PQgetvalue(result, i, 1)[0] == 't',
+			.restart_bytes = read_distance(result, i, 3),
+			.confirmed_bytes = read_distance(result, i, 4),
+		};
+		read_text(result, i, 0, s.slot, sizeof s.slot);
+		read_text(result, i, 2, s.wal_status, sizeof s.wal_status);
+		VEC_PUSH(slots, s);
 	}
 	return true;
 }

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/vec.h"
 #include "observe/clockmap.h"
+#include "observe/observer.h"
 #include "observe/waits.h"
 #include "runtime/session.h"
 
@@ -55,6 +56,14 @@ struct standby_facts {
 };
 typedef VEC(struct standby_facts) standby_vec;
 bool queries_read_replication(const PGresult *result, standby_vec *standbys, int64_t *wal_end_bytes);
+
+/* Replication slots, 13 and later. */
+extern const struct session_statement QUERY_SLOTS;
+typedef VEC(struct observer_slot) slot_vec;
+bool queries_read_slots(const PGresult *result, slot_vec *slots);
+
+/* On a standby: queries of this database that replay has cancelled, ever. */
+extern const char QUERY_CONFLICTS[];
 
 /* The heartbeat. QUERY_BEAT: $1 is the sequence number; no row affected means that somebody emptied the table. */
 extern const char QUERY_HEARTBEAT_CREATE[];

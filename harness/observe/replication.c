@@ -12,15 +12,18 @@
 #define BEAT_NS (100 * NS_PER_MS)
 #define STATUS_NS (100 * NS_PER_MS)
 #define LOOK_NS (50 * NS_PER_MS)
+#define SLOTS_EVERY 10                  /* reports of the primary */
+#define CONFLICTS_EVERY 20              /* looks */
 #define LOOK_AGAIN_NS (500 * NS_PER_MS) /* where the table is not there yet, or may not be read */
 
-static const struct observer_lag NOTHING = {"", -1, -1, -1, -1, -1, -1};
+static const struct observer_lag NOTHING = {"", -1, -1, -1, -1, -1, -1, -1};
 
 static struct standby *add_standby(struct replication *rep, const char *name, bool configured)
 {
 	struct standby *sb = &rep->standbys[rep->standbys_n++];
 	sb->replication = rep;
 	sb->configured = configured;
+	sb->conflicts_before = -1;
 	sb->latest = NOTHING;
 	snprintf(sb->latest.standby, sizeof sb->latest.standby, "%s", name);
 	sb->peak = sb->latest;
@@ -43,6 +46,7 @@ void replication_free(struct replication *rep)
 	for (int i = 0; i < OBSERVER_STANDBYS_MAX; i++)
 		free(rep->standby_dsns[i]);
 	VEC_FREE(&rep->facts);
+	VEC_FREE(&rep->slots_read);
 	pthread_mutex_destroy(&rep->lock);
 }
 
@@ -62,6 +66,7 @@ static void raise_peak(struct observer_lag *peak, const struct observer_lag *see
 	raise_to(&peak->replay_bytes, seen->replay_bytes);
 	raise_to(&peak->heartbeat_ns, seen->heartbeat_ns);
 	raise_to(&peak->replay_lag_ns, seen->replay_lag_ns);
+	raise_to(&peak->conflicts, seen->conflicts);
 }
 
 static int64_t heartbeat_of(const struct standby *sb, int64_t now_ns)
@@ -113,6 +118,34 @@ static void take_positions(struct replication *rep, int64_t wal_end)
 	pthread_mutex_unlock(&rep->lock);
 }
 
+static void take_slots(struct replication *rep)
+{
+	pthread_mutex_lock(&rep->lock);
+	int n = rep->slots_read.n < OBSERVER_SLOTS_MAX ? (int)rep->slots_read.n : OBSERVER_SLOTS_MAX;
+	for (int i = 0; i < n; i++) {
+		struct observer_slot *now = &rep->slots_read.at[i];
+		rep->slots_latest[i] = *now;
+		for (int k = 0; k < rep->slots_n; k++) {
+			if (strcmp(rep->slots[k].slot, now->slot) == 0) {
+				raise_to(&now->restart_bytes, rep->slots[k].restart_bytes);
+				raise_to(&now->confirmed_bytes, rep->slots[k].confirmed_bytes);
+			}
+		}
+	}
+	for (int i = 0; i < n; i++)
+		rep->slots[i] = rep->slots_read.at[i];
+	rep->slots_n = n;
+	pthread_mutex_unlock(&rep->lock);
+}
+
+static void on_slots(struct session *s, void *arg)
+{
+	struct replication *rep = container_of(arg, struct replication, status_link);
+	if (link_went_well(&rep->status_link, "asking for replication slots") &&
+		queries_read_slots(session_outcome(s)->result, &rep->slots_read))
+		take_slots(rep);
+}
+
 static void on_status(struct session *s, void *arg)
 {
 	struct replication *rep = container_of(arg, struct replication, status_link);
@@ -120,6 +153,8 @@ static void on_status(struct session *s, void *arg)
 	if (link_went_well(&rep->status_link, "asking for replication") &&
 		queries_read_replication(session_outcome(s)->result, &rep->facts, &wal_end))
 		take_positions(rep, wal_end);
+	if (rep->reports++ % SLOTS_EVERY == 0)
+		link_execute(&rep->status_link, &QUERY_SLOTS, NULL, on_slots);
 }
 
 static void on_status_timer(struct loop_timer *t)
@@ -234,11 +269,30 @@ static void on_look(struct session *s, void *arg)
 	pthread_mutex_unlock(&rep->lock);
 }
 
+static void on_conflicts(struct session *s, void *arg)
+{
+	struct link *link = arg;
+	struct standby *sb = container_of(link, struct standby, link);
+	const struct session_outcome *out = session_outcome(s);
+	if (!link_went_well(link, "counting replay conflicts") || out->rows != 1 || PQgetisnull(out->result, 0, 0))
+		return;
+	int64_t count = strtoll(PQgetvalue(out->result, 0, 0), NULL, 10);
+	pthread_mutex_lock(&sb->replication->lock);
+	if (sb->conflicts_before < 0 || count < sb->conflicts_before)
+		sb->conflicts_before = count;
+	sb->latest.conflicts = count - sb->conflicts_before;
+	raise_to(&sb->peak.conflicts, sb->latest.conflicts);
+	pthread_mutex_unlock(&sb->replication->lock);
+}
+
 static void on_look_timer(struct loop_timer *t)
 {
 	struct standby *sb = container_of(t, struct standby, look);
 	loop_timer_set(sb->replication->loop, t, clock_now_ns() + LOOK_NS);
-	link_query(&sb->link, QUERY_HEARTBEAT_READ, on_look);
+	if (sb->looks++ % CONFLICTS_EVERY == 0)
+		link_query(&sb->link, QUERY_CONFLICTS, on_conflicts);
+	else
+		link_query(&sb->link, QUERY_HEARTBEAT_READ, on_look);
 }
 
 static void on_standby_up(struct link *link)
@@ -308,6 +362,11 @@ void replication_collect(struct replication *rep, struct observation *out)
 		raise_peak(&sb->peak, &sb->latest);
 		out->lag[i] = sb->peak;
 		sb->peak = sb->latest;
+	}
+	out->slots = rep->slots_n;
+	for (int i = 0; i < rep->slots_n; i++) {
+		out->slot[i] = rep->slots[i];
+		rep->slots[i] = rep->slots_latest[i];
 	}
 	out->wal_bytes = rep->wal_end >= 0 ? rep->wal_end - rep->wal_collected : -1;
 	rep->wal_collected = rep->wal_end;

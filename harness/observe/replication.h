@@ -20,6 +20,8 @@ struct standby {
 	bool configured;
 	bool readable; /* has answered once */
 	int64_t shown_seq;
+	uint64_t looks;
+	int64_t conflicts_before;   /* those that were there when we came; -1: not known yet */
 	struct observer_lag latest; /* name and bytes as last reported; heartbeat_ns is worked out when asked for */
 	struct observer_lag peak;   /* largest since the last replication_collect */
 };
@@ -46,6 +48,11 @@ struct replication {
 	char seq_text[24];
 	const char *values[1];
 	standby_vec facts;
+	uint64_t reports; /* of the primary */
+	slot_vec slots_read;
+	struct observer_slot slots[OBSERVER_SLOTS_MAX]; /* bytes are the largest since the last replication_collect; guarded by lock */
+	struct observer_slot slots_latest[OBSERVER_SLOTS_MAX];
+	int slots_n;
 	void (*dropped)(struct replication *rep, bool ok);
 };
 

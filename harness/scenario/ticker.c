@@ -255,6 +255,8 @@ int64_t ticker_cut(struct ticker *t)
 		seen.wal_bytes < 0 ? json_null() : json_integer((json_int_t)seen.wal_bytes), "waiting", seen.waiting, "longest_wait_ns",
 		(json_int_t)seen.longest_wait_ns, "cpu", "host", share_json(host_cpu_share(t)), "worker", share_json(in->cpu_share),
 		"observer", share_json(seen.cpu_share));
+	if (seen.slots > 0)
+		json_object_set_new(line, "slots", observation_slots_json(&seen));
 	if (in->rate > 0)
 		json_object_set_new(line, "rate", json_real(in->rate));
 	json_object_set_new(line, "generator",
