@@ -53,12 +53,17 @@ static const char HELP_MORE[] =
 	"  --patience T          a user who has waited so long for a client has gone\n"
 	"  --workers N           threads of ours (default 1)\n"
 	"  --read-from STANDBY   read-only transactions run there (standby1)\n"
+	"  --flag NAME=VALUE     another value for a feature flag of the workload; repeated for more\n"
 	"  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
 	"  --protocol P, --define NAME=VALUE, --max-tries N   of scripts, as in pgbench; P is simple or prepared\n";
+
+#define FLAGS_MAX 32
 
 struct load_options {
 	const char *workload, *target, *out;
 	const char *rate, *read_from;
+	const char *flags[FLAGS_MAX + 1];
+	int n_flags;
 	double scale;
 	bool closed, even, keep, ledger, help, help_all, no_availability;
 	struct think think;
@@ -93,6 +98,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"closed", no_argument, NULL, 'c'},
 		{"no-availability", no_argument, NULL, 'v'},
 		{"ledger", no_argument, NULL, 'L'},
+		{"flag", required_argument, NULL, 'f'},
 		{"read-from", required_argument, NULL, 'F'},
 		{"clients", required_argument, NULL, 'n'},
 		{"workers", required_argument, NULL, 'w'},
@@ -143,6 +149,12 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 			break;
 		case 'c':
 			o->closed = true;
+			break;
+		case 'f':
+			if (o->n_flags == FLAGS_MAX)
+				st = error_set(err, ST_USAGE, "load: over %d flags", FLAGS_MAX);
+			else
+				o->flags[o->n_flags++] = optarg;
 			break;
 		case 'F':
 			o->read_from = optarg;
@@ -340,6 +352,7 @@ static int perform(const struct load_options *o)
 			.closed = o->closed,
 			.ledger = o->ledger,
 			.read_from = o->read_from,
+			.flags = o->flags,
 			.think = o->think,
 			.requests = o->requests,
 			.users = (int)o->users,

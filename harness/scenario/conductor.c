@@ -375,6 +375,24 @@ static enum status find_standby(const struct conductor *c, struct load_config *l
 	return ST_USAGE;
 }
 
+/* Those of the command line. */
+static enum status set_flags(const struct conductor *c, struct error *err)
+{
+	enum status st = ST_OK;
+	for (const char *const *flag = c->spec->flags; flag != NULL && *flag != NULL && st == ST_OK; flag++) {
+		char name[64];
+		const char *value = strchr(*flag, '=');
+		if (value == NULL || value - *flag >= (ptrdiff_t)sizeof name) {
+			st = error_set(err, ST_USAGE, "the flag %s has no value", *flag);
+			error_hint(err, "NAME=VALUE");
+			break;
+		}
+		snprintf(name, sizeof name, "%.*s", (int)(value - *flag), *flag);
+		st = load_set_flag(c->host.load, name, value + 1, err);
+	}
+	return st;
+}
+
 /* Everything up to the record: what fails here is the user's, and leaves no folder behind. */
 static enum status prepare(struct conductor *c, struct load_config *load, struct error *err)
 {
@@ -396,6 +414,8 @@ static enum status prepare(struct conductor *c, struct load_config *load, struct
 		st = load_create(load, &c->host.load, err);
 	if (st == ST_OK && c->spec->scenario_path != NULL)
 		st = traffic_check(c->host.load, c->scenario.L, c->scenario.table_ref, err);
+	if (st == ST_OK)
+		st = set_flags(c, err);
 	if (st == ST_OK)
 		st = check_actors(c, err);
 	return st;

@@ -140,7 +140,9 @@ ok($statement && $statement->{count} >= $totals->{ledger}{acknowledged} && $stat
 ($code, $text) = run('load', 'shop', '--duration', '1s', '--scale', '0.01', '--read-from', 'nowhere', '--out', "$home/none");
 is($code, 2, 'a standby that there is not is refused');
 like($text, qr/standby1/, 'with the name of one that there is');
-
+($code, $text) = run('load', 'shop', '--flag', 'quick=true', '--duration', '1s', '--scale', '0.01', '--out', "$home/none");
+is($code, 2, 'a flag that there is not is refused');
+like($text, qr/no flag quick/, 'by name');
 
 chdir '/';
 remove_tree($home);
