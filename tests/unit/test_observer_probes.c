@@ -61,6 +61,8 @@ static void execute(PGconn *conn, const char *sql)
 	PQclear(r);
 }
 
+static bool without_availability;
+
 static void start(void)
 {
 	static int runs;
@@ -68,7 +70,9 @@ static void start(void)
 	snprintf(record_path, sizeof record_path, "%s/record-%d", home, ++runs);
 	record = record_create(record_path, json_object(), &err);
 	assert_non_null(record);
-	assert_ok(observer_start(&(struct observer_config){.dsn = dsn, .record = record}, &observer, &err), &err);
+	assert_ok(observer_start(&(struct observer_config){.dsn = dsn, .record = record, .no_availability = without_availability},
+			  &observer, &err),
+		&err);
 }
 
 static bool keep_line(const json_t *line, void *arg)
@@ -281,6 +285,22 @@ static void a_table_that_may_not_be_locked_is_told_once(void **state)
 	PQfinish(admin);
 }
 
+static void availability_that_is_switched_off_leaves_tables_alone(void **state)
+{
+	(void)state;
+	PGconn *admin = connect_as(dsn, "test");
+	without_availability = true;
+	start();
+	without_availability = false;
+	execute(admin, "SELECT count(*) FROM users; BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	pause_for(100 * MS);
+	execute(admin, "COMMIT");
+	PQfinish(admin);
+	stop();
+	assert_int_equal(json_array_size(windows), 0);
+	assert_null(json_object_get(run, "availability"));
+}
+
 static void a_table_that_is_dropped_is_not_blocked_but_gone(void **state)
 {
 	(void)state;
@@ -461,6 +481,7 @@ int main(void)
 		TEST(building_an_index_blocks_writes_and_leaves_reads_alone),
 		TEST(a_partition_is_not_touched_by_the_probe_of_its_parent),
 		TEST(a_table_that_may_not_be_locked_is_told_once),
+		TEST(availability_that_is_switched_off_leaves_tables_alone),
 		TEST(a_table_that_is_dropped_is_not_blocked_but_gone),
 		TEST(an_index_built_concurrently_tells_whose_transaction_it_waits_for),
 		TEST(an_idle_transaction_is_found_and_what_it_holds_back),

@@ -264,6 +264,39 @@ static void run_passes(int n)
 static const struct session_statement INSERT = {.name = "insert", .sql = "INSERT INTO piped VALUES ($1)", .index = 3, .params = 1};
 static const struct session_statement DIVIDE = {.name = "divide", .sql = "SELECT 1 / $1::int", .index = 4, .params = 1};
 
+static char parts[64];
+
+static void note_part(struct session *s, const char *sqlstate, const char *message, void *arg)
+{
+	(void)s, (void)arg;
+	size_t n = strlen(parts);
+	snprintf(parts + n, sizeof parts - n, "%s%s ", sqlstate, message[0] != '\0' ? "!" : "");
+}
+
+static void each_part_of_a_pipeline_tells_how_it_ended(void **state)
+{
+	(void)state;
+	int connects = 0;
+	struct session_hooks hooks = {.part = note_part};
+	struct session *s = session_create(loop, sandbox_dsn(server), "unit test", &hooks);
+	session_connect(s, 10 * NS_PER_S, count_done, &connects);
+	run_until(&connects, 1);
+	parts[0] = '\0';
+	session_begin_pipeline(s);
+	session_enqueue_query(s, "SELECT 1");
+	session_sync_pipeline(s);
+	session_enqueue_query(s, "SELECT 1 / 0");
+	session_enqueue_query(s, "SELECT 2");
+	session_sync_pipeline(s);
+	session_enqueue_query(s, "SELECT * FROM nowhere_to_be_found");
+	session_sync_pipeline(s);
+	session_enqueue_query(s, "SELECT 3");
+	const struct session_outcome *out = end_pipeline(s);
+	assert_string_equal(parts, "00000 22012! 42P01! 00000 ");
+	assert_string_equal(out->sqlstate, "22012");
+	session_free(s);
+}
+
 static void a_pipeline_is_one_operation_whose_outcome_is_its_first_error(void **state)
 {
 	(void)state;
@@ -467,6 +500,7 @@ int main(void)
 		cmocka_unit_test(a_large_result_and_a_large_statement_pass),
 		cmocka_unit_test(a_terminated_backend_ends_what_was_under_way_exactly_once),
 		cmocka_unit_test(losing_an_idle_connection_is_told),
+		cmocka_unit_test(each_part_of_a_pipeline_tells_how_it_ended),
 		cmocka_unit_test(a_pipeline_is_one_operation_whose_outcome_is_its_first_error),
 		cmocka_unit_test(a_pipeline_that_loses_its_connection_says_so_at_its_end),
 		cmocka_unit_test(a_stale_plan_in_a_pipeline_is_prepared_again),

@@ -30,6 +30,13 @@ tests["a step without a way back must say why"] = function()
 	fails(function() rehearse.sql { name = "x", up = "SELECT 1", down = "SELECT 2", irreversible = "no" } end, "keep one")
 end
 
+tests["probing of tables can be switched off, by a boolean"] = function()
+	assert(scenario().observe.availability == true)
+	assert(scenario { observe = { availability = false } }.observe.availability == false)
+	fails(function() scenario { observe = { availability = "no" } } end, "observe", 'availability = "no"')
+	fails(function() scenario { observe = { avail = false } } end, 'unknown field "avail"')
+end
+
 tests["durations need a unit, and waiting for ever must be spelled out"] = function()
 	fails(function() rehearse.sql { name = "a", up = "SELECT 1", down = false, lock_timeout = 2 } end, "lock_timeout = 2", '"none"')
 	fails(function() rehearse.sql { name = "a", up = "SELECT 1", down = false, lock_timeout = "0s" } end, "lock_timeout")
