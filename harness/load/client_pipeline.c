@@ -200,7 +200,7 @@ static void push_result(lua_State *L, enum kind kind, PGresult *result)
 /* What is known of the COMMIT that the ledger's row belongs to: its result may have come although a later statement failed. */
 static enum ledger_end ledger_end_of(const struct client *c)
 {
-	size_t commit = (size_t)(c->ledger_result + 1);
+	size_t commit = (size_t)c->ledger_result + 1;
 	if (commit < c->kept.n)
 		return strcmp(PQcmdStatus(c->kept.at[commit]), "COMMIT") == 0 ? LEDGER_ACKNOWLEDGED : LEDGER_FAILED;
 	return session_state(c->session) == SESSION_CLOSED ? LEDGER_UNKNOWN : LEDGER_FAILED;

@@ -76,6 +76,7 @@ struct client {
 	enum client_state state;
 	int version;                     /* which the session serves */
 	int wanted_version;              /* differs while a deploy waits for the transaction to end */
+	int pid;                         /* of the latest backend of home: a lost connection no longer knows it */
 	struct replacement *replacement; /* or NULL */
 	struct client *prev, *next;      /* in the idle queue */
 	int64_t idle_since_ns;
@@ -83,12 +84,10 @@ struct client {
 	struct session *session;    /* of the transaction in flight: home, or that of the replica */
 	struct session *home;       /* on the primary */
 	struct replica replica;     /* on the standby, if reads go there */
-	int pid;                    /* of the latest backend of home: a lost connection no longer knows it */
 	int64_t timeout_ns;         /* statement_timeout that we set on this connection; 0: the server's own */
 	struct loop_timer deadline; /* of the statement under way; armed while its transaction has a cancel_after */
 	struct loop_timer retry;
 	int64_t backoff_ns;
-	bool counted; /* in crew.connected */
 
 	struct fiber *fiber;
 	int object_ref; /* Lua registry: what scripts call c */
@@ -99,14 +98,15 @@ struct client {
 
 	/* The transaction in flight. */
 	int transaction;
-	bool awaited; /* see struct ending */
+	int attempt; /* from 0 */
 	int64_t due_ns;
 	uint64_t seed;
-	int attempt;              /* from 0 */
 	struct loop_timer again;  /* armed: it failed and pauses before the next attempt */
 	int64_t sent_ns;          /* first send of the first attempt; 0: none yet */
 	const char *statement;    /* name of the latest */
 	unsigned statement_index; /* as for stats_record_statement */
+	bool awaited;             /* see struct ending */
+	bool counted;             /* in crew.connected */
 	struct request request;   /* what is served, for the user's next one */
 
 	/* Of pgbench's scripts: client_pgbench.c. */

@@ -26,13 +26,13 @@ static void read_stat(struct seen *s)
 	char line[1024];
 	while (fgets(line, sizeof line, f) != NULL) {
 		int64_t v[8] = {0}; /* user nice system idle iowait irq softirq steal */
-		if (sscanf(line,
-			    "cpu  %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64
-			    " %" SCNd64, /* NOLINT(cert-err34-c): the kernel's own numbers */
-			    &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]) >= 4) {
+		if (strncmp(line, "cpu ", 4) == 0) {
 			s->all = 0;
-			for (int i = 0; i < 8; i++)
+			char *at = line + 4;
+			for (int i = 0; i < 8; i++) {
+				v[i] = strtoll(at, &at, 10);
 				s->all += v[i];
+			}
 			s->busy = s->all - v[3] - v[4];
 		}
 		sscanf(line, "procs_running %" SCNd64, &s->runnable); /* NOLINT(cert-err34-c) */

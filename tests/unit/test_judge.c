@@ -202,9 +202,8 @@ static void lock_waits_without_an_observer_are_no_data(void **state)
 static void window(struct record *r, const char *table, const char *access, int64_t start_ms, int64_t length_ms)
 {
 	record_window(r,
-		json_pack("{s:s, s:s, s:I, s:I, s:I, s:i}", "table", table, "access", access, "start_ns",
-			(json_int_t)(start_ms * NS_PER_MS), "length_ns", (json_int_t)(length_ms * NS_PER_MS), "bound_ns",
-			(json_int_t)(10 * NS_PER_MS), "blamed", 1));
+		json_pack("{s:s, s:s, s:I, s:I, s:I, s:i}", "table", table, "access", access, "start_ns", (json_int_t)start_ms * NS_PER_MS,
+			"length_ns", (json_int_t)length_ms * NS_PER_MS, "bound_ns", (json_int_t)(10 * NS_PER_MS), "blamed", 1));
 }
 
 static void windows_without_reads_or_writes_are_counted_by_table_and_phase(void **state)
