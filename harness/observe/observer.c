@@ -260,13 +260,14 @@ static void take_server(json_t *server, void *arg)
 static void take_progress(json_t *event, const char *text, void *arg)
 {
 	struct observer *o = arg;
+	if (event != NULL) {
+		json_object_set_new(event, "t_ns", json_integer((json_int_t)record_now_ns(o->record)));
+		record_event(o->record, event);
+		return;
+	}
 	pthread_mutex_lock(&o->lock);
 	snprintf(o->progress, sizeof o->progress, "%s", text);
 	pthread_mutex_unlock(&o->lock);
-	if (event == NULL)
-		return;
-	json_object_set_new(event, "t_ns", json_integer((json_int_t)record_now_ns(o->record)));
-	record_event(o->record, event);
 }
 
 static void *run(void *arg)

@@ -91,7 +91,7 @@ static void raise_number(json_t *object, const char *key, int64_t value)
 static void keep_largest(json_t *phase, const char *key, json_t *reading, const char *measure)
 {
 	if (json_is_object(reading) && json_get_int(reading, measure, -1) > json_get_int(json_object_get(phase, key), measure, -1))
-		json_object_set(phase, key, reading);
+		json_object_set_new(phase, key, json_deep_copy(reading)); /* the reading itself goes to another thread */
 }
 
 static void keep_autovacuum(json_t *phase, const json_t *workers)
@@ -246,19 +246,23 @@ static void on_progress(struct session *s, void *arg)
 		return;
 	struct progress_facts f;
 	int64_t now_ns = clock_now_ns();
-	bool any = false;
+	char best[400] = "";
+	int best_rank = -1;
 	progress_begin_look(&st->commands);
 	for (int row = 0; state_read_progress(session_outcome(s)->result, row, &f); row++) {
 		char text[400];
 		int64_t eta_ns = progress_estimate(&st->commands, &f, now_ns);
 		progress_text(&f, eta_ns, text, sizeof text);
-		st->progress(progress_json(&f, eta_ns), text, st->arg);
-		any = true;
+		st->progress(progress_json(&f, eta_ns), NULL, st->arg);
+		char version[32];
+		int rank = wait_role_of(f.application_name, version) == WAIT_ROLE_MIGRATION ? 2 : f.application_name[0] != '\0';
+		if (rank > best_rank) {
+			best_rank = rank;
+			memcpy(best, text, sizeof best);
+		}
 	}
 	progress_end_look(&st->commands);
-	if (st->command_seen && !any)
-		st->progress(NULL, "", st->arg);
-	st->command_seen = any;
+	st->progress(NULL, best, st->arg);
 }
 
 /* ---- rhythms ---- */
@@ -340,7 +344,7 @@ void state_finish(struct state *st)
 
 json_t *state_json(const struct state *st)
 {
-	return json_incref(st->phases);
+	return json_deep_copy(st->phases);
 }
 
 void state_stop(struct state *st)

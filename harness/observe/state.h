@@ -28,8 +28,8 @@ struct state {
 	const struct server_facts *facts;          /* version_num is 0 until it is known */
 	struct availability *availability;         /* is told of the tables that are in use; NULL: nobody is */
 	void (*latest)(json_t *server, void *arg); /* a new reading, for an interval's `server`; takes the reference */
-	void (*progress)(
-		json_t *event, const char *text, void *arg); /* takes the reference; NULL and "" when nothing is under way any more */
+	/* An event, whose reference it takes; or what to show, "" for nothing. */
+	void (*progress)(json_t *event, const char *text, void *arg);
 	void (*finished)(void *arg);
 	void *arg;
 
@@ -47,7 +47,6 @@ struct state {
 	char names[STATE_TABLES_MAX * 320];
 	const char *values[1];
 	struct progress commands;
-	bool command_seen;
 	char edges[STATE_EDGES_MAX][64]; /* names of the phases that begin; "" = none does */
 	int edges_n;
 	bool finishing;
