@@ -39,6 +39,10 @@ ok((grep { $_->{what} eq 'rewrite' && $_->{by} eq 'both' } @{$rewrite->{work}}),
 my ($tx) = grep { $_->{type} eq 'transaction' } @events;
 ok((grep { $_->{mode} eq 'AccessExclusiveLock' } @{$tx->{locks}}), 'locks held are seen');
 ok((grep { $_->{type} eq 'lock' && $_->{relation} eq 'orders' } @events), '... those of a statement outside of transactions too');
+my %during = map { $_->{name} => $_ } grep { $_->{when} eq 'during' } @{record($dir)->{checks}};
+ok($during{always_true}{ok} && $during{always_true}{times} >= 3, 'a check is repeated while the migration runs') or diag $text;
+ok(!$during{sometimes_not}{ok} && $during{sometimes_not}{times_violated} < $during{sometimes_not}{times}, '... and one that does not hold all the time is found out');
+is_deeply([map { $_->{ok} ? 1 : 0 } grep { $_->{type} eq 'check' && $_->{when} eq 'during' && $_->{name} eq 'sometimes_not' } @events], [0, 1], '... with when');
 my @lags = map { @{$_->{lag}} } lines($dir, 'intervals');
 ok((grep { defined $_->{replay_bytes} } @lags), 'replication is seen on the primary');
 is_deeply([grep { $_->{text} =~ /permission denied|not a member/ } grep { $_->{type} eq 'warning' } @events], [], 'no probe was refused');

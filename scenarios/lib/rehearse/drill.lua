@@ -27,8 +27,9 @@ local function sample_of(out)
 	return #lines > 0 and table.concat(lines, ", ") or nil
 end
 
-local function run_check(run, check, when)
-	local out = run.inspector:query(string.format("SELECT pg_catalog.count(*) OVER ()::text AS n, violation::text FROM (%s) AS violation LIMIT %d", check.sql, CHECK_SAMPLE))
+-- What a check finds, asked by a session.
+local function ask_check(session, check, when)
+	local out = session:query(string.format("SELECT pg_catalog.count(*) OVER ()::text AS n, violation::text FROM (%s) AS violation LIMIT %d", check.sql, CHECK_SAMPLE))
 	local entry = { name = check.name, when = when, ok = out.ok and #out.values == 0 }
 	if out.ok then
 		entry.rows = out.values[1] and math.tointeger(tonumber(out.values[1][1])) or 0
@@ -37,10 +38,52 @@ local function run_check(run, check, when)
 	else
 		entry.error = out.message
 	end
-	run.checks[#run.checks + 1] = entry
+	return entry
+end
+
+local function tell_check(run, entry)
 	local event = { type = "check" }
 	for k, v in pairs(entry) do event[k] = v end
 	run.host.event(event)
+end
+
+local function run_check(run, check, when)
+	local entry = ask_check(run.inspector, check, when)
+	run.checks[#run.checks + 1] = entry
+	tell_check(run, entry)
+end
+
+-- Repeats a check in a fiber of its own until the migration phase is over. One entry sums it up: the worst answer, and how often it was
+-- asked; an event is written when the outcome changes.
+local function watch_check(run, check)
+	run.host.spawn(function()
+		local session, total, was = run.host.session("pgrehearse inspector"), nil, nil
+		while run.watching do
+			local entry = ask_check(session, check, "during")
+			if not run.watching then break end
+			if not total then
+				total = { name = check.name, when = "during", ok = true, rows = 0, times = 0, times_violated = 0 }
+				run.checks[#run.checks + 1] = total
+			end
+			total.times = total.times + 1
+			if not entry.ok then
+				total.times_violated = total.times_violated + 1
+				if total.ok or (entry.rows or 0) > total.rows then total.sample, total.rows = entry.sample, math.max(total.rows, entry.rows or 0) end
+				total.ok, total.error = false, total.error or entry.error
+			end
+			local now = entry.error or entry.ok
+			if now ~= was then tell_check(run, entry) end
+			was = now
+			run.host.sleep(check.every / 1e9)
+		end
+	end)
+end
+
+-- Those to be repeated from now on: from a step's end, or from the beginning of the migration.
+local function watch_checks(run, after)
+	for _, check in ipairs(run.scenario.checks) do
+		if check.every and check.after == after then watch_check(run, check) end
+	end
 end
 
 local function run_checks(run, after)
@@ -65,6 +108,7 @@ local function go_up(run)
 		local ok, why = perform.step(run.migration, step, "up")
 		if not ok then return string.format("step %q (up): %s", step.name, why) end
 		run_checks(run, step.name)
+		watch_checks(run, step.name)
 	end
 end
 
@@ -82,9 +126,13 @@ local drills = {}
 -- True when all steps were performed.
 function drills.forward(run)
 	run.host.phase("migration")
+	run.watching = true
+	watch_checks(run, "migration")
 	run.problem = go_up(run)
+	if run.problem then run.watching = false end
 	if run.problem then return false end
 	settle(run.host, run.scenario)
+	run.watching = false
 	run_checks(run, "migration")
 	return true
 end

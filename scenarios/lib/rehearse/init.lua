@@ -271,7 +271,7 @@ local function check_steps(given_steps, versions)
 	return steps, seen
 end
 
-local CHECK = { sql = { "text", required = true }, after = { "text", default = "migration" } }
+local CHECK = { sql = { "text", required = true }, after = { "text", default = "migration" }, every = { "time" } }
 
 local function check_checks(given_checks, step_names)
 	local checks = {}
@@ -283,6 +283,8 @@ local function check_checks(given_checks, step_names)
 		if out.after ~= "migration" and out.after ~= "rollback" and not step_names[out.after] then
 			fields.fail(owner, "after = %q is neither a step's name nor migration nor rollback", out.after)
 		end
+		if out.every and out.every == 0 then fields.fail(owner, "every = \"0\" would never pause") end
+		if out.every and out.after == "rollback" then fields.fail(owner, "every is for checks while the migration runs; after = \"rollback\" is when it is over") end
 		out.name = name
 		checks[#checks + 1] = out
 	end

@@ -92,6 +92,29 @@ tests["the drill ends with the step that fails for good, and says why"] = functi
 	expect(host, "phase warmup", "traffic", "phase baseline", "phase migration", "up start one", "BEGIN", "A", "B", "ROLLBACK", "up end one", "end of traffic")
 end
 
+tests["a check is repeated while the migration runs, and told when its outcome changes"] = function()
+	local host, asked = fake_host { ["FROM %(V%)"] = function(n) return n == 2 and { values = { { "2", "(7)" }, { "2", "(8)" } } } or {} end }, 0
+	local fibers = {}
+	function host.spawn(body) fibers[#fibers + 1] = coroutine.create(body) end
+	local sleep = host.sleep
+	function host.sleep(seconds)
+		if coroutine.isyieldable() then return coroutine.yield() end
+		sleep(seconds)
+	end
+	local step = rehearse.step { name = "one", irreversible = "a test", up = function(m)
+		for _ = 1, 3 do for _, f in ipairs(fibers) do assert(coroutine.resume(f)) end end
+		asked = host.counts["FROM %(V%)"]
+	end }
+	local result = perform(host, { step }, "forward", { checks = { v = { sql = "V", every = "1s" } } })
+	assert(asked == 3, asked)
+	local during
+	for _, c in ipairs(result.checks) do if c.when == "during" then during = c end end
+	assert(during and not during.ok and during.rows == 2 and during.times == 3 and during.times_violated == 1 and during.sample:find("%(7%)"))
+	local told = {}
+	for _, e in ipairs(host.events) do if e.type == "check" and e.when == "during" then told[#told + 1] = tostring(e.ok) end end
+	assert(table.concat(told, " ") == "true false true", table.concat(told, " "))
+end
+
 tests["retries end at the limit"] = function()
 	local host = fake_host { ["^A$"] = function() return { sqlstate = "55P03" } end }
 	local result = perform(host, { rehearse.sql { name = "one", up = "A", down = false, retries = 2 } })
