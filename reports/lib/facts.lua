@@ -195,6 +195,16 @@ local function fold(point, i, f)
 		largest("max_ns", r.max_ns)
 	end
 	point.wal_bytes = point.wal_bytes + (i.wal_bytes or 0)
+	for _, s in ipairs(i.slots or {}) do
+		local slot = f.slots[s.slot]
+		if not slot then
+			slot = { name = s.slot }
+			f.slots[s.slot] = slot
+			f.slots[#f.slots + 1] = slot
+		end
+		if s.restart_bytes and s.restart_bytes >= (slot.bytes or 0) then slot.bytes, slot.bytes_at_ns = s.restart_bytes, i.end_ns end
+		slot.status, slot.active = s.wal_status, s.active
+	end
 	for _, l in ipairs(i.lag or {}) do
 		local at = point.lag[l.standby] or {}
 		point.lag[l.standby] = at
@@ -208,6 +218,7 @@ local function fold(point, i, f)
 			f.standbys[#f.standbys + 1] = s
 		end
 		if l.replay_bytes and l.replay_bytes >= (s.bytes or 0) then s.bytes, s.bytes_at_ns = l.replay_bytes, i.end_ns end
+		if l.conflicts then s.conflicts = math.max(s.conflicts or 0, l.conflicts) end
 		if heartbeat and heartbeat >= (s.heartbeat_ns or 0) then s.heartbeat_ns, s.heartbeat_at_ns = heartbeat, i.end_ns end
 	end
 	local cpu = i.cpu or {}
@@ -227,6 +238,7 @@ local function read_intervals(rec, f)
 		if i.waiting and not f.run.observer then f.observed = true end -- of a run that was cut short
 	end
 	f.points, f.versions, f.version_seen, f.standbys, f.by_phase = {}, {}, {}, {}, {}
+	f.slots = {}
 	f.folded = math.max(1, math.ceil(count / facts.POINTS))
 	local point
 	for i in rec:intervals() do

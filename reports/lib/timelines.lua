@@ -104,9 +104,9 @@ function timelines.replication(f, board)
 	if #f.standbys > 0 and #f.points > 0 then
 		local rows = {}
 		for i, s in ipairs(f.standbys) do
-			rows[i] = { s.name, words.bytes(s.bytes), words.at(s.bytes_at_ns), words.lag(s.heartbeat_ns), words.at(s.heartbeat_at_ns) }
+			rows[i] = { s.name, words.bytes(s.bytes), words.at(s.bytes_at_ns), words.lag(s.heartbeat_ns), words.at(s.heartbeat_at_ns), s.conflicts and words.count(s.conflicts) or "" }
 		end
-		out[1] = page.table({ { "Standby" }, { "Most not replayed", "num" }, { "at", "num" }, { "Furthest behind", "num" }, { "at", "num" } }, rows)
+		out[1] = page.table({ { "Standby" }, { "Most not replayed", "num" }, { "at", "num" }, { "Furthest behind", "num" }, { "at", "num" }, { "Queries cancelled there", "num" } }, rows)
 		local by_bytes, by_time = {}, {}
 		for i, s in ipairs(f.standbys) do
 			by_bytes[i] = { s.name, function(p) return p.lag[s.name] and p.lag[s.name].bytes end, words.bytes }
@@ -116,6 +116,11 @@ function timelines.replication(f, board)
 		out[#out + 1] = page.figure(svg, reason, numbers(f, board.timeline_file, by_time))
 		svg, reason = board:lag_bytes()
 		out[#out + 1] = page.figure(svg, reason, numbers(f, board.timeline_file, by_bytes))
+	end
+	if #f.slots > 0 then
+		local rows = {}
+		for i, s in ipairs(f.slots) do rows[i] = { s.name, s.active and "yes" or "no", s.status or "", words.bytes(s.bytes), words.at(s.bytes_at_ns) } end
+		out[#out + 1] = page.table({ { "Replication slot" }, { "In use at the end" }, { "State of its WAL" }, { "Most WAL kept", "num" }, { "at", "num" } }, rows)
 	end
 	if any(f, "wal_bytes") then
 		local svg, reason = board:wal()
