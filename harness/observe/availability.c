@@ -33,6 +33,16 @@ static struct availability *availability_of(void *link)
 
 /* ---- windows ---- */
 
+/* A window may be over before anybody could be asked who was in the way: what is known of the migration's locks tells it then. */
+static int64_t find_locker(struct availability *a, const struct target *t, enum access access, int64_t from_ns, int64_t to_ns)
+{
+	struct wait_lock wanted = {.type = "relation"};
+	snprintf(wanted.mode, sizeof wanted.mode, "%s", KINDS[access].held_as);
+	snprintf(wanted.relation, sizeof wanted.relation, "%s", t->relation);
+	a->refresh(a->arg);
+	return waits_find_locker(a->waits, &wanted, from_ns, to_ns);
+}
+
 static void close_window(struct availability *a, struct target *t, enum access access, const struct attempt *passed, const char *ended)
 {
 	struct gate *g = &t->gates[access];
@@ -42,6 +52,8 @@ static void close_window(struct availability *a, struct target *t, enum access a
 	int64_t start_bound_ns = g->passed.sent_ns > 0 ? (g->first.done_ns - g->passed.sent_ns) / 2 : 0;
 	int64_t end_bound_ns = passed->sent_ns > 0 ? (passed->done_ns - g->last.sent_ns) / 2 : 0;
 	int64_t start_ns = g->passed.sent_ns > 0 ? g->passed.sent_ns + start_bound_ns : g->first.sent_ns;
+	if (g->blamed == 0)
+		g->blamed = find_locker(a, t, access, start_ns - start_bound_ns, g->last.done_ns);
 	int64_t end_ns = passed->sent_ns > 0 ? g->last.sent_ns + end_bound_ns : g->last.done_ns;
 	json_t *window = json_pack("{s:o, s:s, s:I, s:I, s:I, s:s, s:o, s:o}", "table", json_text(t->relation), "access",
 		KINDS[access].name, "start_ns", (json_int_t)(start_ns - a->origin_ns), "length_ns", (json_int_t)(end_ns - start_ns),

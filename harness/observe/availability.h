@@ -51,6 +51,7 @@ struct availability {
 	struct link link;
 	struct waits *waits;
 	const struct clockmap *map;
+	void (*refresh)(void *arg);              /* hands over to waits what has been noted of the migration's statements and locks */
 	void (*emit)(json_t *window, void *arg); /* takes the reference */
 	void *arg;
 	int64_t origin_ns; /* times in windows count from here */

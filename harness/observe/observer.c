@@ -156,6 +156,11 @@ static void take_inbox(struct observer *o)
 	full->slow_n = 0;
 }
 
+static void refresh(void *arg)
+{
+	take_inbox(arg);
+}
+
 static void before_look(struct sampler *sampler)
 {
 	take_inbox(sampler->owner);
@@ -341,6 +346,7 @@ enum status observer_start(const struct observer_config *config, struct observer
 	o->availability.waits = o->waits;
 	o->availability.map = &o->sampler.map;
 	o->availability.emit = write_window;
+	o->availability.refresh = refresh;
 	o->availability.arg = o;
 	o->availability.origin_ns = record_start_ns(config->record);
 	o->state.availability = o->probes ? &o->availability : NULL;

@@ -85,6 +85,18 @@ int64_t waits_find_culprit(const struct waits *w, const struct wait_session *ses
 	return waits_find_statement(w, session->pid, at_ns);
 }
 
+int64_t waits_find_locker(const struct waits *w, const struct wait_lock *wanted, int64_t from_ns, int64_t to_ns)
+{
+	int64_t found = 0;
+	uint64_t oldest = w->statements_n > WAIT_STATEMENTS ? w->statements_n - WAIT_STATEMENTS : 0;
+	for (uint64_t i = oldest; i < w->statements_n; i++) {
+		const struct statement *s = &w->statements[i % WAIT_STATEMENTS];
+		if (s->start_ns <= to_ns && (s->end_ns == 0 || s->end_ns >= from_ns) && holds_against(s, wanted))
+			found = s->id;
+	}
+	return found;
+}
+
 static bool is_migration(const struct waits *w, const struct wait_blocker *b, int64_t at_ns)
 {
 	char version[32];

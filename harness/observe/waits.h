@@ -146,6 +146,9 @@ void waits_hold(struct waits *w, int64_t id, int pid, const struct wait_hold *ho
  * against it, else the latest. An ALTER TABLE is blamed for what it locks, though the transaction has long gone on to the next statement. */
 int64_t waits_find_culprit(const struct waits *w, const struct wait_session *session, const struct wait_lock *wanted, int64_t at_ns);
 
+/* The latest migration statement that was under way at some time between the two and was seen to hold a lock against `wanted`, or 0. */
+int64_t waits_find_locker(const struct waits *w, const struct wait_lock *wanted, int64_t from_ns, int64_t to_ns);
+
 /* Emits the waits whose end is settled. A load session's wait is kept for its completion, which brings the names, for at most 10 s
  * after the server showed it gone; a migration's for 1 s. */
 void waits_settle(struct waits *w, int64_t now_ns);

@@ -381,6 +381,22 @@ static void a_lock_held_between_statements_is_blamed_on_the_last_one(void **stat
 	assert_int_equal(out[0].root, 2);
 }
 
+static void who_locked_a_table_is_known_from_what_statements_held(void **state)
+{
+	(void)state;
+	static const struct wait_hold strong = {"users", "AccessExclusiveLock"}, weak = {"users", "ShareUpdateExclusiveLock"};
+	struct wait_lock wanted = {.type = "relation", .mode = "AccessShareLock", .relation = "users"};
+	waits_statement(waits, 1, 2, 100 * MS, 110 * MS, "00000");
+	waits_hold(waits, 1, 2, &strong);
+	waits_statement(waits, 2, 2, 120 * MS, 130 * MS, "00000");
+	waits_hold(waits, 2, 2, &weak);
+	assert_int_equal(waits_find_locker(waits, &wanted, 105 * MS, 125 * MS), 1);
+	assert_int_equal(waits_find_locker(waits, &wanted, 90 * MS, 99 * MS), 0);
+	assert_int_equal(waits_find_locker(waits, &wanted, 115 * MS, 140 * MS), 0); /* the second takes nobody's read */
+	snprintf(wanted.relation, sizeof wanted.relation, "orders");
+	assert_int_equal(waits_find_locker(waits, &wanted, 105 * MS, 125 * MS), 0);
+}
+
 static void a_lock_is_blamed_on_the_statement_that_took_it(void **state)
 {
 	(void)state;
@@ -618,6 +634,7 @@ int main(void)
 		ON_14(a_completion_that_arrives_late_still_names_and_ends_its_wait),
 		ON_14(a_completion_before_the_first_look_at_its_wait_is_not_lost),
 		ON_14(a_long_statement_ends_its_wait_with_the_look_that_misses_it),
+		ON_14(who_locked_a_table_is_known_from_what_statements_held),
 		ON_14(one_statement_can_hold_several_waits),
 		ON_14(the_sqlstate_says_how_the_wait_ended),
 		ON_14(a_timeout_that_the_look_saw_before_the_client_is_still_a_timeout),
