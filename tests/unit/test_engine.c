@@ -72,8 +72,8 @@ static void write_file(const char *path, const char *before, const char *text, c
 }
 
 static char warning[4096];
-static atomic_int warnings, slow_statements;
-static struct load_slow slowest;
+static atomic_int warnings, slow_naps;
+static struct load_slow first_nap;
 
 static void note_warning(const char *text, void *arg)
 {
@@ -85,8 +85,9 @@ static void note_warning(const char *text, void *arg)
 static void note_slow(const struct load_slow *slow, void *arg)
 {
 	(void)arg;
-	if (atomic_fetch_add(&slow_statements, 1) == 0)
-		slowest = *slow;
+	/* On a busy machine any statement may be slow; a nap is slow by design. */
+	if (strcmp(slow->statement, "nap") == 0 && atomic_fetch_add(&slow_naps, 1) == 0)
+		first_nap = *slow;
 }
 
 #define DEFAULTS .scale = 1, .seed = 7, .rate = 500, .pods = 2, .pool = 2, .workers = 2
@@ -109,7 +110,7 @@ static struct load *make_load(struct load_config config)
 	config.workload_path = workload_path;
 	config.slow = note_slow;
 	config.warn = note_warning;
-	warnings = slow_statements = 0;
+	warnings = slow_naps = 0;
 	warning[0] = '\0';
 	enum status st = load_create(&config, &load, &err);
 	if (st == ST_OK)
@@ -371,12 +372,12 @@ static void failures_are_counted_by_sqlstate_with_their_latency_and_leave_no_blo
 	assert_true(hist_min(all->total.service_failed) >= 2 * NS_PER_MS);
 	assert_int_equal(warnings, 0);
 	/* The nap was slow enough to be told. */
-	assert_true(slow_statements >= (int)t.failed);
-	assert_string_equal(slowest.statement, "nap");
-	assert_string_equal(slowest.transaction, "bad");
-	assert_string_equal(slowest.version, "v1");
-	assert_string_equal(slowest.sqlstate, "00000");
-	assert_true(slowest.pid > 0 && slowest.done_ns - slowest.sent_ns >= 2 * NS_PER_MS);
+	assert_true(slow_naps >= (int)t.failed);
+	assert_string_equal(first_nap.statement, "nap");
+	assert_string_equal(first_nap.transaction, "bad");
+	assert_string_equal(first_nap.version, "v1");
+	assert_string_equal(first_nap.sqlstate, "00000");
+	assert_true(first_nap.pid > 0 && first_nap.done_ns - first_nap.sent_ns >= 2 * NS_PER_MS);
 	load_interval_free(all);
 }
 
