@@ -14,8 +14,8 @@ use Time::HiRes qw(time sleep);
 our @EXPORT = qw($home $program run start comes_true record lines sum_of nothing_is_left sandbox_processes psql kept_shop);
 
 our $program = abs_path($ENV{PGREHEARSE} // "$FindBin::Bin/../../build/pgrehearse");
-our $home = tempdir('/tmp/pgr-e2e-XXXXXX');
-chmod 0755, $home;
+our $home = $^C ? '' : tempdir('/tmp/pgr-e2e-XXXXXX');    # perl -c runs this too, but no END
+chmod 0755, $home if $home;
 $ENV{TMPDIR} = $home;
 delete @ENV{grep { /^PG(?!REHEARSE)/ } keys %ENV};
 
