@@ -227,6 +227,13 @@ void loop_io_change(struct loop *loop, struct loop_io *io, uint32_t events)
 	epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, io->fd, &ev);
 }
 
+void loop_io_rearm(struct loop *loop, struct loop_io *io)
+{
+	struct epoll_event ev = {.events = io->events, .data.ptr = io};
+	if (io->watched)
+		epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, io->fd, &ev);
+}
+
 void loop_io_remove(struct loop *loop, struct loop_io *io)
 {
 	if (!io->watched)

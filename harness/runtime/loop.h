@@ -21,7 +21,7 @@ struct loop_timer {
 
 struct loop_io {
 	int fd;
-	uint32_t events;                                /* EPOLLIN, EPOLLOUT; level-triggered */
+	uint32_t events;                                /* EPOLLIN, EPOLLOUT; level-triggered unless EPOLLET is among them */
 	void (*fn)(struct loop_io *io, uint32_t ready); /* may remove any io, this one too */
 	bool watched;
 };
@@ -62,6 +62,9 @@ static inline bool loop_timer_armed(const struct loop_timer *t)
 enum status loop_io_add(struct loop *loop, struct loop_io *io, struct error *err) MUST_CHECK;
 void loop_io_change(struct loop *loop, struct loop_io *io, uint32_t events);
 void loop_io_remove(struct loop *loop, struct loop_io *io);
+
+/* For an io with EPOLLET that has not read all there was: fires again if it is ready now. Nothing when it is not watched. */
+void loop_io_rearm(struct loop *loop, struct loop_io *io);
 
 /* Any thread: m->fn runs on the loop's thread, in the order of posting. */
 void loop_post(struct loop *loop, struct loop_message *m);

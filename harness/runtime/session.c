@@ -13,6 +13,10 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+/* Edge-triggered: an answer is read in one go, and a level-triggered socket would be polled once more by the kernel for nothing
+ * (seen: 6 % of the CPU of a point select). Where something may be left, loop_io_rearm. */
+#define WATCHED ((uint32_t)EPOLLIN | EPOLLRDHUP | EPOLLET)
+
 struct session {
 	struct loop *loop;
 	char *dsn;
@@ -226,7 +230,7 @@ static void poll_connection(struct session *s)
 		break;
 	case PGRES_POLLING_OK:
 		PQsetnonblocking(s->conn, 1);
-		watch(s, EPOLLIN);
+		watch(s, WATCHED);
 		s->state = SESSION_IDLE;
 		memset(s->prepared, 0, sizeof s->prepared);
 		s->generation = 1;
@@ -297,7 +301,7 @@ static void flush(struct session *s)
 {
 	int left = PQflush(s->conn);
 	if (left >= 0)
-		loop_io_change(s->loop, &s->io, left > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+		loop_io_change(s->loop, &s->io, left > 0 ? WATCHED | EPOLLOUT : WATCHED);
 	/* left < 0: the connection is broken; the socket turns readable and on_ready reads the reason. */
 }
 
@@ -574,7 +578,7 @@ static void read_results(struct session *s)
 			return;
 		}
 		if (result == NULL && (between || s->syncs == 0))
-			return;
+			break;
 		between = result == NULL;
 		if (result == NULL)
 			continue;
@@ -589,6 +593,7 @@ static void read_results(struct session *s)
 			return;
 		}
 	}
+	loop_io_rearm(s->loop, &s->io); /* libpq reads a buffer's worth: there may be more in the socket */
 }
 
 static void on_ready(struct loop_io *io, uint32_t ready)
@@ -598,6 +603,9 @@ static void on_ready(struct loop_io *io, uint32_t ready)
 		poll_connection(s);
 		return;
 	}
+	/* The end of the stream may stand behind what is about to be read. First, because a done function may free the session. */
+	if (s->state != SESSION_BUSY || (ready & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+		loop_io_rearm(s->loop, &s->io);
 	if (ready & EPOLLOUT)
 		flush(s);
 	if (!(ready & ~(uint32_t)EPOLLOUT))
