@@ -325,6 +325,25 @@ static void a_busy_generator_makes_the_run_invalid(void **state)
 	record_reader_free(reader);
 }
 
+static enum verdict judged_with_schedule_error(int count, int64_t p50_ns, int64_t p99_ns)
+{
+	assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+	struct record *r = usual("forward");
+	record_set(r, "generator",
+		json_pack("{s:{s:i, s:I, s:I}}", "schedule_error", "count", count, "p50_ns", (json_int_t)p50_ns, "p99_ns",
+			(json_int_t)p99_ns));
+	return judged(r, NULL, 0);
+}
+
+static void a_late_generator_makes_the_run_invalid_when_enough_arrivals_say_so(void **state)
+{
+	(void)state;
+	assert_int_equal(judged_with_schedule_error(1000, NS_PER_MS, 19 * NS_PER_MS), VERDICT_PASS);
+	assert_int_equal(judged_with_schedule_error(1000, NS_PER_MS, 21 * NS_PER_MS), VERDICT_INVALID);
+	assert_int_equal(judged_with_schedule_error(200, NS_PER_MS, 32 * NS_PER_MS), VERDICT_PASS);
+	assert_int_equal(judged_with_schedule_error(200, 21 * NS_PER_MS, 32 * NS_PER_MS), VERDICT_INVALID);
+}
+
 static void judging_again_gives_the_same_answer(void **state)
 {
 	(void)state;
@@ -374,6 +393,7 @@ int main(void)
 		TEST(a_lost_commit_is_not_clean),
 		TEST(a_failed_step_fails_the_migration),
 		TEST(a_busy_generator_makes_the_run_invalid),
+		TEST(a_late_generator_makes_the_run_invalid_when_enough_arrivals_say_so),
 		TEST(judging_again_gives_the_same_answer),
 		TEST(a_criterion_that_is_not_understood_changes_nothing),
 	};
