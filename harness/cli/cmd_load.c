@@ -31,7 +31,7 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 			   "  --duration T          how long, for example 30s or 5min (default 30s)\n"
 			   "  --pgbench SCRIPT[@W]  instead of a workload: a script of pgbench's, a file or tpcb-like,\n"
 			   "                        simple-update, select-only; repeated: several, by their weights W\n"
-			   "  --ledger              commits are numbered, and each acknowledged one is looked for afterwards\n"
+			   "  --ledger              each c:commit() is numbered, and looked for afterwards if acknowledged\n"
 			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
 			   "  --seed N              of data and traffic (default 1)\n"
 			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
@@ -219,6 +219,10 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 	bool pgbench = o->pgbench.n_scripts > 0;
 	if (st == ST_OK && !pgbench && (o->pgbench.n_defines > 0 || o->pgbench.protocol != NULL || o->pgbench.max_tries > 0))
 		st = error_set(err, ST_USAGE, "load: --protocol, --define and --max-tries belong to --pgbench");
+	if (st == ST_OK && pgbench && o->ledger) {
+		st = error_set(err, ST_USAGE, "load: --ledger numbers the commits of Lua transactions, and pgbench's scripts have none");
+		error_hint(err, "keep --ledger or --pgbench; tpcc is a workload whose commits are numbered");
+	}
 	if (st == ST_OK && pgbench && optind != argc)
 		st = error_set(err, ST_USAGE, "load: --pgbench takes the place of the workload %s; keep one of the two", argv[optind]);
 	if (st == ST_OK && !pgbench && optind + 1 != argc) {
@@ -254,21 +258,23 @@ static size_t print_checks(const json_t *checks)
 	return bad;
 }
 
-/* Returns whether something was lost, or may have been. */
+/* Returns whether something was lost, or may have been: an empty ledger has proved nothing. */
 static bool print_ledger(const json_t *ledger)
 {
 	if (ledger == NULL)
 		return false;
 	const char *error = json_get_string(ledger, "error", NULL);
-	int64_t lost = json_get_int(ledger, "lost", 0);
+	int64_t lost = json_get_int(ledger, "lost", 0), acknowledged = json_get_int(ledger, "acknowledged", 0);
 	if (error != NULL)
 		printf("ledger: %s\n", error);
+	else if (acknowledged == 0)
+		printf("ledger: it is empty, and so proves nothing: no transaction that writes ended with c:commit()\n");
 	else
 		printf("ledger: %" PRId64 " acknowledged commits, %" PRId64 " found, %" PRId64 " lost; connection lost during %" PRId64
 		       " more\n",
-			json_get_int(ledger, "acknowledged", 0), json_get_int(ledger, "found", 0), lost,
+			acknowledged, json_get_int(ledger, "found", 0), lost,
 			json_get_int(ledger, "unknown_found", 0) + json_get_int(ledger, "unknown_lost", 0));
-	return error != NULL || lost > 0;
+	return error != NULL || lost > 0 || acknowledged == 0;
 }
 
 /* Returns the exit code. */

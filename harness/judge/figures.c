@@ -532,6 +532,10 @@ static void measure_ledger(const struct facts *f, const struct criterion *c, str
 	}
 	int64_t acknowledged = json_get_int(ledger, "acknowledged", 0), lost = json_get_int(ledger, "lost", 0);
 	int64_t strange = json_get_int(ledger, "strange", 0);
+	if (acknowledged == 0) {
+		MISSING(out, "the ledger is empty: no transaction that writes ended with c:commit()");
+		return;
+	}
 	out->value = c->stat == STAT_CLEAN ? lost == 0 && strange == 0 : (double)lost;
 	sentence(out, "%" PRId64 " of %" PRId64 " acknowledged commits are not in the database", lost, acknowledged);
 }

@@ -144,6 +144,10 @@ like($text, qr/standby1/, 'with the name of one that there is');
 is($code, 2, 'a flag that there is not is refused');
 like($text, qr/no flag quick/, 'by name');
 
+($code, $text) = run('load', '--pgbench', 'select-only', '--ledger', '--duration', '1s', '--out', "$home/none");
+is($code, 2, 'a ledger for scripts that write none is refused');
+like($text, qr/--ledger or --pgbench/, 'with what to do');
+
 chdir '/';
 remove_tree($home);
 done_testing();

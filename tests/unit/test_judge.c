@@ -278,6 +278,16 @@ static void an_equivalent_rollback_is_clean_but_not_identical(void **state)
 	assert_opinion(all[1], "FAIL", "no", "");
 }
 
+static void an_empty_ledger_is_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"ledger.clean"};
+	struct record *r = usual("forward");
+	record_set(r, "totals", json_pack("{s:b, s:{s:i, s:i, s:i}}", "holds", 1, "ledger", "acknowledged", 0, "found", 0, "lost", 0));
+	assert_int_equal(judged(r, all, 1), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "the ledger is empty");
+}
+
 static void a_ledger_that_there_was_not_is_no_data(void **state)
 {
 	(void)state;
@@ -390,6 +400,7 @@ int main(void)
 		TEST(the_rollback_is_judged_only_where_it_happened),
 		TEST(an_equivalent_rollback_is_clean_but_not_identical),
 		TEST(a_ledger_that_there_was_not_is_no_data),
+		TEST(an_empty_ledger_is_no_data),
 		TEST(a_lost_commit_is_not_clean),
 		TEST(a_failed_step_fails_the_migration),
 		TEST(a_busy_generator_makes_the_run_invalid),
