@@ -140,16 +140,19 @@ static double rounded(double rate)
 	return (double)(int64_t)(rate / step) * step;
 }
 
-static void advise(const struct result *fastest, const struct result *single, double on_time, bool all_on_time)
+/* on_time: the highest rate at which, as at every lower one, arrivals were on time; odd: one above it was on time again. */
+static void advise(const struct result *fastest, const struct result *single, double on_time, bool odd)
 {
 	printf("\nThe generator needs %.1f µs of CPU for a transaction at least; what a workload's Lua code does comes on top.\n",
 		single->cpu_us);
 	printf("Beside its own server this machine makes up to about %.0f transactions a second in all.\n", rounded(fastest->done));
 	if (on_time > 0)
-		printf("%s %.0f/s arrivals were on time (99 %% within 1 ms) with %d worker%s.\n",
-			all_on_time ? "At every rate tried, up to" : "Up to", on_time, fastest->workers, fastest->workers == 1 ? "" : "s");
+		printf("Up to %.0f/s arrivals were on time (99 %% within 1 ms) with %d worker%s.\n", on_time, fastest->workers,
+			fastest->workers == 1 ? "" : "s");
 	else
-		printf("At no rate were arrivals on time (99 %% within 1 ms): the machine is busy with other things.\n");
+		printf("Not even at the lowest rate were arrivals on time (99 %% within 1 ms).\n");
+	if (on_time == 0 || odd)
+		printf("The machine is busy with other things: calibrate again when it is not.\n");
 	if (fastest->workers == 1)
 		printf("One worker is enough here: more would take the cores from the server.\n");
 	else
@@ -174,7 +177,7 @@ static enum status calibrate(const struct bench *b, struct error *err)
 		fastest = r.done > fastest.done * 1.1 ? r : fastest;
 	}
 	double on_time = 0;
-	bool all_on_time = true;
+	bool all_calm = true, odd = false;
 	for (size_t i = 0; i < sizeof RATES / sizeof RATES[0]; i++) {
 		if (RATES[i] > fastest.done * 0.8)
 			break;
@@ -183,10 +186,11 @@ static enum status calibrate(const struct bench *b, struct error *err)
 			return st;
 		print_result(&r);
 		bool calm = r.p99_ns <= ON_TIME_NS && r.cpu_share <= CALM_SHARE;
-		all_on_time = all_on_time && calm;
-		on_time = calm ? RATES[i] : on_time;
+		odd = odd || (calm && !all_calm);
+		all_calm = all_calm && calm;
+		on_time = all_calm ? RATES[i] : on_time;
 	}
-	advise(&fastest, &single, on_time, all_on_time);
+	advise(&fastest, &single, on_time, odd);
 	return ST_OK;
 }
 

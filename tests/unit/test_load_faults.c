@@ -362,7 +362,9 @@ static void a_flag_changes_what_transactions_do_from_then_on(void **state)
 	struct load_totals t;
 	load_stop(load, NS_PER_S, &t);
 	assert_int_equal(counter(&t.counters, "fast") + counter(&t.counters, "slow"), t.ok);
-	assert_int_equal(counter(&t.counters, "none"), counter(&t.counters, "slow"));
+	/* The flags were set one after another, with traffic in between. */
+	assert_true(counter(&t.counters, "none") >= counter(&t.counters, "slow"));
+	assert_int_equal(counter(&t.counters, "none") + counter(&t.counters, "sale"), t.ok);
 	assert_int_equal(t.failed, 0);
 	load_interval_free(in);
 }
