@@ -54,16 +54,22 @@ static const char HELP_MORE[] =
 	"  --workers N           threads of ours (default 1)\n"
 	"  --read-from STANDBY   read-only transactions run there (standby1)\n"
 	"  --flag NAME=VALUE     another value for a feature flag of the workload; repeated for more\n"
+	"  --mix NAME=WEIGHT,... other weights of transactions; those not named keep the workload's\n"
 	"  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
 	"  --protocol P, --define NAME=VALUE, --max-tries N   of scripts, as in pgbench; P is simple or prepared\n";
 
 #define FLAGS_MAX 32
+#define MIX_MAX 64
 
 struct load_options {
 	const char *workload, *target, *out;
 	const char *rate, *read_from;
 	const char *flags[FLAGS_MAX + 1];
 	int n_flags;
+	struct load_weight mix[MIX_MAX];
+	size_t n_mix;
+	char names[2048]; /* of the mix */
+	size_t names_len;
 	double scale;
 	bool closed, even, keep, ledger, help, help_all, no_availability;
 	struct think think;
@@ -85,6 +91,35 @@ static enum status check_users(const struct load_options *o, struct error *err)
 	return ST_OK;
 }
 
+/* "NAME=WEIGHT,...", added to what other --mix have said. */
+static enum status read_mix(const char *text, struct load_options *o, struct error *err)
+{
+	for (const char *s = text; *s != '\0';) {
+		size_t len = strcspn(s, ","), name = strcspn(s, "=");
+		char number[32];
+		double weight = 0;
+		if (name == 0 || name >= len || len - name > sizeof number) {
+			error_set(err, ST_USAGE, "--mix %s: \"%.*s\" is no weight of a transaction", text, (int)len, s);
+			error_hint(err, "NAME=WEIGHT,... as in --mix view_user=30,checkout=0");
+			return ST_USAGE;
+		}
+		snprintf(number, sizeof number, "%.*s", (int)(len - name - 1), s + name + 1);
+		enum status st = units_parse_number("--mix: the weight", number, 0, 1e9, &weight, err);
+		if (st != ST_OK)
+			return st;
+		if (o->n_mix == MIX_MAX || o->names_len + name + 1 > sizeof o->names)
+			return error_set(err, ST_USAGE, "--mix: over %d transactions, or their names are too long", MIX_MAX);
+		char *copy = o->names + o->names_len;
+		memcpy(copy, s, name);
+		copy[name] = '\0';
+		o->names_len += name + 1;
+		o->mix[o->n_mix++] = (struct load_weight){.transaction = copy, .weight = weight};
+		s += len;
+		s += *s == ',';
+	}
+	return ST_OK;
+}
+
 static enum status read_options(int argc, char **argv, struct load_options *o, int *bad_option, struct error *err)
 {
 	static const struct option OPTIONS[] = {
@@ -99,6 +134,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"no-availability", no_argument, NULL, 'v'},
 		{"ledger", no_argument, NULL, 'L'},
 		{"flag", required_argument, NULL, 'f'},
+		{"mix", required_argument, NULL, 'm'},
 		{"read-from", required_argument, NULL, 'F'},
 		{"clients", required_argument, NULL, 'n'},
 		{"workers", required_argument, NULL, 'w'},
@@ -155,6 +191,9 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 				st = error_set(err, ST_USAGE, "load: over %d flags", FLAGS_MAX);
 			else
 				o->flags[o->n_flags++] = optarg;
+			break;
+		case 'm':
+			st = read_mix(optarg, o, err);
 			break;
 		case 'F':
 			o->read_from = optarg;
@@ -359,6 +398,8 @@ static int perform(const struct load_options *o)
 			.ledger = o->ledger,
 			.read_from = o->read_from,
 			.flags = o->flags,
+			.mix = o->mix,
+			.n_mix = o->n_mix,
 			.think = o->think,
 			.requests = o->requests,
 			.users = (int)o->users,

@@ -3,13 +3,11 @@
 #include "load/workload.h"
 
 #include "base/clock.h"
-#include "base/buf.h"
-#include "base/fs.h"
 #include "base/units.h"
 #include "base/vec.h"
 #include "load/random.h"
+#include "load/workload_internal.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,271 +40,6 @@ static const char *own_field(struct loaded *l, const char *key)
 	char *copy = text != NULL ? own(l, strdup(text)) : NULL;
 	lua_pop(L, 1);
 	return copy;
-}
-
-/* ---- where it is ---- */
-
-static bool is_file(const char *path)
-{
-	return fs_exists(path) && !fs_is_dir(path);
-}
-
-static void folder_of(const char *path, char out[static PATH_MAX])
-{
-	const char *slash = strrchr(path, '/');
-	if (slash == NULL)
-		snprintf(out, PATH_MAX, ".");
-	else
-		snprintf(out, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-}
-
-/* Scripts of pgbench in one line (workloads/lib/pgbench/init.lua) instead of a file. */
-#define PGBENCH "pgbench:"
-
-static bool is_pgbench(const char *name)
-{
-	return strncmp(name, PGBENCH, strlen(PGBENCH)) == 0;
-}
-
-/* The line with one more setting: the folder of the file that names it, where scripts may lie. */
-static enum status find_pgbench(const char *name, const char *beside, char **out, struct error *err)
-{
-	struct buf line;
-	buf_init(&line, (size_t)1 << 20);
-	buf_str(&line, name);
-	if (beside != NULL) {
-		char folder[PATH_MAX];
-		folder_of(beside, folder);
-		buf_printf(&line, "%cbeside=", strchr(name, '?') != NULL ? '&' : '?');
-		for (const char *c = folder; *c != '\0'; c++)
-			buf_printf(&line, *c == '&' || *c == '%' ? "%%%02X" : "%c", (unsigned char)*c);
-	}
-	enum status st = line.overflow ? error_set(err, ST_USAGE, "the names of the pgbench scripts are too long") : ST_OK;
-	if (st == ST_OK && (*out = strdup(line.data)) == NULL)
-		st = error_set(err, ST_FAILED, "out of memory");
-	buf_free(&line);
-	return st;
-}
-
-enum status workload_find(const char *name, const char *beside, char **out, struct error *err)
-{
-	*out = NULL;
-	if (is_pgbench(name))
-		return find_pgbench(name, beside, out, err);
-	size_t len = strlen(name);
-	bool suffixed = len > 4 && strcmp(name + len - 4, ".lua") == 0;
-	if (len == 0 || len > 1024)
-		return error_set(err, ST_USAGE, len == 0 ? "the name of the workload is empty" : "the name of the workload is too long");
-	char folder[PATH_MAX], tried[3][PATH_MAX + 2048];
-	int n = 0;
-	if (suffixed || strchr(name, '/') != NULL)
-		snprintf(tried[n++], sizeof tried[0], "%s", name);
-	if (beside != NULL && name[0] != '/') {
-		folder_of(beside, folder);
-		snprintf(tried[n++], sizeof tried[0], "%s/%s%s", folder, name, suffixed ? "" : ".lua");
-	}
-	if (name[0] != '/')
-		snprintf(tried[n++], sizeof tried[0], "%s/workloads/%s%s", script_home(), name, suffixed ? "" : ".lua");
-	for (int i = 0; i < n; i++) {
-		if (is_file(tried[i])) {
-			*out = strdup(tried[i]);
-			return *out != NULL ? ST_OK : error_set(err, ST_FAILED, "out of memory");
-		}
-	}
-	error_set(err, ST_USAGE, "there is no workload %s", name);
-	error_hint(
-		err, "looked for %s%s%s%s%s", tried[0], n > 1 ? ", " : "", n > 1 ? tried[1] : "", n > 2 ? ", " : "", n > 2 ? tried[2] : "");
-	return ST_USAGE;
-}
-
-/* Lets `require` find modules beside the file, in lib/ first. */
-static void add_folder_of(lua_State *L, const char *path)
-{
-	char folder[PATH_MAX];
-	folder_of(path, folder);
-	lua_getglobal(L, "package");
-	lua_getfield(L, -1, "path");
-	const char *before = lua_tostring(L, -1);
-	if (before == NULL)
-		before = "";
-	lua_pushfstring(L, "%s/lib/?.lua;%s/lib/?/init.lua;%s/?.lua", folder, folder, folder);
-	if (strstr(before, lua_tostring(L, -1)) == NULL) {
-		lua_pushfstring(L, "%s%s%s", before, before[0] != '\0' ? ";" : "", lua_tostring(L, -1));
-		lua_setfield(L, -4, "path");
-	}
-	lua_pop(L, 3);
-}
-
-enum status workload_create_state(const char *workload_path, const char *scenario_path, lua_State **out, struct error *err)
-{
-	char workloads[PATH_MAX], scenarios[PATH_MAX];
-	snprintf(workloads, sizeof workloads, "%s/workloads/lib", script_home());
-	snprintf(scenarios, sizeof scenarios, "%s/scenarios/lib", script_home());
-	enum status st = script_create((const char *const[]){workloads, scenarios, NULL}, out, err);
-	if (st != ST_OK)
-		return st;
-	if (scenario_path != NULL)
-		add_folder_of(*out, scenario_path);
-	if (workload_path != NULL && strchr(workload_path, '/') != NULL && !is_pgbench(workload_path))
-		add_folder_of(*out, workload_path);
-	return ST_OK;
-}
-
-/* ---- parameters of statements ---- */
-
-/* Each skips what begins at s and returns the first character behind it, the terminator when it does not end. */
-static const char *skip_quoted(const char *s, char quote, bool backslashes)
-{
-	for (s++; *s != '\0'; s++) {
-		if (backslashes && *s == '\\' && s[1] != '\0')
-			s++;
-		else if (*s == quote && s[1] == quote)
-			s++;
-		else if (*s == quote)
-			return s + 1;
-	}
-	return s;
-}
-
-static const char *skip_comment(const char *s)
-{
-	int depth = 0;
-	while (*s != '\0') {
-		if (s[0] == '/' && s[1] == '*') {
-			depth++;
-			s += 2;
-		} else if (s[0] == '*' && s[1] == '/') {
-			s += 2;
-			if (--depth == 0)
-				return s;
-		} else {
-			s++;
-		}
-	}
-	return s;
-}
-
-static bool is_word(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80) != 0;
-}
-
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-/* $tag$...$tag$; returns s when no such quote begins there. */
-static const char *skip_dollar_quoted(const char *s)
-{
-	const char *tag_end = s + 1;
-	while (is_word(*tag_end))
-		tag_end++;
-	if (*tag_end != '$' || is_digit(s[1]))
-		return s;
-	size_t tag = (size_t)(tag_end + 1 - s);
-	for (const char *p = s + tag; *p != '\0'; p++)
-		if (*p == '$' && strncmp(p, s, tag) == 0)
-			return p + tag;
-	return s + strlen(s);
-}
-
-int workload_count_params(const char *sql)
-{
-	int most = 0;
-	for (const char *s = sql; *s != '\0';) {
-		if (*s == '\'') {
-			bool escapes = s > sql && (s[-1] == 'E' || s[-1] == 'e') && (s - 1 == sql || !is_word(s[-2]));
-			s = skip_quoted(s, '\'', escapes);
-		} else if (*s == '"') {
-			s = skip_quoted(s, '"', false);
-		} else if (s[0] == '-' && s[1] == '-') {
-			s += strcspn(s, "\n");
-		} else if (s[0] == '/' && s[1] == '*') {
-			s = skip_comment(s);
-		} else if (is_word(*s)) {
-			/* A $ within a word belongs to it. */
-			while (is_word(*s) || *s == '$')
-				s++;
-		} else if (*s == '$' && is_digit(s[1])) {
-			int n = 0;
-			for (s++; is_digit(*s); s++)
-				n = n < 100000 ? n * 10 + (*s - '0') : n;
-			most = n > most ? n : most;
-		} else if (*s == '$' && skip_dollar_quoted(s) != s) {
-			s = skip_dollar_quoted(s);
-		} else {
-			s++;
-		}
-	}
-	return most;
-}
-
-/* Built-in types by the names that people write (PostgreSQL's pg_type.dat; these numbers never change). */
-static const struct {
-	const char *name;
-	Oid oid;
-} TYPES[] = {
-	{"bigint", 20},
-	{"bool", 16},
-	{"boolean", 16},
-	{"bytea", 17},
-	{"char", 18},
-	{"date", 1082},
-	{"float4", 700},
-	{"float8", 701},
-	{"inet", 869},
-	{"int", 23},
-	{"int2", 21},
-	{"int4", 23},
-	{"int8", 20},
-	{"integer", 23},
-	{"interval", 1186},
-	{"json", 114},
-	{"jsonb", 3802},
-	{"numeric", 1700},
-	{"oid", 26},
-	{"real", 700},
-	{"smallint", 21},
-	{"text", 25},
-	{"time", 1083},
-	{"timestamp", 1114},
-	{"timestamptz", 1184},
-	{"uuid", 2950},
-	{"varchar", 1043},
-	{"bigint[]", 1016},
-	{"bool[]", 1000},
-	{"boolean[]", 1000},
-	{"bytea[]", 1001},
-	{"date[]", 1182},
-	{"float8[]", 1022},
-	{"int[]", 1007},
-	{"int2[]", 1005},
-	{"int4[]", 1007},
-	{"int8[]", 1016},
-	{"jsonb[]", 3807},
-	{"numeric[]", 1231},
-	{"text[]", 1009},
-	{"timestamptz[]", 1185},
-	{"uuid[]", 2951},
-	{"varchar[]", 1015},
-	{"unknown", 0},
-};
-
-static enum status type_oid(const char *name, Oid *oid, struct error *err)
-{
-	for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++) {
-		if (strcmp(TYPES[i].name, name) == 0) {
-			*oid = TYPES[i].oid;
-			return ST_OK;
-		}
-	}
-	error_set(err, ST_USAGE, "there is no type %s for a parameter", name);
-	char names[600] = "";
-	for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++)
-		snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "", TYPES[i].name);
-	error_hint(err, "accepted: %s; or leave types out and write $1::type", names);
-	return ST_USAGE;
 }
 
 /* ---- the plan that Lua laid out ---- */
@@ -398,7 +131,7 @@ static enum status read_statement(struct loaded *l, size_t index, struct error *
 	Oid *types = own_zeroed(l, (size_t)st->params, sizeof *types);
 	for (int i = 0; i < st->params && status == ST_OK; i++) {
 		push_item(L, (size_t)i);
-		if ((status = type_oid(lua_tostring(L, -1), &types[i], err)) != ST_OK)
+		if ((status = workload_type_oid(lua_tostring(L, -1), &types[i], err)) != ST_OK)
 			error_where(err, "%s, statement %s", l->pub.path, st->name);
 		lua_pop(L, 1);
 	}
@@ -700,11 +433,11 @@ static enum status read_workload(struct loaded *l, double scale, uint64_t seed, 
 /* Runs a file that is found by name and leaves its table on the stack. */
 static enum status load_table(lua_State *L, const char *path, const char *what, struct error *err)
 {
-	if (is_pgbench(path)) {
-		lua_pushstring(L, path + strlen(PGBENCH));
+	if (workload_is_pgbench(path)) {
+		lua_pushstring(L, path + strlen(WORKLOAD_PGBENCH));
 		return call_module(L, "pgbench", "from_line", 1, err);
 	}
-	add_folder_of(L, path);
+	workload_add_folder_of(L, path);
 	enum status st = script_load(L, path, err);
 	if (st != ST_OK)
 		return st;
@@ -804,89 +537,4 @@ void workload_free(struct workload *w)
 		free(l->owned.at[i]);
 	VEC_FREE(&l->owned);
 	free(l);
-}
-
-/* ---- asking it ---- */
-
-int workload_find_version(const struct workload *w, const char *name)
-{
-	for (size_t i = 0; i < w->n_versions; i++)
-		if (strcmp(w->versions[i].name, name) == 0)
-			return (int)i;
-	return -1;
-}
-
-int workload_find_transaction(const struct workload *w, const char *name)
-{
-	for (size_t i = 0; i < w->n_transactions; i++)
-		if (strcmp(w->transactions[i].name, name) == 0)
-			return (int)i;
-	return -1;
-}
-
-int workload_find_actor(const struct workload *w, const char *name)
-{
-	for (size_t i = 0; i < w->n_actors; i++)
-		if (strcmp(w->actors[i].name, name) == 0)
-			return (int)i;
-	return -1;
-}
-
-enum status workload_set_flag(const struct workload *w, const char *name, const char *text, bool set, struct error *err)
-{
-	lua_State *L = w->L;
-	size_t i = 0;
-	while (i < w->n_flags && strcmp(w->flags[i].name, name) != 0)
-		i++;
-	if (i == w->n_flags) {
-		error_set(err, ST_USAGE, "the workload %s has no flag %s", w->name, name);
-		error_hint(err, "a workload declares them: flags = { %s = false }", name);
-		return ST_USAGE;
-	}
-	int type = w->flags[i].type;
-	bool on = strcmp(text, "true") == 0;
-	if (type == LUA_TBOOLEAN && !on && strcmp(text, "false") != 0)
-		return error_set(err, ST_USAGE, "flag %s is true or false, not %s", name, text);
-	if (type == LUA_TBOOLEAN)
-		lua_pushboolean(L, on);
-	else if (type == LUA_TSTRING)
-		lua_pushstring(L, text);
-	else if (lua_stringtonumber(L, text) == 0)
-		return error_set(err, ST_USAGE, "flag %s is a number, not %s", name, text);
-	if (set) {
-		lua_rawgeti(L, LUA_REGISTRYINDEX, w->flags_ref);
-		lua_pushvalue(L, -2);
-		lua_setfield(L, -2, name);
-		lua_pop(L, 1);
-	}
-	lua_pop(L, 1);
-	return ST_OK;
-}
-
-const struct session_statement *workload_find_statement(const struct workload *w, int version, const char *name)
-{
-	const struct workload_version *v = &w->versions[version];
-	size_t lo = 0, hi = v->n_statements;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		int order = strcmp(name, v->statements[mid]->name);
-		if (order == 0)
-			return v->statements[mid];
-		if (order < 0)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return NULL;
-}
-
-int workload_pick_transaction(const struct workload *w, double unit)
-{
-	double left = unit * w->weight_sum;
-	for (size_t i = 0; i + 1 < w->n_transactions; i++) {
-		left -= w->transactions[i].weight;
-		if (left < 0)
-			return (int)i;
-	}
-	return (int)w->n_transactions - 1;
 }

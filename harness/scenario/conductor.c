@@ -32,6 +32,7 @@ struct conductor {
 	struct host host;
 	struct fiber *fiber;
 	struct loop_timer tick;
+	json_t *begins; /* `mix` and `flags` that differ from the workload's when the traffic begins */
 	bool ended;
 	enum status outcome; /* of the Lua side; ST_OK: a result is on the fiber's stack */
 	struct error *err;
@@ -125,6 +126,7 @@ static json_t *load_json(const struct conductor *c, const struct load_config *lo
 		json_object_set_new(out, "ledger", json_true());
 	if (!load->closed && !rate_is_constant(&c->rate))
 		json_object_set_new(out, "program", json_text(rate_text(c)));
+	json_object_update(out, c->begins);
 	return out;
 }
 
@@ -375,24 +377,6 @@ static enum status find_standby(const struct conductor *c, struct load_config *l
 	return ST_USAGE;
 }
 
-/* Those of the command line. */
-static enum status set_flags(const struct conductor *c, struct error *err)
-{
-	enum status st = ST_OK;
-	for (const char *const *flag = c->spec->flags; flag != NULL && *flag != NULL && st == ST_OK; flag++) {
-		char name[64];
-		const char *value = strchr(*flag, '=');
-		if (value == NULL || value - *flag >= (ptrdiff_t)sizeof name) {
-			st = error_set(err, ST_USAGE, "the flag %s has no value", *flag);
-			error_hint(err, "NAME=VALUE");
-			break;
-		}
-		snprintf(name, sizeof name, "%.*s", (int)(value - *flag), *flag);
-		st = load_set_flag(c->host.load, name, value + 1, err);
-	}
-	return st;
-}
-
 /* Everything up to the record: what fails here is the user's, and leaves no folder behind. */
 static enum status prepare(struct conductor *c, struct load_config *load, struct error *err)
 {
@@ -413,9 +397,9 @@ static enum status prepare(struct conductor *c, struct load_config *load, struct
 	if (st == ST_OK)
 		st = load_create(load, &c->host.load, err);
 	if (st == ST_OK && c->spec->scenario_path != NULL)
-		st = traffic_check(c->host.load, c->scenario.L, c->scenario.table_ref, err);
+		st = traffic_check(c->host.load, c->scenario.L, c->scenario.table_ref, c->begins, err);
 	if (st == ST_OK)
-		st = set_flags(c, err);
+		st = traffic_begin(c->host.load, c->spec->flags, c->spec->mix, c->spec->n_mix, c->begins, err);
 	if (st == ST_OK)
 		st = check_actors(c, err);
 	return st;
@@ -533,6 +517,7 @@ static enum status take_down(struct conductor *c, enum status st, struct error *
 	else
 		script_free(h->L);
 	loop_free(h->loop);
+	json_decref(c->begins);
 	return st;
 }
 
@@ -541,6 +526,7 @@ enum status conductor_perform(const struct rehearsal *rehearsal, struct error *e
 	struct conductor c = {
 		.spec = rehearsal,
 		.err = err,
+		.begins = json_object(),
 		.host = {.spec = rehearsal, .status.eta_ns = -1, .phase_ends_ns = -1},
 	};
 	struct load_config load;

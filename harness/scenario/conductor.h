@@ -54,9 +54,11 @@ struct rehearsal {
 
 	/* Of the load; 0 takes the scenario's value. */
 	bool closed, even, ledger;
-	const char *read_from;    /* a standby's name */
-	const char *const *flags; /* feature flags of the workload, "NAME=VALUE", NULL-terminated; or NULL */
-	const char *rate;         /* a program, as for rate_parse; NULL: the scenario's */
+	const char *read_from;         /* a standby's name */
+	const char *const *flags;      /* feature flags of the workload, "NAME=VALUE", NULL-terminated; or NULL */
+	const struct load_weight *mix; /* weights that differ from the workload's */
+	size_t n_mix;
+	const char *rate; /* a program, as for rate_parse; NULL: the scenario's */
 	struct think think;
 	struct requests requests;
 	int users;

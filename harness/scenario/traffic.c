@@ -6,6 +6,7 @@
 #include "load/rate.h"
 #include "runtime/script.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef VEC(struct load_weight) weights;
@@ -57,8 +58,16 @@ static enum status change_flags(struct load *load, lua_State *L, bool set, json_
 	return st;
 }
 
+static json_t *mix_json(const struct load_weight *mix, size_t n)
+{
+	json_t *out = json_object();
+	for (size_t i = 0; i < n; i++)
+		json_object_set_new(out, mix[i].transaction, json_real(mix[i].weight));
+	return out;
+}
+
 /* step: its name, for the message; NULL: of the scenario's load, which is put to use. */
-static enum status check_mix(struct load *load, lua_State *L, const char *step, struct error *err)
+static enum status check_mix(struct load *load, lua_State *L, const char *step, json_t *recorded, struct error *err)
 {
 	weights mix = {0};
 	read_mix(L, &mix);
@@ -66,7 +75,9 @@ static enum status check_mix(struct load *load, lua_State *L, const char *step, 
 	if (mix.n > 0)
 		st = step == NULL ? load_change(load, NULL, mix.at, mix.n, err) : load_check_mix(load, mix.at, mix.n, err);
 	if (st == ST_OK)
-		st = change_flags(load, L, step == NULL, NULL, err);
+		st = change_flags(load, L, step == NULL, step == NULL ? recorded : NULL, err);
+	if (st == ST_OK && step == NULL && mix.n > 0)
+		json_object_set_new(recorded, "mix", mix_json(mix.at, mix.n));
 	if (st != ST_OK && step != NULL)
 		error_where(err, "step \"%s\"", step);
 	else if (st != ST_OK)
@@ -75,12 +86,12 @@ static enum status check_mix(struct load *load, lua_State *L, const char *step, 
 	return st;
 }
 
-enum status traffic_check(struct load *load, lua_State *L, int scenario_ref, struct error *err)
+enum status traffic_check(struct load *load, lua_State *L, int scenario_ref, json_t *recorded, struct error *err)
 {
 	int top = lua_gettop(L);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, scenario_ref);
 	lua_getfield(L, -1, "load");
-	enum status st = check_mix(load, L, NULL, err);
+	enum status st = check_mix(load, L, NULL, recorded, err);
 	lua_pop(L, 1);
 	lua_getfield(L, -1, "steps");
 	for (lua_Integer i = 1; st == ST_OK && lua_geti(L, -1, i) == LUA_TTABLE; i++) {
@@ -89,19 +100,11 @@ enum status traffic_check(struct load *load, lua_State *L, int scenario_ref, str
 		const char *kind = lua_tostring(L, -2), *name = lua_tostring(L, -1);
 		lua_pop(L, 2);
 		if (kind != NULL && strcmp(kind, "load") == 0)
-			st = check_mix(load, L, name, err);
+			st = check_mix(load, L, name, NULL, err);
 		lua_pop(L, 1);
 	}
 	lua_settop(L, top);
 	return st;
-}
-
-static json_t *mix_json(const weights *mix)
-{
-	json_t *out = json_object();
-	for (size_t i = 0; i < mix->n; i++)
-		json_object_set_new(out, mix->at[i].transaction, json_real(mix->at[i].weight));
-	return out;
 }
 
 enum status traffic_change(struct load *load, lua_State *L, int index, bool closed, json_t **event, struct error *err)
@@ -122,12 +125,38 @@ enum status traffic_change(struct load *load, lua_State *L, int index, bool clos
 		if (rate != NULL && !rate_is_constant(&program))
 			json_object_set_new(*event, "program", json_text(rate));
 		if (mix.n > 0)
-			json_object_set_new(*event, "mix", mix_json(&mix));
+			json_object_set_new(*event, "mix", mix_json(mix.at, mix.n));
 	}
 	lua_pop(L, 1);
 	if (st == ST_OK && (st = change_flags(load, L, true, *event, err)) != ST_OK)
 		json_decref(*event);
 	lua_pop(L, 1);
 	VEC_FREE(&mix);
+	return st;
+}
+
+enum status traffic_begin(
+	struct load *load, const char *const *flags, const struct load_weight *mix, size_t n, json_t *recorded, struct error *err)
+{
+	enum status st = ST_OK;
+	json_t *set = json_object();
+	json_object_update(set, json_object_get(recorded, "flags"));
+	for (; flags != NULL && *flags != NULL && st == ST_OK; flags++) {
+		char name[64];
+		const char *value = strchr(*flags, '=');
+		if (value == NULL || value - *flags >= (ptrdiff_t)sizeof name) {
+			st = error_set(err, ST_USAGE, "the flag %s has no value", *flags);
+			error_hint(err, "NAME=VALUE");
+			break;
+		}
+		snprintf(name, sizeof name, "%.*s", (int)(value - *flags), *flags);
+		st = load_set_flag(load, name, value + 1, err);
+		json_object_set_new(set, name, json_text(value + 1));
+	}
+	if (json_object_size(set) > 0)
+		json_object_set(recorded, "flags", set);
+	json_decref(set);
+	if (st == ST_OK && n > 0 && (st = load_change(load, NULL, mix, n, err)) == ST_OK)
+		json_object_set_new(recorded, "mix", mix_json(mix, n));
 	return st;
 }

@@ -140,6 +140,19 @@ ok($statement && $statement->{count} >= $totals->{ledger}{acknowledged} && $stat
 ($code, $text) = run('load', 'shop', '--duration', '1s', '--scale', '0.01', '--read-from', 'nowhere', '--out', "$home/none");
 is($code, 2, 'a standby that there is not is refused');
 like($text, qr/standby1/, 'with the name of one that there is');
+($code, $text) = run('load', workload('mixed', "bad = { run = function(c) c:exec('divide', 0) end }, good = { weight = 2, run = function(c) c:exec('one') end }"), '--mix', 'bad=0,good=1.5',
+	'--rate', 100, '--duration', '1s', '--out', "$home/mixed");
+$run = record("$home/mixed");
+is($code, 0, 'other weights are given') or diag $text;
+is($run->{totals}{failed}, 0, 'and followed');
+is_deeply($run->{load}{mix}, { bad => 0, good => 1.5 }, 'and recorded');
+($code, $text) = run('load', 'shop', '--mix', 'nobody=1', '--duration', '1s', '--scale', '0.01', '--out', "$home/none");
+is($code, 2, 'a mix of transactions that there are not is refused');
+like($text, qr/nobody/, 'and names them');
+($code, $text) = run('load', 'shop', '--mix', 'view_user', '--duration', '1s', '--out', "$home/none");
+is($code, 2, 'a mix without weights is refused');
+like($text, qr/NAME=WEIGHT/, 'and told what is expected');
+
 ($code, $text) = run('load', 'shop', '--flag', 'quick=true', '--duration', '1s', '--scale', '0.01', '--out', "$home/none");
 is($code, 2, 'a flag that there is not is refused');
 like($text, qr/no flag quick/, 'by name');
