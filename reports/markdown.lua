@@ -52,6 +52,13 @@ local function run_text(f, several)
 		add(table_of({ "Verdict", "Criterion", "Observed:", "Evidence" }, rows))
 	end
 	for _, s in ipairs(felt.sentences(f)) do add("- " .. felt.text(s, code, T)) end
+	for i, c in ipairs(f.changes) do
+		if i > 12 then
+			add("- and " .. words.number_of(#f.changes - 12, "later change") .. " of the traffic")
+			break
+		end
+		add("- At " .. words.at(c.t_ns) .. " the traffic changed: " .. T(c.text) .. ".")
+	end
 	add("")
 	local rows = {}
 	for _, g in ipairs(f.blame.groups) do

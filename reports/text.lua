@@ -86,6 +86,13 @@ return function(report)
 		end
 		say("")
 		for _, s in ipairs(felt.sentences(f)) do sentence(felt.text(s, function(code) return code end), "  ") end
+		for i, c in ipairs(f.changes) do
+			if i > 12 then
+				sentence("and " .. words.number_of(#f.changes - 12, "later change") .. " of the traffic", "  ")
+				break
+			end
+			sentence("At " .. words.at(c.t_ns) .. " the traffic changed: " .. c.text .. ".", "  ")
+		end
 		blame_table(f)
 		if f.run.rollback and f.run.rollback.verdict then
 			say("")

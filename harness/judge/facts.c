@@ -145,6 +145,7 @@ static bool add_interval(const json_t *line, void *arg)
 		.backlog = json_get_int(line, "backlog", -1),
 		.wal_bytes = json_get_int(line, "wal_bytes", -1),
 		.worker_cpu = json_get_number(json_object_get(line, "cpu"), "worker", -1),
+		.loop_lag_ns = json_get_int(json_object_get(line, "generator"), "loop_lag_ns", -1),
 	};
 	at.phase = phase_at(f, at.start_ns);
 	const char *version, *state;
@@ -298,14 +299,17 @@ const json_t *facts_run(const struct facts *f)
 	return f->run;
 }
 
-void facts_count_busy(const struct facts *f, double share, int *busy, int *all)
+struct generator_seconds facts_count_generator(const struct facts *f, double share, int64_t lag_ns)
 {
-	*busy = *all = 0;
+	struct generator_seconds out = {0};
 	for (size_t i = 0; i < f->intervals.n; i++) {
 		const struct interval_facts *at = &f->intervals.at[i];
+		/* A share over a few milliseconds says nothing: the edges of phases cut such slivers. */
 		if (at->worker_cpu < 0 || at->end_ns - at->start_ns < NS_PER_S / 2)
 			continue;
-		*busy += at->worker_cpu > share;
-		++*all;
+		out.busy += at->worker_cpu > share;
+		out.lagging += at->loop_lag_ns > lag_ns;
+		out.all++;
 	}
+	return out;
 }

@@ -33,7 +33,11 @@ struct figure {
 /* The figure that c asks for, in `phase` (NULL: in the phase that c names, or its default scope: every phase but warmup and baseline). */
 void facts_measure(const struct facts *, const struct criterion *c, const char *phase, struct figure *out);
 
-/* Seconds in which the busiest load worker used more than `share` of a core, and how many seconds with traffic there were. */
-void facts_count_busy(const struct facts *, double share, int *busy, int *all);
+/* Seconds with traffic, and those of them in which the busiest load worker used more than `share` of a core, or a timer of one fired
+ * later than lag_ns. */
+struct generator_seconds {
+	int all, busy, lagging;
+};
+struct generator_seconds facts_count_generator(const struct facts *, double share, int64_t lag_ns);
 
 #endif

@@ -33,6 +33,7 @@ struct interval_facts {
 	int64_t planned, abandoned, ok, failed;
 	int64_t backlog, wal_bytes; /* -1: not known */
 	double worker_cpu;          /* -1: not known */
+	int64_t loop_lag_ns;        /* of the load's workers; -1: not known */
 };
 
 struct error_facts {

@@ -8,13 +8,16 @@
 #include "judge/facts.h"
 #include "record/reader.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BUSY_SHARE 0.9 /* of a core: a worker above it has no time left to be on time */
-#define BUSY_SECONDS_SHARE 0.05
-#define BUSY_SECONDS_MIN 3
+#define LOOP_LAG_LIMIT_NS (100 * NS_PER_MS)
+#define BAD_SECONDS_SHARE 0.05 /* of either kind */
+#define BAD_SECONDS_MIN 3
+#define MISSED_SHARE 0.1
 #define SCHEDULE_COUNT_MIN 1000
 #define SCHEDULE_ERROR_LIMIT_NS (20 * NS_PER_MS)
 
@@ -56,27 +59,40 @@ static void check_status(const json_t *run, json_t *reasons)
 		add_reason(reasons, "the run has not ended yet");
 }
 
+static bool is_too_often(int bad, int all)
+{
+	return bad >= BAD_SECONDS_MIN && bad > BAD_SECONDS_SHARE * all;
+}
+
 static void check_generator(const struct facts *f, json_t *reasons)
 {
 	const json_t *run = facts_run(f), *totals = json_object_get(run, "totals");
 	if (totals != NULL && json_is_false(json_object_get(totals, "holds")))
 		add_reason(reasons, "the conservation law is broken: planned work is not all accounted for");
-	int busy, all;
-	facts_count_busy(f, BUSY_SHARE, &busy, &all);
-	if (busy >= BUSY_SECONDS_MIN && busy > BUSY_SECONDS_SHARE * all)
+	struct generator_seconds seconds = facts_count_generator(f, BUSY_SHARE, LOOP_LAG_LIMIT_NS);
+	if (is_too_often(seconds.busy, seconds.all))
 		add_reason(reasons,
-			"the load generator was the bottleneck: in %d of %d seconds a load worker used more than %.0f %% of a core", busy,
-			all, BUSY_SHARE * 100);
-	const json_t *schedule = json_object_get(json_object_get(run, "generator"), "schedule_error");
+			"the load generator was the bottleneck: in %d of %d seconds a load worker used more than %.0f %% of a core",
+			seconds.busy, seconds.all, BUSY_SHARE * 100);
+	char text[32];
+	if (is_too_often(seconds.lagging, seconds.all))
+		add_reason(reasons,
+			"the load generator did not get to its work: in %d of %d seconds a timer of a load worker fired over %s late",
+			seconds.lagging, seconds.all, units_format_time(LOOP_LAG_LIMIT_NS, text, sizeof text));
+	const json_t *generator = json_object_get(run, "generator"), *schedule = json_object_get(generator, "schedule_error");
 	/* As for every percentile: of few arrivals the p99 is but the one that met with a hiccup, and half of them have to be late. */
-	bool few = json_get_int(schedule, "count", SCHEDULE_COUNT_MIN) < SCHEDULE_COUNT_MIN;
+	int64_t count = json_get_int(schedule, "count", SCHEDULE_COUNT_MIN), missed = json_get_int(generator, "missed_wakeups", 0);
+	bool few = count < SCHEDULE_COUNT_MIN;
+	if (!few && (double)missed > MISSED_SHARE * (double)count)
+		add_reason(reasons,
+			"the load generator slept through its work: of %" PRId64 " arrivals that met with an idle session the worker whose "
+			"turn it was left %" PRId64 " to another one",
+			count, missed);
 	int64_t late_ns = json_get_int(schedule, few ? "p50_ns" : "p99_ns", 0);
-	if (late_ns > SCHEDULE_ERROR_LIMIT_NS) {
-		char text[32];
+	if (late_ns > SCHEDULE_ERROR_LIMIT_NS)
 		add_reason(reasons,
 			"the load generator was late: %s of its arrivals were sent %s or more after they were due, although a session was idle",
 			few ? "half" : "1 %", units_format_time(late_ns, text, sizeof text));
-	}
 }
 
 /* Reasons that the run gave itself, and ours. */

@@ -20,8 +20,10 @@ int verdict_exit_code(enum verdict);
  * A criterion without data fails. One about a phase that the drill does not have (rollback.clean in the drill forward) is SKIPPED and
  * decides nothing. A percentile with fewer than ten samples above it is INCONCLUSIVE, unless even the longest sample satisfies it.
  * The run is INVALID when it did not finish, broke the conservation law, or when the load generator was the bottleneck:
- * in more than 5 % of the seconds (and in at least 3) a load worker used more than 90 % of a core, or the p99 of its schedule error was above
- * 20 ms (with fewer than 1,000 arrivals, its median).
+ * in more than 5 % of the seconds (and in at least 3) a load worker used more than 90 % of a core, or, counted likewise, a timer of one fired
+ * over 100 ms late; the p99 of its schedule error was above 20 ms (with fewer than 1,000 arrivals, its median); or its workers slept
+ * through more than 10 % of the arrivals for which an idle session stood ready, so that another worker had to start them (with at
+ * least 1,000 arrivals).
  *
  * ST_USAGE: not a record, or a criterion that cannot be understood; nothing is written then.
  */

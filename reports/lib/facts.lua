@@ -1,6 +1,7 @@
 -- Everything that reports show about one run record, computed once and in one place. Writers only arrange and word it.
 local availability = require "lib.availability"
 local blame = require "lib.blame"
+local changes = require "lib.changes"
 local held = require "lib.held"
 local record = require "record"
 local server = require "lib.server"
@@ -381,6 +382,7 @@ function facts.gather(dir)
 	read_intervals(rec, f)
 	f.duration_ns = run.duration_ns or f.last_ns
 	read_phases(f)
+	f.changes = changes.gather(f.loads, f.phases[1] and f.phases[1].start_ns)
 	sum_statements(f)
 	read_histograms(rec, f)
 	f.availability = availability.gather(rec:windows(), run.availability)

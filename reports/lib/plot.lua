@@ -64,7 +64,8 @@ local function time_tics(low, high)
 	return table.concat(tics, ", "), string.format("%g", from), string.format("%g", to)
 end
 
--- Phases as shaded areas with their names, steps as a ribbon of numbered bars above the plot and faint lines through it.
+-- Phases as shaded areas with their names, steps as a ribbon of numbered bars above the plot and faint lines
+-- through it, changes of the traffic as dashed lines with a letter at the foot.
 local function backdrop(f, scale)
 	local out = {}
 	local function add(...) out[#out + 1] = string.format(...) end
@@ -85,6 +86,15 @@ local function backdrop(f, scale)
 		if (from + to) / 2 >= free then
 			add('set label "%d" at first %.6g, graph 1.03 center offset 0, char 0.55 noenhanced font ",10" textcolor rgb "#333333"', s.number, (from + to) / 2)
 			free = (from + to) / 2 + span * 0.018
+		end
+	end
+	free = -1
+	for _, c in ipairs(f.changes) do
+		local at = c.t_ns / scale
+		add('set arrow from first %.6g, graph 0 to first %.6g, graph 1 nohead back dt 2 lc rgb "#333333" lw 0.5', at, at)
+		if at >= free then
+			add('set label "%s" at first %.6g, graph 0 left offset char 0.3, char 0.6 noenhanced font ",11" textcolor rgb "#333333" front', c.letter, at)
+			free = at + span * 0.018
 		end
 	end
 	return table.concat(out, "\n") .. "\n"

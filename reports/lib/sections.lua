@@ -376,6 +376,7 @@ local function health(f)
 		{ "Late arrivals", g.late_share and words.share(g.late_share, 1) },
 		{ "Busiest worker", g.cpu_share_max and words.share(g.cpu_share_max, 1) .. " of a core over a second" },
 		{ "Longest loop pass", g.loop_lag_max_ns and words.time(g.loop_lag_max_ns) },
+		{ "Missed wake-ups", g.missed_wakeups and words.count(g.missed_wakeups) .. (schedule.count and schedule.count > 0 and ", " .. words.share(g.missed_wakeups, schedule.count) .. " of the arrivals" or "") },
 	} or {}
 	if o then
 		list[#list + 1] = { "Observer", string.format("%s at every %s, %s missed, %s", words.number_of(o.samples or 0, "sample"), words.time(o.period_ns), words.count(o.missed), words.number_of(o.statements or 0, "statement")) }

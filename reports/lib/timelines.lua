@@ -39,6 +39,20 @@ local function any(f, key)
 	return false
 end
 
+-- What changed in the traffic, by the letters at the foot of the pictures.
+local function traffic_changes(f)
+	if #f.changes == 0 then return "" end
+	local rows = {}
+	for i, c in ipairs(f.changes) do
+		if i > 60 then
+			rows[i] = { "", "", "and " .. (#f.changes - 60) .. " more in events.jsonl" }
+			break
+		end
+		rows[i] = { c.letter, words.at(c.t_ns), c.text }
+	end
+	return page.table({ { "", "tight" }, { "At", "num" }, { "The traffic changed to", "wide" } }, rows)
+end
+
 -- The numbers above the pictures are the steps' numbers; here they get their names.
 local function legend(f)
 	if #f.steps == 0 then return "" end
@@ -55,7 +69,7 @@ end
 
 function timelines.load(f, board)
 	if #f.points == 0 then return '<p class="note">The record holds no intervals.</p>\n' end
-	local out = { legend(f) }
+	local out = { legend(f), traffic_changes(f) }
 	local function add(svg, reason, columns, note)
 		out[#out + 1] = page.figure(svg, reason, (note and '<p class="note">' .. E(note) .. "</p>\n" or "") .. numbers(f, board.timeline_file, columns))
 	end

@@ -117,6 +117,7 @@ subtest 'one HTML file covers all drills, needs nothing from elsewhere and is we
 			like($html, qr/>$c->{verdict}<\/span><\/td><td class="sentence"><code class="sql">\Q$text\E<\/code><\/td><td class="num">\Q$c->{observed}\E</, $c->{criterion});
 		}
 	}
+	like($html, qr{<td class="tight">a</td><td class="num">40.0 s</td><td class="wide">rate \d+/s; weights checkout 0, view_user 2.5; flags new_checkout true</td>}, 'the change of the traffic');
 	my %ids;
 	$ids{$_}++ for $html =~ / id="([^"]*)"/g;
 	is(join(' ', grep { $ids{$_} > 1 } keys %ids), '', 'no id twice');

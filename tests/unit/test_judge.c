@@ -354,6 +354,46 @@ static void a_late_generator_makes_the_run_invalid_when_enough_arrivals_say_so(v
 	assert_int_equal(judged_with_schedule_error(200, 21 * NS_PER_MS, 32 * NS_PER_MS), VERDICT_INVALID);
 }
 
+static void workers_that_sleep_through_their_work_make_the_run_invalid(void **state)
+{
+	(void)state;
+	static const struct {
+		int count, missed;
+		enum verdict expected;
+	} CASES[] = {{1000, 100, VERDICT_PASS}, {1000, 101, VERDICT_INVALID}, {900, 900, VERDICT_PASS}};
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+		struct record *r = usual("forward");
+		record_set(r, "generator",
+			json_pack("{s:{s:i, s:i, s:i}, s:i}", "schedule_error", "count", CASES[i].count, "p50_ns", 1000, "p99_ns", 1000,
+				"missed_wakeups", CASES[i].missed));
+		assert_int_equal(judged(r, NULL, 0), CASES[i].expected);
+	}
+}
+
+static enum verdict judged_with_lag(int seconds, int lagging, int64_t lag_ns)
+{
+	assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+	struct record *r = begin("load");
+	record_phase_start(r, "load", 0);
+	for (int s = 0; s < seconds; s++)
+		record_interval(r,
+			json_pack("{s:I, s:I, s:s, s:i, s:{s:f}, s:{s:I}}", "start_ns", (json_int_t)(s * SECOND), "end_ns",
+				(json_int_t)((s + 1) * SECOND), "phase", "load", "planned", 10, "cpu", "worker", 0.3, "generator",
+				"loop_lag_ns", (json_int_t)(s < lagging ? lag_ns : NS_PER_MS)));
+	record_phase_end(r, seconds * SECOND);
+	return judged(r, NULL, 0);
+}
+
+static void workers_whose_timers_are_late_make_the_run_invalid(void **state)
+{
+	(void)state;
+	assert_int_equal(judged_with_lag(10, 3, 101 * NS_PER_MS), VERDICT_INVALID);
+	assert_int_equal(judged_with_lag(10, 2, 30 * SECOND), VERDICT_PASS);
+	assert_int_equal(judged_with_lag(10, 10, 99 * NS_PER_MS), VERDICT_PASS);
+	assert_int_equal(judged_with_lag(100, 5, 101 * NS_PER_MS), VERDICT_PASS);
+}
+
 static void judging_again_gives_the_same_answer(void **state)
 {
 	(void)state;
@@ -404,6 +444,8 @@ int main(void)
 		TEST(a_lost_commit_is_not_clean),
 		TEST(a_failed_step_fails_the_migration),
 		TEST(a_busy_generator_makes_the_run_invalid),
+		TEST(workers_that_sleep_through_their_work_make_the_run_invalid),
+		TEST(workers_whose_timers_are_late_make_the_run_invalid),
 		TEST(a_late_generator_makes_the_run_invalid_when_enough_arrivals_say_so),
 		TEST(judging_again_gives_the_same_answer),
 		TEST(a_criterion_that_is_not_understood_changes_nothing),

@@ -82,6 +82,7 @@ sub write_record
 	my $event = sub { my ($t, $type, %f) = @_; push @events, {t_ns => ns($t), type => $type, %f} if $t <= $cut };
 	for (@phases) { $event->($_->[1], 'phase', name => $_->[0], edge => 'start'); $event->($_->[2], 'phase', name => $_->[0], edge => 'end'); }
 	$event->(0, 'load', rate => $rate, mode => 'open');
+	$event->(40, 'load', rate => $rate, mode => 'open', mix => {($o{nasty} ? '<b>pay</b> | "all"' : 'checkout') => 0, view_user => 2.5}, flags => {new_checkout => JSON::PP::true});
 	my $step = sub {
 		my ($name, $kind, $direction, $from, $to) = @_;
 		$event->($from, 'step', name => $name, kind => $kind, direction => $direction, edge => 'start');
