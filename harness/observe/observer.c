@@ -36,6 +36,11 @@ struct phase_note {
 	char name[64];
 };
 
+struct command_note {
+	struct tracer_tree tree;
+	bool ended;
+};
+
 struct statement_note {
 	int64_t id;
 	int pid;
@@ -51,6 +56,7 @@ struct inbox {
 	VEC(struct statement_note) statements;
 	VEC(struct lock_note) locks;
 	VEC(struct phase_note) phases;
+	VEC(struct command_note) commands;
 };
 
 enum start { STARTING, STARTED, START_FAILED };
@@ -151,6 +157,13 @@ static void take_inbox(struct observer *o)
 	for (size_t i = 0; i < full->phases.n; i++)
 		state_note_phase(&o->state, full->phases.at[i].name);
 	full->phases.n = 0;
+	for (size_t i = 0; i < full->commands.n; i++) {
+		if (full->commands.at[i].ended)
+			tracer_unwatch(&o->tracer, full->commands.at[i].tree.root);
+		else
+			tracer_watch(&o->tracer, &full->commands.at[i].tree);
+	}
+	full->commands.n = 0;
 	for (int i = 0; i < full->slow_n; i++)
 		waits_note(o->waits, &full->slow[i]);
 	full->slow_n = 0;
@@ -305,6 +318,7 @@ static void free_observer(struct observer *o)
 		VEC_FREE(&o->inboxes[i].statements);
 		VEC_FREE(&o->inboxes[i].locks);
 		VEC_FREE(&o->inboxes[i].phases);
+		VEC_FREE(&o->inboxes[i].commands);
 	}
 	pthread_mutex_destroy(&o->inbox_lock);
 	pthread_mutex_destroy(&o->lock);
@@ -535,6 +549,26 @@ void observer_note_phase(struct observer *o, const char *name)
 	pthread_mutex_lock(&o->inbox_lock);
 	VEC_PUSH(&o->inbox->phases, note);
 	pthread_mutex_unlock(&o->inbox_lock);
+}
+
+static void note_command(struct observer *o, const struct command_note *note)
+{
+	pthread_mutex_lock(&o->inbox_lock);
+	VEC_PUSH(&o->inbox->commands, *note);
+	pthread_mutex_unlock(&o->inbox_lock);
+}
+
+void observer_watch_command(struct observer *o, const struct observer_command *command)
+{
+	struct command_note note = {.tree.root = command->pid};
+	snprintf(note.tree.step, sizeof note.tree.step, "%s", command->step != NULL ? command->step : "");
+	snprintf(note.tree.direction, sizeof note.tree.direction, "%s", command->direction != NULL ? command->direction : "");
+	note_command(o, &note);
+}
+
+void observer_unwatch_command(struct observer *o, pid_t pid)
+{
+	note_command(o, &(struct command_note){.tree.root = pid, .ended = true});
 }
 
 json_t *observer_take_server_json(struct observer *o)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define OBSERVER_STANDBYS_MAX 16
 #define OBSERVER_SLOTS_MAX 32
@@ -60,6 +61,19 @@ struct observer_lock {
 	const char *mode;     /* as in pg_locks */
 };
 void observer_note_locks(struct observer *o, int64_t id, int pid, const struct observer_lock *locks, int n);
+
+/* A command that the migration runs beside us: sessions that this process or one below it opens are followed and blamed like those of
+ * `migration_names`, as part of the step, whatever they call themselves. What is over between two looks (10 ms) is not seen. Clients on this
+ * machine only (a container is another); over a unix socket the server must be on it too, and run as our user or we as root. What cannot
+ * be told is warned about once. */
+struct observer_command {
+	pid_t pid;
+	const char *step, *direction; /* copied; for the record */
+};
+void observer_watch_command(struct observer *o, const struct observer_command *command);
+
+/* It has ended: sessions that it opened are followed until they are gone, new ones are not looked for. */
+void observer_unwatch_command(struct observer *o, pid_t pid);
 
 /* A phase begins, and the one before it ends; NULL: none begins. What the server was like is summed up by phase. Any thread. */
 void observer_note_phase(struct observer *o, const char *name);

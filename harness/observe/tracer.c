@@ -1,4 +1,5 @@
-/* The tracer. It looks only while there is something to see: a statement of the migration that runs, or patterns of external sessions. */
+/* The tracer. It looks only while there is something to see: a statement of the migration that runs, or patterns of external sessions, or
+ * processes whose sessions are looked for. */
 #include "observe/tracer.h"
 
 #include "base/clock.h"
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SEARCH_NS (100 * NS_PER_MS) /* for external sessions where none is known to be active */
 #define CALM_NS (100 * NS_PER_MS)   /* least often that a statement inside a transaction is looked at */
@@ -20,11 +22,11 @@
 static const struct session_statement LOOK = {
 	.name = "locks of the migration",
 	.index = 0,
-	.params = 3,
+	.params = 4,
 	.sql = "WITH here AS MATERIALIZED (SELECT oid FROM pg_database WHERE datname = current_database()), "
 	       "mine AS MATERIALIZED (SELECT pid, NOT pid = ANY ($1::int4[]) AS external, application_name, state, "
 	       "query_start, state_change, query "
-	       "FROM pg_stat_get_activity(NULL) WHERE pid = ANY ($1::int4[]) OR (datid = (SELECT oid FROM here) "
+	       "FROM pg_stat_get_activity(NULL) WHERE pid = ANY ($1::int4[]) OR pid = ANY ($4::int4[]) OR (datid = (SELECT oid FROM here) "
 	       "AND application_name NOT LIKE 'pgrehearse%' "
 	       "AND (application_name LIKE ANY ($2::text[]) OR pg_get_userbyid(usesysid) LIKE ANY ($3::text[])))), "
 	       "locks AS MATERIALIZED (SELECT l.pid, CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END AS "
@@ -36,6 +38,18 @@ static const struct session_statement LOOK = {
 		       "m.state_change") ", "
 					 "CASE WHEN m.external THEN left(m.query, 999) END, l.relation, l.mode, l.granted "
 					 "FROM mine m LEFT JOIN locks l ON l.pid = m.pid ORDER BY m.pid",
+};
+
+/* 12 and later: sessions that a process which is watched may have opened. Ports are null of sessions whose role is hidden from ours. */
+static const struct session_statement CLIENTS = {
+	.name = "sessions of processes",
+	.index = 1,
+	.params = 0,
+	.sql = "SELECT pid, client_port, " US(
+		"backend_start") " FROM pg_stat_get_activity(NULL) "
+				 "WHERE datid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND client_port IS NOT NULL "
+				 "AND backend_type = 'client backend' AND application_name NOT LIKE 'pgrehearse load%' "
+				 "AND application_name NOT LIKE 'pgrehearse observer%'",
 };
 
 enum { L_PID, L_EXTERNAL, L_NAME, L_STATE, L_START, L_CHANGE, L_QUERY, L_RELATION, L_MODE, L_GRANTED, L_COLUMNS };
@@ -75,12 +89,15 @@ static struct external *find_external(struct tracer *tracer, int pid)
 static void end_statement(struct tracer *tracer, struct external *e, int64_t end_ns, int64_t bound_ns)
 {
 	e->active = false;
-	write_event(tracer,
-		json_pack("{s:s, s:I, s:b, s:o, s:i, s:o, s:I, s:I, s:I, s:n}", "type", "statement", "id", (json_int_t)e->id, "external", 1,
-			"application_name", json_text(e->application_name), "pid", e->pid, "sql", json_text(e->sql), "start_ns",
-			(json_int_t)since(tracer, e->start_ns), "end_ns",
-			(json_int_t)since(tracer, end_ns > e->start_ns ? end_ns : e->start_ns), "bound_ns", (json_int_t)bound_ns,
-			"sqlstate"));
+	json_t *event = json_pack("{s:s, s:I, s:b, s:o, s:i, s:o, s:I, s:I, s:I, s:n}", "type", "statement", "id", (json_int_t)e->id,
+		"external", 1, "application_name", json_text(e->application_name), "pid", e->pid, "sql", json_text(e->sql), "start_ns",
+		(json_int_t)since(tracer, e->start_ns), "end_ns", (json_int_t)since(tracer, end_ns > e->start_ns ? end_ns : e->start_ns),
+		"bound_ns", (json_int_t)bound_ns, "sqlstate");
+	if (e->step[0] != '\0') {
+		json_object_set_new(event, "step", json_text(e->step));
+		json_object_set_new(event, "direction", json_text(e->direction));
+	}
+	write_event(tracer, event);
 }
 
 static int64_t local_ns(const struct tracer *tracer, const PGresult *r, int row, int column, int64_t otherwise)
@@ -90,6 +107,77 @@ static int64_t local_ns(const struct tracer *tracer, const PGresult *r, int row,
 	return clockmap_local_ns(tracer->map, strtoll(PQgetvalue(r, row, column), NULL, 10));
 }
 
+/* ---- sessions of processes ---- */
+
+static struct tracer_client *find_client(struct tracer *tracer, int pid)
+{
+	for (size_t i = 0; i < tracer->clients.n; i++)
+		if (tracer->clients.at[i].pid == pid)
+			return &tracer->clients.at[i];
+	return NULL;
+}
+
+static bool has_tree_clients(const struct tracer *tracer)
+{
+	for (size_t i = 0; i < tracer->clients.n; i++)
+		if (tracer->clients.at[i].tree.root != 0)
+			return true;
+	return false;
+}
+
+static struct tracer_tree tree_of_client(struct tracer *tracer, int pid, int client_port)
+{
+	char why[128];
+	pid_t root = ancestry_of(&tracer->ancestry, pid, client_port, why, sizeof why);
+	if (root < 0 && !tracer->told_unknown) {
+		char text[300];
+		snprintf(text, sizeof text,
+			"which sessions a command opened cannot be told (%s); name them in migration_sessions to have them followed", why);
+		tracer->link.warn(text, tracer->link.warn_arg);
+		tracer->told_unknown = true;
+	}
+	for (int i = 0; i < tracer->trees_n; i++)
+		if (tracer->trees[i].root == root)
+			return tracer->trees[i];
+	return (struct tracer_tree){0};
+}
+
+/* Each session is asked about once, when it is first seen: its client is there by then, and had its parents. */
+static void see_clients(struct tracer *tracer, const PGresult *r)
+{
+	bool looked = false;
+	for (size_t i = 0; i < tracer->clients.n; i++)
+		tracer->clients.at[i].here = false;
+	for (int row = 0; row < PQntuples(r); row++) {
+		int pid = (int)strtol(PQgetvalue(r, row, 0), NULL, 10);
+		int64_t start_us = strtoll(PQgetvalue(r, row, 2), NULL, 10);
+		struct tracer_client *client = find_client(tracer, pid);
+		if (client == NULL) {
+			VEC_PUSH(&tracer->clients, (struct tracer_client){.pid = pid});
+			client = &tracer->clients.at[tracer->clients.n - 1];
+		}
+		client->here = true;
+		if (client->start_us == start_us)
+			continue;
+		client->start_us = start_us;
+		if (!looked) {
+			pid_t roots[ANCESTRY_ROOTS_MAX];
+			for (int i = 0; i < tracer->trees_n; i++)
+				roots[i] = tracer->trees[i].root;
+			ancestry_look(&tracer->ancestry, roots, tracer->trees_n);
+			looked = true;
+		}
+		client->tree = tree_of_client(tracer, pid, (int)strtol(PQgetvalue(r, row, 1), NULL, 10));
+	}
+	size_t kept = 0;
+	for (size_t i = 0; i < tracer->clients.n; i++)
+		if (tracer->clients.at[i].here)
+			tracer->clients.at[kept++] = tracer->clients.at[i];
+	tracer->clients.n = kept;
+}
+
+/* ---- statements of external sessions ---- */
+
 static void begin_statement(struct tracer *tracer, struct external *e, const PGresult *r, int row, int64_t to_ns)
 {
 	e->query_start_us = strtoll(PQgetvalue(r, row, L_START), NULL, 10);
@@ -98,6 +186,11 @@ static void begin_statement(struct tracer *tracer, struct external *e, const PGr
 	e->active = true;
 	snprintf(e->application_name, sizeof e->application_name, "%s", PQgetvalue(r, row, L_NAME));
 	snprintf(e->sql, sizeof e->sql, "%s", PQgetvalue(r, row, L_QUERY));
+	const struct tracer_client *client = find_client(tracer, e->pid);
+	if (client != NULL) {
+		memcpy(e->step, client->tree.step, sizeof e->step);
+		memcpy(e->direction, client->tree.direction, sizeof e->direction);
+	}
 	/* Only its beginning: a completion would be taken for one that the client reported. */
 	waits_statement(tracer->waits, e->id, e->pid, e->start_ns, 0, NULL);
 	holds_begin(tracer->holds, e->id, e->pid, e->start_ns, false, true);
@@ -184,12 +277,38 @@ static bool is_due(const struct tracer *tracer, int64_t now_ns)
 		if (outside || ago_ns >= (calm_ns < CALM_NS ? calm_ns : CALM_NS))
 			return true;
 	}
+	if (has_tree_clients(tracer))
+		return true;
 	if (tracer->names == NULL && tracer->roles == NULL)
 		return false;
 	for (int i = 0; i < TRACER_SESSIONS_MAX; i++)
 		if (tracer->externals[i].pid != 0)
 			return true;
 	return ago_ns >= SEARCH_NS;
+}
+
+static void look(struct tracer *tracer)
+{
+	int watched[TRACER_SESSIONS_MAX], n = 0;
+	queries_format_pids(watched, holds_watched(tracer->holds, watched, TRACER_SESSIONS_MAX), tracer->pids, sizeof tracer->pids);
+	for (size_t i = 0; i < tracer->clients.n && n < TRACER_SESSIONS_MAX; i++)
+		if (tracer->clients.at[i].tree.root != 0)
+			watched[n++] = tracer->clients.at[i].pid;
+	queries_format_pids(watched, n, tracer->tree_pids, sizeof tracer->tree_pids);
+	tracer->looked_ns = clock_now_ns();
+	link_execute(&tracer->link, &LOOK, tracer->values, on_look);
+}
+
+static void on_clients(struct session *s, void *arg)
+{
+	struct tracer *tracer = container_of(arg, struct tracer, link);
+	if (!link_went_well(&tracer->link, "asking for sessions of processes") || PQnfields(session_outcome(s)->result) != 3)
+		return;
+	see_clients(tracer, session_outcome(s)->result);
+	if (is_due(tracer, clock_now_ns()))
+		look(tracer);
+	if (tracer->trees_n == 0 && !has_tree_clients(tracer))
+		tracer->clients.n = 0; /* one that is there is asked about again when the next tree comes */
 }
 
 static void on_tick(struct loop_timer *t)
@@ -201,12 +320,32 @@ static void on_tick(struct loop_timer *t)
 		tracer->next_ns = now_ns + tracer->period_ns;
 	loop_timer_set(tracer->link.loop, t, tracer->next_ns);
 	tracer->before(tracer);
-	if (!tracer->link.is_up || tracer->link.busy || !is_due(tracer, now_ns))
+	if (!tracer->link.is_up || tracer->link.busy)
 		return;
-	int watched[TRACER_SESSIONS_MAX];
-	queries_format_pids(watched, holds_watched(tracer->holds, watched, TRACER_SESSIONS_MAX), tracer->pids, sizeof tracer->pids);
-	tracer->looked_ns = now_ns;
-	link_execute(&tracer->link, &LOOK, tracer->values, on_look);
+	if (tracer->trees_n > 0 || has_tree_clients(tracer))
+		link_execute(&tracer->link, &CLIENTS, NULL, on_clients);
+	else if (is_due(tracer, now_ns))
+		look(tracer);
+}
+
+void tracer_watch(struct tracer *tracer, const struct tracer_tree *tree)
+{
+	/* Our own sessions are known, and everything descends from 1. */
+	if (tree->root <= 1 || tree->root == getpid() || tracer->trees_n == ANCESTRY_ROOTS_MAX)
+		return;
+	tracer->trees[tracer->trees_n++] = *tree;
+	size_t kept = 0; /* those of no tree may be of this one: its first session may have been seen before we heard of it */
+	for (size_t i = 0; i < tracer->clients.n; i++)
+		if (tracer->clients.at[i].tree.root != 0)
+			tracer->clients.at[kept++] = tracer->clients.at[i];
+	tracer->clients.n = kept;
+}
+
+void tracer_unwatch(struct tracer *tracer, pid_t root)
+{
+	for (int i = 0; i < tracer->trees_n; i++)
+		if (tracer->trees[i].root == root)
+			tracer->trees[i--] = tracer->trees[--tracer->trees_n];
 }
 
 static void on_up(struct link *link)
@@ -221,6 +360,8 @@ void tracer_start(struct tracer *tracer, struct loop *loop)
 	tracer->values[0] = tracer->pids;
 	tracer->values[1] = tracer->names != NULL ? tracer->names : "{}";
 	tracer->values[2] = tracer->roles != NULL ? tracer->roles : "{}";
+	tracer->values[3] = tracer->tree_pids;
+	tracer->ancestry = ANCESTRY_NONE;
 	tracer->link.loop = loop;
 	tracer->link.what = "lock tracer";
 	tracer->link.up = on_up;
@@ -242,4 +383,6 @@ void tracer_stop(struct tracer *tracer)
 	loop_timer_cancel(tracer->link.loop, &tracer->tick);
 	link_close(&tracer->link);
 	VEC_FREE(&tracer->rows);
+	VEC_FREE(&tracer->clients);
+	ancestry_free(&tracer->ancestry);
 }

@@ -1,9 +1,10 @@
 /* Follows the locks of the migration's statements by looking at pg_locks while they run, and the statements and locks of sessions that
- * are not ours but belong to the migration: tools of others, known by application_name or role. */
+ * are not ours but belong to the migration: tools of others, known by application_name, by role, or by the process that opened the session. */
 #ifndef PGR_OBSERVE_TRACER_H
 #define PGR_OBSERVE_TRACER_H
 
 #include "base/vec.h"
+#include "observe/ancestry.h"
 #include "observe/clockmap.h"
 #include "observe/holds.h"
 #include "observe/link.h"
@@ -34,8 +35,22 @@ struct tracer {
 	struct holds *holds;
 	struct loop_timer tick;
 	int64_t next_ns, looked_ns;
-	char pids[TRACER_SESSIONS_MAX * 12 + 16];
-	const char *values[3];
+	char pids[TRACER_SESSIONS_MAX * 12 + 16], tree_pids[TRACER_SESSIONS_MAX * 12 + 16];
+	const char *values[4];
+	struct tracer_tree {
+		pid_t root;
+		char step[128], direction[8];
+	} trees[ANCESTRY_ROOTS_MAX];
+	int trees_n;
+	struct ancestry ancestry;
+	VEC(struct tracer_client {
+		int pid;
+		int64_t start_us;        /* of the server process: a pid may come again */
+		struct tracer_tree tree; /* root 0: it belongs to none */
+		bool here;
+	})
+	clients; /* sessions of the database, while there is a tree or one of its sessions */
+	bool told_unknown;
 	VEC(struct hold_seen) rows;
 	struct external {
 		int pid; /* 0: free */
@@ -44,6 +59,7 @@ struct tracer {
 		int64_t start_ns, seen_ns;
 		bool active, here;
 		char application_name[64];
+		char step[128], direction[8]; /* "" when it belongs to none */
 		char sql[WAIT_SQL_MAX];
 	} externals[TRACER_SESSIONS_MAX];
 	int64_t next_id;
@@ -52,6 +68,11 @@ struct tracer {
 };
 
 void tracer_start(struct tracer *tracer, struct loop *loop);
+
+/* Sessions that the process `root` or one below it opens from now on belong to the migration, to this step; until tracer_unwatch, from
+ * when on new ones do not. More than ANCESTRY_ROOTS_MAX at once are left out. */
+void tracer_watch(struct tracer *tracer, const struct tracer_tree *tree);
+void tracer_unwatch(struct tracer *tracer, pid_t root);
 
 /* Writes what is open, and closes. */
 void tracer_stop(struct tracer *tracer);

@@ -1,4 +1,5 @@
-/* libFuzzer target: a record read by Lua. The input is run.json up to the first NUL byte, then waits.jsonl up to the next, then latency.hlog. */
+/* libFuzzer target: a record read by Lua. The input is run.json up to the first NUL byte, then waits.jsonl up to the next,
+ * then windows.jsonl, events.jsonl, intervals.jsonl, latency.hlog. */
 #define _GNU_SOURCE
 #include "base/fs.h"
 #include "record/lua_record.h"
@@ -17,7 +18,7 @@ static lua_State *L;
 static const char READ_ALL[] =
 	"local record = require 'record'; local dir = ...\n"
 	"local rec = record.open(dir)\n"
-	"for _, name in ipairs { 'events', 'waits', 'intervals' } do for line in rec[name](rec) do assert(type(line) == 'table') end end\n"
+	"for _, name in ipairs { 'events', 'waits', 'windows', 'intervals' } do for line in rec[name](rec) do assert(type(line) == 'table') end end\n"
 	"local n = 0\n"
 	"for _, tag in ipairs(rec:tags()) do n = n + rec:histogram { tag = tag:gsub('[*]', '') }:count() end\n"
 	"local all = rec:histogram()\n"
@@ -65,6 +66,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_up();
 	put_file("run.json", &data, &size);
 	put_file("waits.jsonl", &data, &size);
+	put_file("windows.jsonl", &data, &size);
+	put_file("events.jsonl", &data, &size);
+	put_file("intervals.jsonl", &data, &size);
 	put_file("latency.hlog", &data, &size);
 	lua_pushvalue(L, -1);
 	lua_pushstring(L, dir);

@@ -12,6 +12,7 @@
 
 #include <libpq-fe.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -442,6 +443,58 @@ static void a_phase_is_summed_up_with_what_grew_in_it_and_what_sessions_waited_f
 	assert_true(grown > 500000);
 }
 
+static const json_t *external_with(const char *part)
+{
+	size_t i;
+	json_t *e;
+	json_array_foreach(
+		events, i, e) if (strcmp(text_of(e, "type"), "statement") == 0 && strstr(text_of(e, "sql"), part) != NULL) return e;
+	return NULL;
+}
+
+static void what_a_command_does_in_sessions_of_its_own_belongs_to_its_step(void **state)
+{
+	(void)state;
+	start();
+	char script[1000];
+	snprintf(script, sizeof script,
+		"psql -Xq '%s' -c 'BEGIN; LOCK TABLE users IN SHARE MODE; SELECT pg_sleep(0.3) AS by_the_command; COMMIT' > /dev/null",
+		dsn);
+	PGconn *other = connect_as(dsn, "somebody else");
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		execl("/bin/sh", "sh", "-c", script, (char *)NULL);
+		_exit(127);
+	}
+	observer_watch_command(observer, &(struct observer_command){.pid = pid, .step = "tool", .direction = "up"});
+	execute(other, "SELECT pg_sleep(0.2) AS by_somebody_else");
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	observer_unwatch_command(observer, pid);
+	execute(other, "SELECT pg_sleep(0.1)"); /* a look or two, which show it gone */
+	PQfinish(other);
+	stop();
+	const json_t *st = external_with("by_the_command");
+	assert_non_null(st);
+	assert_true(json_is_true(json_object_get(st, "external")));
+	assert_string_equal(text_of(st, "step"), "tool");
+	assert_string_equal(text_of(st, "application_name"), "psql");
+	assert_true(json_get_int(st, "end_ns", 0) - json_get_int(st, "start_ns", 0) >= 290 * MS);
+	assert_null(external_with("by_somebody_else"));
+	size_t i;
+	json_t *e;
+	const json_t *lock = NULL;
+	json_array_foreach(events, i, e) if (strcmp(text_of(e, "type"), "lock") == 0 && strcmp(text_of(e, "mode"), "ShareLock") == 0)
+		lock = e;
+	assert_non_null(lock);
+	assert_string_equal(text_of(lock, "relation"), "users");
+	assert_int_equal(json_get_int(lock, "statement", 0), json_get_int(st, "id", -1));
+	assert_in_range(json_get_int(lock, "to_ns", 0) - json_get_int(lock, "from_ns", 0) + json_get_int(lock, "bound_ns", 0), 280 * MS,
+		60000 * MS);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -485,6 +538,7 @@ int main(void)
 		TEST(a_table_that_is_dropped_is_not_blocked_but_gone),
 		TEST(an_index_built_concurrently_tells_whose_transaction_it_waits_for),
 		TEST(an_idle_transaction_is_found_and_what_it_holds_back),
+		TEST(what_a_command_does_in_sessions_of_its_own_belongs_to_its_step),
 		TEST(a_phase_is_summed_up_with_what_grew_in_it_and_what_sessions_waited_for),
 	};
 	return cmocka_run_group_tests_name("observer's probes", tests, set_up, tear_down);
