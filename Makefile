@@ -17,7 +17,7 @@ SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fn
 PKGS     := libpq lua5.4 jansson zlib
 CPPFLAGS += -Iharness -isystem /usr/include/postgresql -DPGR_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS   += -std=c17 -g $(OPTIMIZE) $(WARNINGS) $(SAN_FLAGS) -pthread
-LDLIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -pthread
+LDLIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpg_query -lm -pthread
 LDFLAGS  += $(SAN_FLAGS)
 # What is being made, in a word a line; nothing under make -s.
 Q        := $(if $(V),,@)

@@ -1,0 +1,115 @@
+/* libpg_query as a call of ours and as a Lua module. */
+#include "sql/parse.h"
+
+#include "base/json.h"
+
+#include <lauxlib.h>
+#include <pg_query.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum status sql_parse(const char *text, json_t **tree, int *position, struct error *err)
+{
+	if (position != NULL)
+		*position = 0;
+	if (strlen(text) > SQL_TEXT_MAX)
+		return error_set(err, ST_USAGE, "SQL text of over 8 MB");
+	PgQueryParseResult result = pg_query_parse(text);
+	enum status st;
+	if (result.error != NULL) {
+		st = error_set(err, ST_USAGE, "%s", result.error->message);
+		if (position != NULL)
+			*position = result.error->cursorpos;
+	} else {
+		st = json_parse(result.parse_tree, strlen(result.parse_tree), "", tree, err);
+		if (st != ST_OK)
+			st = error_set(err, ST_USAGE, "the statement is too deeply nested, or not in UTF-8");
+	}
+	pg_query_free_parse_result(result);
+	return st;
+}
+
+int sql_parser_version(void)
+{
+	return PG_VERSION_NUM / 10000;
+}
+
+/* Nothing in a parse tree is null. */
+static void push_tree(lua_State *L, const json_t *value)
+{
+	luaL_checkstack(L, 4, "the statement is too deeply nested");
+	switch (json_typeof(value)) {
+	case JSON_OBJECT:
+		lua_createtable(L, 0, (int)json_object_size(value));
+		/* json_object_foreach wants no const, though it changes nothing. */
+		for (void *it = json_object_iter((json_t *)value); it != NULL; it = json_object_iter_next((json_t *)value, it)) {
+			push_tree(L, json_object_iter_value(it));
+			lua_setfield(L, -2, json_object_iter_key(it));
+		}
+		break;
+	case JSON_ARRAY:
+		lua_createtable(L, (int)json_array_size(value), 0);
+		for (size_t i = 0; i < json_array_size(value); i++) {
+			push_tree(L, json_array_get(value, i));
+			lua_rawseti(L, -2, (lua_Integer)i + 1);
+		}
+		break;
+	case JSON_STRING:
+		lua_pushlstring(L, json_string_value(value), json_string_length(value));
+		break;
+	case JSON_INTEGER:
+		lua_pushinteger(L, json_integer_value(value));
+		break;
+	case JSON_REAL:
+		lua_pushnumber(L, json_real_value(value));
+		break;
+	default:
+		lua_pushboolean(L, json_is_true(value));
+	}
+}
+
+static int push_owned(lua_State *L)
+{
+	push_tree(L, lua_touserdata(L, 1));
+	return 1;
+}
+
+static int lua_sql_parse(lua_State *L)
+{
+	size_t length;
+	const char *text = luaL_checklstring(L, 1, &length);
+	json_t *tree = NULL;
+	struct error err;
+	int position = 0;
+	enum status st = strlen(text) == length ? sql_parse(text, &tree, &position, &err)
+						: error_set(&err, ST_USAGE, "the text has a byte 0 in it");
+	if (st != ST_OK) {
+		lua_pushnil(L);
+		lua_pushstring(L, err.what);
+		lua_pushinteger(L, position);
+		return 3;
+	}
+	/* Making tables may raise an error: the tree is freed first. */
+	lua_pushcfunction(L, push_owned);
+	lua_pushlightuserdata(L, tree);
+	int outcome = lua_pcall(L, 1, 1, 0);
+	json_decref(tree);
+	return outcome == LUA_OK ? 1 : lua_error(L);
+}
+
+static int open_sql(lua_State *L)
+{
+	static const luaL_Reg FUNCTIONS[] = {{"parse", lua_sql_parse}, {NULL, NULL}};
+	luaL_newlib(L, FUNCTIONS);
+	lua_pushinteger(L, sql_parser_version());
+	lua_setfield(L, -2, "version");
+	return 1;
+}
+
+void sql_preload_lua(lua_State *L)
+{
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+	lua_pushcfunction(L, open_sql);
+	lua_setfield(L, -2, "sql");
+	lua_pop(L, 1);
+}
