@@ -90,9 +90,23 @@ static bool write_all(int fd, const char *data, size_t len)
 	return true;
 }
 
+/* A device or a pipe, such as /dev/null or /dev/stdout, is written to: replacing it by a file would take it away from everybody. */
+static enum status write_special(const char *path, const void *data, size_t len, struct error *err)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write_all(fd, data, len);
+	enum status st = ok ? ST_OK : error_errno(err, ST_FAILED, "cannot write %s", path);
+	if (fd >= 0)
+		close(fd);
+	return st;
+}
+
 enum status fs_write_file(const char *path, const void *data, size_t len, struct error *err)
 {
 	char beside[PATH_MAX];
+	struct stat s;
+	if (stat(path, &s) == 0 && (S_ISCHR(s.st_mode) || S_ISFIFO(s.st_mode)))
+		return write_special(path, data, len, err);
 	snprintf(beside, sizeof beside, "%s.new", path);
 	int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)

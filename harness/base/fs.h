@@ -18,7 +18,7 @@ enum status fs_remove_tree(const char *path, struct error *err) MUST_CHECK;
 /* Appends the whole file to out; a file larger than out's maximum is an error. */
 enum status fs_read_file(const char *path, struct buf *out, struct error *err) MUST_CHECK;
 
-/* Replaces path atomically: written beside it, fsynced, renamed. */
+/* Replaces path atomically: written beside it, fsynced, renamed. A device or a pipe (/dev/null, /dev/stdout) is written to instead. */
 enum status fs_write_file(const char *path, const void *data, size_t len, struct error *err) MUST_CHECK;
 
 /* Bytes free for us on the file system that holds path. */
