@@ -118,6 +118,64 @@ enum status proc_run(const struct proc_spec *spec, struct buf *output, struct pr
 	return ST_OK;
 }
 
+/* Between fork and exec: nothing but system calls, since other threads may hold any lock. */
+static void become_beside(char *const *argv, char *const *env, const char *dir, int out_fd, int status_fd)
+{
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGPIPE, SIG_DFL);
+	int null_fd = open("/dev/null", O_RDONLY);
+	if (null_fd >= 0)
+		dup2(null_fd, STDIN_FILENO);
+	dup2(out_fd, STDOUT_FILENO);
+	dup2(out_fd, STDERR_FILENO);
+	if (dir == NULL || chdir(dir) == 0)
+		execvpe(argv[0], argv, env);
+	int reason = errno;
+	ssize_t n = write(status_fd, &reason, sizeof reason);
+	_exit(n > 0 ? 127 : 126);
+}
+
+enum status proc_start(char *const *argv, char *const *env, const char *dir, pid_t *pid, int *out, struct error *err)
+{
+	int pipes[2], status[2];
+	if (pipe2(pipes, O_CLOEXEC) != 0)
+		return error_errno(err, ST_FAILED, "cannot start %s", argv[0]);
+	if (pipe2(status, O_CLOEXEC) != 0) {
+		enum status st = error_errno(err, ST_FAILED, "cannot start %s", argv[0]);
+		close(pipes[0]);
+		close(pipes[1]);
+		return st;
+	}
+	*pid = fork();
+	if (*pid == 0)
+		become_beside(argv, env, dir, pipes[1], status[1]);
+	int reason = *pid < 0 ? errno : 0;
+	close(pipes[1]);
+	close(status[1]);
+	if (*pid > 0) {
+		setpgid(*pid, *pid); /* whoever is first: it may be signalled as soon as we return */
+		if (read(status[0], &reason, sizeof reason) == (ssize_t)sizeof reason)
+			waitpid(*pid, NULL, 0);
+		else
+			reason = 0;
+	}
+	close(status[0]);
+	if (reason != 0) {
+		close(pipes[0]);
+		errno = reason;
+		return error_errno(err, ST_FAILED, "cannot start %s", argv[0]);
+	}
+	*out = pipes[0];
+	fcntl(*out, F_SETFL, O_NONBLOCK);
+	return ST_OK;
+}
+
 /* The last lines of text, at most 600 bytes: that is where programs put their error. */
 static const char *last_lines(const char *text, size_t len)
 {

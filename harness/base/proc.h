@@ -32,6 +32,11 @@ enum status proc_run(const struct proc_spec *spec, struct buf *output, struct pr
 /* The same, and a non-zero exit or a timeout is an error that quotes the last lines of the output. */
 enum status proc_check(const struct proc_spec *spec, struct buf *output, struct error *err) MUST_CHECK;
 
+/* Starts it beside us, in a process group of its own, and does not wait: the caller reads *out (both its streams, non-blocking), waits for *pid,
+ * and closes *out. env is its whole environment, NULL-terminated; dir may be NULL. It is asked to end (SIGTERM) when the thread that
+ * started it does. Safe while there are other threads. */
+enum status proc_start(char *const *argv, char *const *env, const char *dir, pid_t *pid, int *out, struct error *err) MUST_CHECK;
+
 struct proc_watcher {
 	pid_t pid;
 	int fd; /* our end of the pipe; -1: not watching */

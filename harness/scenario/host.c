@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "load/workload.h"
+#include "scenario/exec_lua.h"
 #include "scenario/lua_json.h"
 #include "scenario/session_lua.h"
 #include "scenario/traffic.h"
@@ -365,6 +366,7 @@ void host_push(struct host *h, lua_State *L)
 		{"note", host_lua_note},
 		{"note_locks", host_lua_note_locks},
 		{"session", session_lua_open},
+		{"exec", exec_lua_run},
 		{"array", lua_json_array},
 		{"sleep", fiber_lua_sleep},
 		{NULL, NULL},

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct host_session;
+struct exec_child;
 
 /* What the step under way wants a person to see; set from Lua with host.status{}. */
 struct host_status {
@@ -43,12 +44,14 @@ struct host {
 	int64_t phase_ends_ns; /* of the run; -1: not known */
 	VEC(struct fiber *) spawned;
 	struct host_session *sessions; /* all that are open */
+	struct exec_child *children;   /* programs that steps run */
 };
 
 /* Pushes the table `host` on L. h outlives L. */
 void host_push(struct host *h, lua_State *L);
 
-/* Asks the server to cancel what the sessions are doing, and closes them all. Their fibers must have been cancelled. */
+/* Stops programs that are still running, asks the server to cancel what the sessions are doing, and closes them all. Their fibers must
+ * have been cancelled. */
 void host_close_sessions(struct host *h);
 
 /* Cancels and frees the fibers of host.spawn. */

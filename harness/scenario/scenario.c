@@ -161,21 +161,22 @@ static enum status read_rate(struct scenario *s, const char *owner, char **out, 
 	return st;
 }
 
+/* Of a table's steps, and of those inside of them. */
 static enum status check_step_rates(struct scenario *s, int table, struct error *err)
 {
 	lua_State *L = s->L;
+	int top = lua_gettop(L);
 	enum status st = ST_OK;
-	lua_getfield(L, table, "steps");
-	for (lua_Integer i = 1; i <= s->steps && st == ST_OK; i++) {
-		lua_geti(L, -1, i);
-		char owner[160];
-		const char *kind = text_field(L, lua_gettop(L), "kind");
-		snprintf(owner, sizeof owner, "step \"%s\"", text_field(L, lua_gettop(L), "name"));
-		if (strcmp(kind, "load") == 0)
+	if (lua_getfield(L, table, "steps") == LUA_TTABLE)
+		for (lua_Integer i = 1; st == ST_OK && lua_geti(L, -1, i) == LUA_TTABLE; i++) {
+			char owner[160];
+			snprintf(owner, sizeof owner, "step \"%s\"", text_field(L, lua_gettop(L), "name"));
 			st = read_rate(s, owner, NULL, err);
-		lua_pop(L, 1);
-	}
-	lua_pop(L, 1);
+			if (st == ST_OK && lua_checkstack(L, 8))
+				st = check_step_rates(s, lua_gettop(L), err);
+			lua_pop(L, 1);
+		}
+	lua_settop(L, top);
 	return st;
 }
 

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "runtime/fiber.h"
 #include "runtime/session.h"
+#include "scenario/exec_lua.h"
 #include "scenario/host.h"
 
 #include <lauxlib.h>
@@ -213,6 +214,33 @@ static int host_lua_connected(lua_State *L)
 	return 1;
 }
 
+/* Asks the server to give up what is under way; nothing when nothing is. */
+static int host_lua_cancel(lua_State *L)
+{
+	struct host_session *s = check_session(L);
+	if (session_state(s->session) == SESSION_BUSY)
+		session_cancel(s->session);
+	return 0;
+}
+
+/* Ends the connection; the object is of no use afterwards. Nobody may be waiting for it. */
+static int host_lua_close(lua_State *L)
+{
+	struct host *h = lua_touserdata(L, lua_upvalueindex(1));
+	struct host_session *s = check_session(L);
+	if (s->fiber != NULL)
+		return luaL_error(L, "this session is busy");
+	*(struct host_session **)lua_touserdata(L, 1) = NULL;
+	for (struct host_session **at = &h->sessions; *at != NULL; at = &(*at)->next)
+		if (*at == s) {
+			*at = s->next;
+			break;
+		}
+	session_free(s->session);
+	free(s);
+	return 0;
+}
+
 static int after_connect(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status;
@@ -245,6 +273,7 @@ int session_lua_open(lua_State *L)
 
 void host_close_sessions(struct host *h)
 {
+	exec_lua_stop(h);
 	bool busy = false;
 	for (struct host_session *s = h->sessions; s != NULL; s = s->next) {
 		s->fiber = NULL;
@@ -270,6 +299,7 @@ void host_close_sessions(struct host *h)
 
 void session_lua_forget(struct host *h, const struct fiber *f)
 {
+	exec_lua_forget(h, f);
 	for (struct host_session *s = h->sessions; s != NULL; s = s->next) {
 		if (s->owner != f)
 			continue;
@@ -282,8 +312,8 @@ void session_lua_forget(struct host *h, const struct fiber *f)
 
 void session_lua_register(lua_State *L, struct host *h)
 {
-	static const luaL_Reg METHODS[] = {
-		{"query", host_lua_query}, {"pid", host_lua_pid}, {"connected", host_lua_connected}, {NULL, NULL}};
+	static const luaL_Reg METHODS[] = {{"query", host_lua_query}, {"pid", host_lua_pid}, {"connected", host_lua_connected},
+		{"cancel", host_lua_cancel}, {"close", host_lua_close}, {NULL, NULL}};
 	luaL_newmetatable(L, METATABLE);
 	luaL_newlibtable(L, METHODS);
 	lua_pushlightuserdata(L, h);

@@ -86,6 +86,25 @@ static enum status check_mix(struct load *load, lua_State *L, const char *step, 
 	return st;
 }
 
+/* Of the field steps of the table on top, and of those inside of them: any that has a mix or flags changes the traffic. */
+static enum status check_steps(struct load *load, lua_State *L, struct error *err)
+{
+	enum status st = ST_OK;
+	int top = lua_gettop(L);
+	if (lua_getfield(L, -1, "steps") == LUA_TTABLE)
+		for (lua_Integer i = 1; st == ST_OK && lua_geti(L, top + 1, i) == LUA_TTABLE; i++) {
+			lua_getfield(L, top + 2, "name");
+			const char *name = lua_tostring(L, -1);
+			lua_pop(L, 1);
+			st = check_mix(load, L, name, NULL, err);
+			if (st == ST_OK && lua_checkstack(L, 8))
+				st = check_steps(load, L, err);
+			lua_settop(L, top + 1);
+		}
+	lua_settop(L, top);
+	return st;
+}
+
 enum status traffic_check(struct load *load, lua_State *L, int scenario_ref, json_t *recorded, struct error *err)
 {
 	int top = lua_gettop(L);
@@ -93,16 +112,8 @@ enum status traffic_check(struct load *load, lua_State *L, int scenario_ref, jso
 	lua_getfield(L, -1, "load");
 	enum status st = check_mix(load, L, NULL, recorded, err);
 	lua_pop(L, 1);
-	lua_getfield(L, -1, "steps");
-	for (lua_Integer i = 1; st == ST_OK && lua_geti(L, -1, i) == LUA_TTABLE; i++) {
-		lua_getfield(L, -1, "kind");
-		lua_getfield(L, -2, "name");
-		const char *kind = lua_tostring(L, -2), *name = lua_tostring(L, -1);
-		lua_pop(L, 2);
-		if (kind != NULL && strcmp(kind, "load") == 0)
-			st = check_mix(load, L, name, NULL, err);
-		lua_pop(L, 1);
-	}
+	if (st == ST_OK)
+		st = check_steps(load, L, err);
 	lua_settop(L, top);
 	return st;
 }

@@ -130,6 +130,61 @@ function kinds.action(v)
 	return nil, "SQL text, a list of SQL texts, a function of a migration session, or false for nothing to do"
 end
 
+-- What must hold after a step: SQL that selects what violates it, or a function of a session that returns true, or false and why.
+function kinds.check(v)
+	if type(v) == "function" or type(v) == "string" and v:match("%S") then return v end
+	return nil, "SQL that selects what violates it, or a function of a migration session that returns true, or false and why"
+end
+
+function kinds.irreversible(v)
+	if v == true or type(v) == "string" and v:match("%S") then return v end
+	return nil, "the reason why, as text"
+end
+
+function kinds.nothing(v) return nil, "nothing: this step knows its own way back (it was " .. show(v) .. ")" end
+
+function kinds.references(v)
+	if v == "refuse" or v == "leave" then return v end
+	return nil, '"refuse" to swap a table that foreign keys or views of others point to, or "leave" them pointing to it under its new name'
+end
+
+function kinds.long_action(v)
+	if v == "wait" or v == "fail" or v == "ignore" then return v end
+	return nil, '"wait" for them and then go on, "fail" when they do not end, or "ignore" them'
+end
+
+function kinds.long_transactions(v)
+	if type(v) == "table" or kinds.long_action(v) then return v end
+	return nil, '"wait", "fail" or "ignore", or { action = "wait", older_than = "5s", longest = "30s" }'
+end
+
+function kinds.flag_value(v)
+	if type(v) == "boolean" or type(v) == "number" or type(v) == "string" then return v end
+	return nil, "true, false, a number or text"
+end
+
+-- A program and its words, or text for a shell.
+function kinds.command(v)
+	if v == false then return v end
+	if type(v) == "string" and v:match("%S") then return { "sh", "-c", v } end
+	if type(v) == "table" and #v > 0 then
+		for i = 1, #v do
+			if type(v[i]) ~= "string" then return nil, "a list of texts (element " .. i .. " is " .. show(v[i]) .. ")" end
+		end
+		return table.move(v, 1, #v, 1, {})
+	end
+	return nil, 'a list such as { "flyway", "migrate" }, text for a shell, or false for nothing to do'
+end
+
+function kinds.environment(v)
+	local expected = 'values by name: { FLYWAY_LOCATIONS = "filesystem:sql" }'
+	if type(v) ~= "table" then return nil, expected end
+	for name, value in pairs(v) do
+		if type(name) ~= "string" or not name:match("^[%a_][%w_]*$") or type(value) ~= "string" then return nil, expected end
+	end
+	return v
+end
+
 fields.kinds = kinds
 fields.show = show
 fields.list = list

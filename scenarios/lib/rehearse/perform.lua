@@ -1,8 +1,12 @@
 -- Performs one step, up or down, with its events. The drills are made of it.
 local Session = require "rehearse.session"
 local backfill = require "rehearse.backfill"
+local swap = require "rehearse.swap"
+local tasks = require "rehearse.tasks"
 
 local perform = {}
+
+-- ---- SQL ----
 
 -- SQL texts, one after the other, in one transaction or each by itself.
 local function perform_sql(m, step, action)
@@ -37,6 +41,8 @@ local function perform_action(m, step, action)
 	end
 end
 
+-- ---- the application ----
+
 -- Pods one by one; each serves again before the next is taken.
 local function deploy(m, step, from, to)
 	local host = m.host
@@ -45,28 +51,133 @@ local function deploy(m, step, from, to)
 		host.status { detail = string.format("pod %d of %d becomes %s", pod, pods, to) }
 		host.replace_pod(pod, to)
 		host.event { type = "deploy", step = step.name, pod = pod, from = from, to = to }
-		if pod < pods then host.sleep(step.every / 1e9) end
+		if pod < pods then m:pause(step.every) end
 	end
 end
 
-local function host_change(m, step)
-	m.host.change_load { rate = step.rate, mix = step.mix, flags = step.flags }
+-- ---- waiting ----
+
+local function await(m, step, condition)
+	local from = m.host.now()
+	while true do
+		local so_far = condition()
+		if not so_far then break end
+		m.host.status { detail = "waiting: " .. so_far }
+		m:pause(step.every)
+	end
+	m.host.event { type = "wait", step = step.name, length_ns = m.host.now() - from }
 end
+
+local function wait_until(m, step)
+	if step.time then
+		m:pause(step.time)
+	elseif step.replay_lag then
+		await(m, step, function()
+			local lag = m.host.replay_lag()
+			if not lag then return "the lag of the standby is not known yet" end
+			return lag > step.replay_lag and string.format("replay lag %.1f s", lag / 1e9) or nil
+		end)
+	else
+		await(m, step, function()
+			local row = m:internal(step.query).values[1]
+			if row and row[1] == true then return nil end
+			return "its query says " .. (row and tostring(row[1]) or "nothing")
+		end)
+	end
+end
+
+-- ---- programs ----
+
+local function exec(m, step, command)
+	local left = m.deadline_ns and m.deadline_ns - m.host.now()
+	local env = {}
+	for name, value in pairs(step.env) do env[#env + 1] = name .. "=" .. value end
+	table.sort(env)
+	local out = m.host.exec { step = step.name, direction = m.direction, argv = command, env = env, dir = step.dir, timeout_ns = left }
+	m.host.event { type = "exec", step = step.name, direction = m.direction, command = table.concat(command, " "):sub(1, 2000), pid = out.pid,
+		start_ns = out.start_ns, end_ns = out.end_ns, exit_code = out.exit_code, output = out.output }
+	if out.timed_out then m:fail("the step took longer than its timeout of %.1f s: %s was stopped", m.timeout_ns / 1e9, command[1]) end
+	if out.error then m:fail("%s", out.error) end
+	if out.exit_code ~= 0 then m:fail("%s ended with exit code %d: %s", table.concat(command, " "):sub(1, 200), out.exit_code, out.output:sub(-500)) end
+end
+
+-- ---- several at once ----
+
+local function together(m, step)
+	local list = {}
+	for i, one in ipairs(step.steps) do
+		list[i] = function()
+			local session = Session.open(m.host)
+			session.within, session.outer_deadline_ns, session.outer_timeout_ns = step, m.deadline_ns, m.timeout_ns
+			local ok, why = perform.step(session, one, "up")
+			session:close(m)
+			if not ok then session:fail("step %q: %s", one.name, why) end
+		end
+	end
+	local why = {}
+	for _, ended in ipairs(tasks.all(m.host, list)) do
+		if not ended.ok and not Session.is_failure(ended.problem) then error(ended.problem, 0) end
+		if not ended.ok then why[#why + 1] = tostring(ended.problem) end
+	end
+	if #why > 0 then m:fail("%s", table.concat(why, "; ")) end
+end
+
+local function one_by_one_back(m, step)
+	for i = #step.steps, 1, -1 do
+		local one = step.steps[i]
+		local session = Session.open(m.host)
+		session.within, session.outer_deadline_ns, session.outer_timeout_ns = step, m.deadline_ns, m.timeout_ns
+		local ok, why = perform.step(session, one, "down")
+		session:close(m)
+		if not ok then m:fail("step %q: %s", one.name, why) end
+	end
+end
+
+-- ---- any step ----
+
+-- By kind: what is done up, and down. Kinds that are not here perform their fields up and down.
+local KINDS = {
+	deploy = { up = function(m, step) deploy(m, step, step.from, step.to) end, down = function(m, step) deploy(m, step, step.to, step.from) end },
+	load = { up = function(m, step) m.host.change_load { rate = step.rate, mix = step.mix, flags = step.flags } end },
+	flag = { up = function(m, step) m.host.change_load { flags = step.flags } end, down = function(m, step) m.host.change_load { flags = step.flags_back } end },
+	wait_until = { up = wait_until },
+	exec = { up = function(m, step) if step.up then exec(m, step, step.up) end end, down = function(m, step) if step.down then exec(m, step, step.down) end end },
+	parallel = { up = together, down = one_by_one_back },
+	swap_tables = { up = swap.perform, down = swap.perform },
+	backfill = { up = backfill.perform, down = function(m, step) perform_action(m, step, step.down) end },
+}
 
 local function do_it(m, step, direction)
 	if direction == "down" and step.irreversible then m:fail("irreversible: %s", step.irreversible) end
-	if step.kind == "deploy" then
-		if direction == "up" then deploy(m, step, step.from, step.to) else deploy(m, step, step.to, step.from) end
-	elseif step.kind == "load" then
-		if direction == "up" then host_change(m, step) end
-	elseif step.kind == "backfill" and direction == "up" then
-		backfill.perform(m, step)
-	else
+	local kind = KINDS[step.kind]
+	if not kind then
 		perform_action(m, step, step[direction])
+	elseif kind[direction] then
+		kind[direction](m, step)
 	end
-	if step.check and direction == "up" then
-		local out = m:internal(string.format("SELECT pg_catalog.count(*) FROM (%s) AS violation", step.check))
-		if out.values[1][1] > 0 then m:fail("its check found %d rows", out.values[1][1]) end
+end
+
+-- What the step promises to hold after it.
+local function check(m, step)
+	if type(step.check) == "function" then
+		local ok, why = step.check(m)
+		if ok ~= true then m:fail("its check does not hold%s", why and ": " .. tostring(why) or "") end
+		return
+	end
+	local out = m:internal(string.format("SELECT pg_catalog.count(*) OVER (), violation::text FROM (%s) AS violation LIMIT 3", step.check))
+	if #out.values == 0 then return end
+	local sample = {}
+	for i, row in ipairs(out.values) do sample[i] = row[2] end
+	m:fail("its check found %d row%s: %s", out.values[1][1], out.values[1][1] == 1 and "" or "s", table.concat(sample, ", "):sub(1, 400))
+end
+
+local function set_deadline(m, step)
+	local own = step.timeout and m.host.now() + step.timeout
+	local outer = m.outer_deadline_ns
+	if outer and (not own or outer < own) then
+		m:set_deadline(m.outer_timeout_ns, outer)
+	else
+		m:set_deadline(step.timeout, own)
 	end
 end
 
@@ -74,19 +185,23 @@ end
 function perform.step(m, step, direction)
 	local host = m.host
 	local from = host.now()
-	host.status { step = step.name, direction = direction, detail = "", eta_ns = false }
-	host.event { type = "step", name = step.name, kind = step.kind, direction = direction, edge = "start" }
+	local function tell(what) if not m.within then host.status(what) end end
+	tell { step = step.name, direction = direction, detail = "", eta_ns = false }
+	host.event { type = "step", name = step.name, kind = step.kind, direction = direction, edge = "start", within = m.within and m.within.name }
 	local ok, problem = xpcall(function()
-		if step.kind ~= "deploy" and step.kind ~= "load" then m:begin_step(step, direction) end
+		m:begin_step(step, direction)
+		set_deadline(m, step)
 		do_it(m, step, direction)
-	end, function(e)
-		return (Session.is_failure(e) or type(e) ~= "string") and e or debug.traceback(e, 2)
-	end)
-	m:end_step()
+		if step.check and direction == "up" then check(m, step) end
+	end, Session.describe)
 	local text = not ok and tostring(problem) or nil
+	if text and m.is_overdue and not text:find("timeout of", 1, true) then
+		text = string.format("the step took longer than its timeout of %.1f s: %s", m.timeout_ns / 1e9, text)
+	end
+	m:end_step()
 	host.event { type = "step", name = step.name, kind = step.kind, direction = direction, edge = "end", ok = ok,
-		duration_ns = host.now() - from, error = text }
-	host.status { step = "", detail = "", eta_ns = false }
+		duration_ns = host.now() - from, error = text, within = m.within and m.within.name }
+	tell { step = "", detail = "", eta_ns = false }
 	if not ok and not Session.is_failure(problem) then error(problem, 0) end
 	return ok, text
 end

@@ -1,5 +1,7 @@
 -- The migration's session: performs statements, one recorded attempt each, in transactions that are tried again as a whole
 -- when a lock could not be had in time. Steps that are functions get this object.
+local fields = require "rehearse.fields"
+local policy = require "rehearse.policy"
 local work = require "rehearse.work"
 
 local Session = {}
@@ -7,7 +9,9 @@ Session.__index = Session
 
 -- Not had in time, deadlock, serialization failure: worth another attempt. Anything else ends the step.
 local WORTH_RETRYING = { ["55P03"] = true, ["40P01"] = true, ["40001"] = true }
-local LONGEST_BACKOFF_NS = 10000000000
+local DEFAULT_BACKOFF_MAX_NS = 10000000000
+local DEFAULT_LOCK_TIMEOUT_NS = 2000000000 -- of steps that have no lock policy: what they ask takes no lock to speak of
+local CANCEL_AGAIN_S = 0.2
 
 -- Every relation that this transaction has locked, catalogs left out, with its file, and where the WAL is by now.
 local LOCKS = [[
@@ -36,6 +40,9 @@ Failure.__tostring = function(f) return f.message end
 
 function Session.is_failure(value) return getmetatable(value) == Failure end
 
+-- For xpcall: failures as they are, mistakes in a script's own code with their traceback.
+function Session.describe(e) return (Session.is_failure(e) or type(e) ~= "string") and e or debug.traceback(e, 2) end
+
 local function failure(out, sql)
 	return setmetatable({ sqlstate = out.sqlstate, text = out.message, sql = sql,
 		message = string.format("%s (SQLSTATE %s) in: %s", out.message, out.sqlstate, (sql:gsub("%s+", " "):sub(1, 160))) }, Failure)
@@ -47,6 +54,13 @@ function Session.open(host)
 	local version = self:internal("SELECT pg_catalog.current_setting('server_version_num')::int4").values[1]
 	self.counters_query, self.counters_scope = work.counters_for(version and version[1] or 0)
 	return self
+end
+
+-- For one that worked beside the migration's own: what it touched is the migration's.
+function Session:close(into)
+	if into then for name in pairs(self.touched) do into.touched[name] = true end end
+	self.deadline_ns = nil
+	self.raw:close()
 end
 
 -- Every statement of all sessions of a run is numbered.
@@ -150,6 +164,7 @@ end
 
 -- One attempt of one statement. Returns its outcome: { ok, sqlstate, message, rows, values }.
 function Session:attempt_statement(sql, ...)
+	if self.deadline_ns and self.host.now() >= self.deadline_ns then overdue(self) end
 	statements = statements + 1
 	local id, host = statements, self.host
 	local counters = not self.in_transaction and read_counters(self) or nil
@@ -207,35 +222,83 @@ function Session:fail(format, ...)
 	error(setmetatable({ message = string.format(format, ...) }, Failure), 0)
 end
 
-function Session:sleep(duration) self.host.sleep(duration) end
+-- ---- the step's time ----
+
+local function overdue(self)
+	self.is_overdue = true
+	self:fail("the step took longer than its timeout of %.1f s", self.timeout_ns / 1e9)
+end
+
+-- Waits, but not beyond the step's timeout, which fails it.
+function Session:pause(ns)
+	if ns <= 0 then return end
+	local left = self.deadline_ns and self.deadline_ns - self.host.now()
+	if left and left <= ns then
+		if left > 0 then self.host.sleep(left / 1e9) end
+		overdue(self)
+	end
+	self.host.sleep(ns / 1e9)
+end
+
+-- m:sleep("50ms") or m:sleep(seconds)
+function Session:sleep(duration)
+	local ns = type(duration) == "number" and math.floor(duration * 1e9) or fields.parse_time(duration)
+	if not ns then error(string.format("m:sleep(%s): seconds, or text like \"50ms\" is expected", tostring(duration)), 2) end
+	self:pause(ns)
+end
+
+-- From now until end_step: what runs longer than timeout_ns is cancelled. An earlier deadline, of a step around this one, stays.
+function Session:set_deadline(timeout_ns, deadline_ns)
+	self.is_overdue = false
+	self.deadline_ns, self.timeout_ns = deadline_ns, timeout_ns
+	if not deadline_ns then return end
+	self.host.spawn(function()
+		self.host.sleep(math.max(0, deadline_ns - self.host.now()) / 1e9)
+		while self.deadline_ns == deadline_ns do
+			self.is_overdue = true
+			self.raw:cancel()
+			self.host.sleep(CANCEL_AGAIN_S)
+		end
+	end)
+end
 
 local function milliseconds(ns) return tostring(ns // 1000000) end
 
 -- The time limits of a step, for this session until the next step.
 function Session:begin_step(step, direction)
 	self.step, self.direction, self.attempt = step, direction, 1
-	self:internal("SET lock_timeout = " .. milliseconds(step.lock_timeout))
-	self:internal("SET statement_timeout = " .. milliseconds(step.statement_timeout))
+	self:internal("SET lock_timeout = " .. milliseconds(step.lock_timeout or DEFAULT_LOCK_TIMEOUT_NS))
+	self:internal("SET statement_timeout = " .. milliseconds(step.statement_timeout or 0))
+	if not step.lock_timeout then return end
 	self:internal("SET client_min_messages = debug1") -- the server then says what a statement makes it do: see work.lua
 	self.files = read_files(self)
 end
 
-function Session:end_step() self.step, self.direction = nil, nil end
+function Session:end_step()
+	self.step, self.direction, self.deadline_ns = nil, nil, nil
+end
 
--- Runs body, and again with a growing pause when a lock could not be had. before_retry: what to clean up first, or nil.
+-- Between two tries: a growing pause with jitter, so that two migrations do not meet again and again, then the queue drains.
+local function pause_before_retry(self, attempt, problem)
+	local step, host = self.step, self.host
+	local pause = math.floor(math.min(step.backoff * 2.0 ^ (attempt - 1), step.backoff_max or DEFAULT_BACKOFF_MAX_NS) * (0.5 + math.random()))
+	host.status { detail = string.format("attempt %d of %d failed with %s, again in %.1f s", attempt, step.retries + 1, problem.sqlstate, pause / 1e9) }
+	self:pause(pause)
+	host.event { type = "retry", step = step.name, direction = self.direction, attempt = attempt, attempts = step.retries + 1, sqlstate = problem.sqlstate,
+		sql = problem.sql and problem.sql:sub(1, 200), pause_ns = pause, drain_ns = policy.drain(self) }
+end
+
+-- Runs body, and again when a lock could not be had. before_retry: what to clean up first, or nil.
 function Session:retrying(body, before_retry)
 	local step = self.step
 	for attempt = 1, step.retries + 1 do
 		self.attempt = attempt
-		local ok, problem = xpcall(body, function(e)
-			return (Session.is_failure(e) or type(e) ~= "string") and e or debug.traceback(e, 2)
-		end)
+		policy.await_long_transactions(self)
+		local ok, problem = xpcall(body, Session.describe)
 		if ok then return end
 		if not Session.is_failure(problem) or not WORTH_RETRYING[problem.sqlstate] or attempt > step.retries then error(problem, 0) end
-		local pause = math.min(step.backoff * 2.0 ^ (attempt - 1), LONGEST_BACKOFF_NS) * (0.5 + math.random())
-		self.host.status { detail = string.format("attempt %d of %d failed with %s, again in %.1f s", attempt, step.retries + 1, problem.sqlstate, pause / 1e9) }
 		if before_retry then before_retry() end
-		self.host.sleep(pause / 1e9)
+		pause_before_retry(self, attempt, problem)
 	end
 end
 
@@ -259,9 +322,7 @@ function Session:transaction(body, before_retry)
 		local tx = { open = {}, holds = self.host.array {}, files = setmetatable({}, { __index = self.files }), start_ns = self.host.now() }
 		self:internal("BEGIN")
 		self.in_transaction, self.transaction_now = true, tx
-		local ok, problem = xpcall(body, function(e)
-			return (Session.is_failure(e) or type(e) ~= "string") and e or debug.traceback(e, 2)
-		end)
+		local ok, problem = xpcall(body, Session.describe)
 		local ended = { start_ns = self.host.now(), end_ns = self.host.now() }
 		if self.raw:connected() then ended = self.raw:query(ok and "COMMIT" or "ROLLBACK") end
 		self.in_transaction, self.transaction_now = false, nil

@@ -19,12 +19,14 @@ local function fake_host(answers)
 	local session = {}
 	function session:pid() return 42 end
 	function session:connected() return true end
+	function session:cancel() end
+	function session:close() note "closed" end
 	function session:query(sql, ...)
 		local start_ns = host.clock
 		host.clock = host.clock + 1000
 		local out = answer(sql) or {}
 		if not sql:match("pg_catalog") and not sql:match("^SET ") then note(sql) end
-		local values = out.values or sql:match("pg_current_wal_insert_lsn") and { { 100 } } or {}
+		local values = out.values or sql:match("pg_current_wal_insert_lsn") and { { 100 } } or sql:match("WHERE NOT granted") and { { 0 } } or {}
 		return { ok = not out.sqlstate, sqlstate = out.sqlstate or "00000", message = out.sqlstate and "no" or "", rows = out.rows or 0,
 			start_ns = start_ns, end_ns = host.clock, values = values }
 	end

@@ -1,0 +1,21 @@
+/* Programs that a step runs, for Lua: a fiber waits while they do. Internal to the room. */
+#ifndef PGR_SCENARIO_EXEC_LUA_H
+#define PGR_SCENARIO_EXEC_LUA_H
+
+#include <lua.h>
+
+struct fiber;
+struct host;
+
+/* host.exec{step = ..., direction = ..., argv = {...}, env = {"NAME=value", ...}, dir = ..., timeout_ns = ...}: runs the program in a process group of its own, with
+ * the target in PGHOST, PGPORT, PGUSER, PGDATABASE and so on, PGAPPNAME, and DATABASE_URL. Waits for its end. Returns { pid, exit_code,
+ * output (the last 16 kB of both its streams), start_ns, end_ns, timed_out }, or { error } when it could not be started. */
+int exec_lua_run(lua_State *L);
+
+/* The program that f waits for is asked to end; f is not resumed by it any more. */
+void exec_lua_forget(struct host *h, const struct fiber *f);
+
+/* Ends those that are still running, and waits for it. */
+void exec_lua_stop(struct host *h);
+
+#endif

@@ -1,0 +1,146 @@
+#!/usr/bin/perl
+# Every kind of step on a real server, there and back; the lock policy with somebody in the way; timeouts; programs that a step runs.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Rehearse;
+use Test::More;
+
+sub write_file { my ($path, $text) = @_; open my $out, '>', $path or die "$path: $!"; print $out $text; close $out; }
+
+write_file("$home/items.lua", <<'LUA');
+return { name = "items",
+	schema = [[CREATE TABLE items (id serial NOT NULL, name text); CREATE TABLE spare (LIKE items INCLUDING DEFAULTS); CREATE TABLE told (what text); CREATE ROLE reader;
+		GRANT SELECT ON items TO reader; GRANT UPDATE (name) ON items TO reader]],
+	generate = { { table = "items", columns = "id, name", rows = 1000, row = function(i) return i, "n" .. i end } },
+	finish = { "ALTER TABLE items ADD PRIMARY KEY (id)", "ALTER TABLE spare ADD PRIMARY KEY (id)", "SELECT setval('items_id_seq', 1000)" },
+	flags = { new_reads = false },
+	statements = { get = "SELECT name FROM items WHERE id = $1" },
+	transactions = { get = { args = function(r) return r:int(1, 1000) end, run = function(c, id) c:exec("get", id) end } },
+	actors = { lunch = { begin = "SELECT 1 FROM items", hold = "60s", every = "60s" } },
+}
+LUA
+
+sub scenario
+{
+	my ($name, $rest) = @_;
+	write_file("$home/$name.lua", <<"LUA");
+local rehearse = require "rehearse"
+return rehearse.scenario { title = "$name", workload = "items", load = { rate = 40, pods = 1, pool = 3 },
+	phases = { warmup = "0", baseline = "1s", settle = "200ms" },
+	$rest
+}
+LUA
+	return "$home/$name.lua";
+}
+
+sub step_of { my ($events, $name, $direction) = @_; my ($e) = grep { $_->{type} eq 'step' && $_->{name} eq $name && $_->{edge} eq 'end' && $_->{direction} eq ($direction // 'up') } @$events; return $e // {}; }
+sub opinion { my ($dir, $criterion) = @_; my ($o) = grep { $_->{criterion} eq $criterion } @{record($dir)->{verdict}{criteria}}; return $o // {}; }
+
+# ---- all kinds, there and back ----
+my ($code, $text) = run('run', scenario('kinds', <<'LUA'), '--drill', 'rollback', '--out', "$home/kinds");
+	steps = {
+		rehearse.flag { name = "new reads", flag = "new_reads", from = false, to = true },
+		rehearse.wait_until { name = "standby follows", replay_lag = "5s", every = "50ms" },
+		rehearse.wait_until { name = "a moment", time = "100ms" },
+		rehearse.parallel { name = "both", steps = {
+			rehearse.sql { name = "one", up = "ALTER TABLE told ADD one int; SELECT pg_sleep(0.3)", down = "ALTER TABLE told DROP one", criteria = { "duration < 60s", "attempts <= 6" } },
+			rehearse.exec { name = "two", up = "psql -Xqc \"INSERT INTO told (what) VALUES ('by hand'); SELECT pg_sleep(0.3)\" >/dev/null && echo done $GREETING $PGAPPNAME && psql -XAtc 'SELECT 7' \"$DATABASE_URL\"",
+				down = { "psql", "-Xqc", "DELETE FROM told" }, env = { GREETING = "hello" } },
+		} },
+		rehearse.wait_until { name = "told", query = "SELECT count(*) = 1 FROM told", timeout = "20s" },
+		rehearse.sql { name = "copy", up = "INSERT INTO spare SELECT * FROM items", down = "DELETE FROM spare",
+			check = function(m) return m:row("SELECT count(*) FROM spare") == 1000, "rows are missing" end },
+		rehearse.swap_tables { name = "swap", tables = { items = "spare" }, check = "SELECT id FROM spare WHERE name IS NULL", timeout = "30s" },
+		rehearse.sql { name = "drop the old", up = "INSERT INTO items (name) VALUES ('x')", down = "DELETE FROM items WHERE name = 'x'",
+			check = function(m)
+				local owned, reads, writes = m:row("SELECT pg_get_serial_sequence('items', 'id'), has_table_privilege('reader', 'items', 'SELECT'), has_column_privilege('reader', 'items', 'name', 'UPDATE')")
+				return owned == "public.items_id_seq" and reads and writes, tostring(owned)
+			end },
+	},
+LUA
+my $dir = "$home/kinds/rollback";
+my @events = lines($dir, 'events');
+is(record($dir)->{status}, 'finished', 'a scenario of all kinds of steps was performed') or diag $text;
+for my $name ('new reads', 'standby follows', 'a moment', 'both', 'one', 'two', 'told', 'copy', 'swap', 'drop the old') {
+	ok(step_of(\@events, $name, $_)->{ok}, "$name, $_") or diag(step_of(\@events, $name, $_)->{error} // 'did not end') for qw(up down);
+}
+is_deeply([map { $_->{flags}{new_reads} ? 1 : 0 } grep { $_->{type} eq 'load' } @events], [1, 0], 'the flag was set, and set back');
+my ($exec) = grep { $_->{type} eq 'exec' } @events;
+is($exec->{exit_code}, 0, 'the program ended well');
+is($exec->{output}, "done hello exec by pgrehearse\n7\n", 'what it said is recorded; it knew the target by PG* and by its URL');
+my ($one, $two) = map { my $name = $_; [map { $_->{t_ns} } grep { $_->{type} eq 'step' && $_->{name} eq $name && $_->{direction} eq 'up' } @events] } qw(one two);
+ok($one->[0] < $two->[1] && $two->[0] < $one->[1], 'parallel steps ran side by side');
+ok((grep { $_->{type} eq 'statement' && $_->{external} && $_->{sql} =~ /by hand/ } @events), "the program's statements are traced");
+is(opinion($dir, 'step[one].duration < 60s')->{verdict}, 'PASS', "a step's own criterion is judged") or diag $text;
+is(opinion($dir, 'rollback.clean')->{verdict} // 'none', 'none', 'what was not asked is not judged');
+is(record($dir)->{rollback}{verdict}, 'dirty', 'privileges that the swap carried over are a difference') or diag explain record($dir)->{rollback};
+my @left = map { $_->{object} } grep { $_->{class} eq 'dirty' } @{record($dir)->{rollback}{differences}};
+is_deeply([grep { !/spare/ } @left], [], '... of the spare table alone') or diag explain \@left;
+
+# ---- who is in the way ----
+($code, $text) = run('run', scenario('wait', <<'LUA'), '--drill', 'forward', '--out', "$home/wait");
+	actors = { "lunch" },
+	steps = {
+		rehearse.sql { name = "patient", up = "ALTER TABLE items ADD a int", down = false, lock_timeout = "150ms", retries = 2, backoff = "20ms", drain = "2s",
+			long_transactions = { action = "wait", older_than = "300ms", longest = "600ms" } },
+	},
+LUA
+@events = lines("$home/wait/forward", 'events');
+my ($found) = grep { $_->{type} eq 'precheck' } @events;
+is($found->{transactions}[0]{application_name}, 'pgrehearse actor lunch', 'a long transaction is named before the first try') or diag $text;
+like($found->{transactions}[0]{sql}, qr/FROM items/, '... with its statement');
+cmp_ok($found->{transactions}[0]{age_ns}, '>', 300e6, '... and its age');
+ok(!$found->{gone} && $found->{waited_ns} >= 600e6, '... after it was waited for');
+is_deeply([map { $_->{attempt} } grep { $_->{type} eq 'retry' } @events], [1, 2], 'then each try is recorded');
+is_deeply([map { $_->{sqlstate} } grep { $_->{type} eq 'retry' } @events], ['55P03', '55P03'], '... with how it ended');
+is_deeply([map { $_->{attempt} } grep { $_->{type} eq 'statement' } @events], [1, 2, 3], '... three in all');
+like(step_of(\@events, 'patient')->{error}, qr/55P03/, 'and the step fails with the last');
+
+($code, $text) = run('run', scenario('fail', <<'LUA'), '--drill', 'forward', '--out', "$home/fail");
+	actors = { "lunch" },
+	steps = {
+		rehearse.sql { name = "strict", up = "ALTER TABLE items ADD a int", down = false, long_transactions = { action = "fail", older_than = "300ms", longest = "100ms" } },
+	},
+LUA
+@events = lines("$home/fail/forward", 'events');
+like(step_of(\@events, 'strict')->{error}, qr/open for longer than 0\.3 s: pid \d+ \(pgrehearse actor lunch, .*FROM items/, 'a policy may fail with who is in the way') or diag $text;
+is(scalar(grep { $_->{type} eq 'statement' } @events), 0, '... without a try');
+is($code, 1, '... which is a FAIL');
+
+# ---- time that is up ----
+for my $case (
+	['statement', 'rehearse.sql { name = "slow", up = "SELECT pg_sleep(60)", down = false, timeout = "500ms" }'],
+	['function', 'rehearse.step { name = "slow", up = function(m) m:sleep("60s") end, down = false, timeout = "500ms" }'],
+	['program', 'rehearse.exec { name = "slow", up = "sleep 61.5", down = false, timeout = "500ms" }'],
+	['wait', 'rehearse.parallel { name = "side by side", timeout = "500ms", steps = { rehearse.wait_until { name = "slow", query = "SELECT false" }, rehearse.exec { name = "bad", up = "echo oh; exit 3", down = false } } }'],
+	) {
+	my ($name, $step) = @$case;
+	($code, $text) = run('run', scenario("late_$name", "steps = { $step }, "), '--drill', 'forward', '--out', "$home/late_$name");
+	@events = lines("$home/late_$name/forward", 'events');
+	is($code, 1, "a $name that takes too long is a FAIL") or diag $text;
+	like(step_of(\@events, 'slow')->{error}, qr/took longer than its timeout of 0\.5 s/, '... and says so');
+	cmp_ok(step_of(\@events, 'slow')->{duration_ns}, '<', 30e9, '... when it is up');
+}
+like(step_of(\@events, 'bad')->{error}, qr/exit code 3: oh/, 'a program that fails is quoted');
+like(step_of(\@events, 'side by side')->{error}, qr/step "slow": .*; step "bad": /, 'parallel steps fail with all that failed');
+is(scalar(grep { /sleep\x{0}61\.5/ } map { -r "$_/cmdline" ? do { open my $in, '<', "$_/cmdline"; local $/; <$in> // '' } : '' } glob '/proc/[0-9]*'), 0, 'no program is left behind');
+
+# ---- what is refused before anything starts ----
+for my $case (
+	['rehearse.sql { name = "s", up = "SELECT 1", irreversible = true }', qr/step "s": irreversible = true needs a reason/],
+	['rehearse.flag { name = "f", flag = "old_reads", from = false, to = true }', qr/step "f".*old_reads/s],
+	['rehearse.parallel { name = "p", steps = { rehearse.flag { name = "f", flag = "no", from = false, to = true }, rehearse.wait_until { name = "w", time = "1s" } } }', qr/step "f"/],
+	['rehearse.wait_until { name = "w", query = "SELECT true", time = "1s" }', qr/bad\.lua:4.*step "w": one of query, replay_lag and time/s],
+	['rehearse.swap_tables { name = "s", tables = { a = "b", b = "c" } }', qr/bad\.lua:4.*step "s".*"b" stands in it twice/s],
+	['rehearse.sql { name = "s", up = "SELECT 1", down = false, criteria = { "lock_wait.max < 1s" } }', qr/step "s".*"lock_wait.max < 1s" is about the whole run/],
+	['rehearse.sql { name = "s", up = "SELECT 1", down = false, long_transactions = "kill" }', qr/step "s".*"kill".*"wait", "fail" or "ignore"/],
+	) {
+	my ($step, $message) = @$case;
+	($code, $text) = run('run', scenario('bad', "steps = { $step }, "), '--drill', 'forward', '--out', "$home/bad");
+	is($code, 2, "refused: $step");
+	like($text, $message, '... with what is wrong');
+}
+ok(nothing_is_left(), 'nothing is left behind');
+done_testing;
