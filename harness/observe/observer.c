@@ -95,7 +95,7 @@ struct observer {
 	char progress[400];
 	json_t *server; /* the latest reading, until it is taken */
 	int64_t longest_ns;
-	uint64_t waits_written;
+	uint64_t waits_written, passed_over;
 
 	/* Of the one caller of observer_collect. */
 	int64_t collected_ns, collected_cpu_ns;
@@ -215,6 +215,7 @@ static void after_round(struct sampler *sampler)
 	if (state.longest_ns > o->longest_ns)
 		o->longest_ns = state.longest_ns;
 	o->waits_written = state.emitted;
+	o->passed_over = state.passed_over;
 	if (o->start == STARTING)
 		judge_start(o, clock_now_ns());
 	pthread_mutex_unlock(&o->lock);
@@ -426,6 +427,7 @@ enum status observer_stop(struct observer *o, struct observer_totals *out, struc
 			.cpu_ns = o->cpu_ns,
 			.waits = (int64_t)o->waits_written,
 			.notes_dropped = o->notes_dropped,
+			.passed_over = (int64_t)o->passed_over,
 		};
 	}
 	free_observer(o);
@@ -605,7 +607,8 @@ int observer_tables(struct observer *o)
 
 json_t *observer_totals_json(const struct observer_totals *t)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "period_ns", (json_int_t)t->period_ns, "samples", (json_int_t)t->samples,
-		"missed", (json_int_t)t->missed, "statements", (json_int_t)t->statements, "cpu_ns", (json_int_t)t->cpu_ns, "waits",
-		(json_int_t)t->waits, "notes_dropped", (json_int_t)t->notes_dropped);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "period_ns", (json_int_t)t->period_ns, "samples",
+		(json_int_t)t->samples, "missed", (json_int_t)t->missed, "statements", (json_int_t)t->statements, "cpu_ns",
+		(json_int_t)t->cpu_ns, "waits", (json_int_t)t->waits, "notes_dropped", (json_int_t)t->notes_dropped, "passed_over",
+		(json_int_t)t->passed_over);
 }

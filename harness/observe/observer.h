@@ -151,6 +151,7 @@ struct observer_totals {
 	int64_t cpu_ns;        /* of the observer's thread */
 	int64_t waits;         /* lines written to waits.jsonl */
 	int64_t notes_dropped; /* see observer_note_slow */
+	int64_t passed_over;   /* see waits_pass_over: sightings of waits for rows that nobody was asked about, to save time */
 };
 
 /* The field `observer` of run.json; a new reference. */

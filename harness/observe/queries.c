@@ -8,11 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* jit and parallel workers off: short statements, a hundred a second. synchronous_commit = local: a heartbeat must not wait for
+/* jit and parallel workers off, one plan for each statement: they are short, and a hundred a second. synchronous_commit = local: a heartbeat must not wait for
  * the very standby that it measures. */
-const char QUERY_SETTINGS[] = "SET search_path = pg_catalog; SET statement_timeout = '10s'; SET lock_timeout = '1s'; SET jit = off; "
-			      "SET max_parallel_workers_per_gather = 0; SET synchronous_commit = local; SET client_min_messages = error; "
-			      "SET idle_in_transaction_session_timeout = '10s'";
+const char QUERY_SETTINGS[] =
+	"SET search_path = pg_catalog; SET statement_timeout = '10s'; SET lock_timeout = '1s'; SET jit = off; "
+	"SET plan_cache_mode = force_generic_plan; SET max_parallel_workers_per_gather = 0; SET synchronous_commit = local; SET client_min_messages = error; "
+	"SET idle_in_transaction_session_timeout = '10s'";
 
 const char QUERY_SERVER[] = "SELECT current_setting('server_version_num'), pg_is_in_recovery(), "
 			    "pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_user";
@@ -20,7 +21,8 @@ const char QUERY_SERVER[] = "SELECT current_setting('server_version_num'), pg_is
 /* Times as whole microseconds since 1970; `extract` is a double before 14, good to the microsecond until 2255. */
 #define US(expression) "(extract(epoch FROM " expression ") * 1000000)::int8"
 
-/* 12 and later. The first row carries the clock alone. */
+/* 12 and later. The first row carries the clock alone. Asking about each backend costs half of what pg_stat_get_activity(NULL) does, which
+ * makes a row of two dozen columns for each: with 100 sessions 0.09 ms instead of 0.14. The state is of interest where nobody waits. */
 const struct session_statement QUERY_GLANCE = {
 	.name = "glance",
 	.index = 0,
@@ -28,38 +30,46 @@ const struct session_statement QUERY_GLANCE = {
 	.sql = "SELECT NULL::int4, NULL::bool, " US(
 		"clock_timestamp()") ", NULL::text, NULL::text "
 				     "UNION ALL "
-				     "SELECT pid, wait_event_type IS NOT DISTINCT FROM 'Lock', " US(
-					     "query_start") ", wait_event, state "
-							    "FROM pg_stat_get_activity(NULL) WHERE wait_event_type = 'Lock' OR pid = ANY ($1::int4[])",
+				     "SELECT pid, waiting, " US(
+					     "pg_stat_get_backend_activity_start(id)") ", pg_stat_get_backend_wait_event(id), "
+										       "CASE WHEN waiting THEN 'active' ELSE (SELECT a.state FROM pg_stat_get_activity(pid) AS a) END "
+										       "FROM (SELECT id, pg_stat_get_backend_pid(id) AS pid, "
+										       "pg_stat_get_backend_wait_event_type(id) IS NOT DISTINCT FROM 'Lock' AS waiting "
+										       "FROM pg_stat_get_backend_idset() AS id OFFSET 0) AS b WHERE waiting OR pid = ANY ($1::int4[])",
 };
 
 /* A row for each waiter and each of its blockers; a waiter whose lock has just been granted has none. The first session that
  * waits for a transaction holds the tuple lock of the row in question, which tells the table. Modes of a blocker on the very lock
  * come as "+Held -Asked ...". Statements are shown for sessions of this database only: another one may have another encoding. */
-#define DETAIL(waitstart)                                                                                                                                              \
-	"WITH locks AS MATERIALIZED (SELECT *, concat_ws('/', locktype, coalesce(database, 0), coalesce(relation, 0), page, '', tuple, '', "                           \
-	"virtualxid, transactionid, classid, objid, objsubid) AS tag FROM pg_lock_status()), "                                                                         \
-	"here AS MATERIALIZED (SELECT oid FROM pg_database WHERE datname = current_database()), "                                                                      \
-	"activity AS MATERIALIZED (SELECT pid, application_name, backend_type, state, "                                                                                \
-	"CASE WHEN datid = (SELECT oid FROM here) THEN left(query, 999) END AS query, " US(                                                                            \
-		"xact_start") " AS xact_start "                                                                                                                        \
-			      "FROM pg_stat_get_activity(NULL)), "                                                                                                     \
-			      "waiting AS MATERIALIZED (SELECT * FROM locks WHERE NOT granted AND pid = ANY ($1::int4[])), "                                           \
-			      "blocking AS MATERIALIZED (SELECT DISTINCT w.pid AS waiter, b.pid FROM waiting w, unnest(pg_blocking_pids(w.pid)) AS b (pid)), "         \
-			      "modes AS MATERIALIZED (SELECT coalesce(pid, 0) AS pid, tag, string_agg(CASE WHEN granted THEN '+' ELSE '-' END || mode, ' ') AS modes " \
-			      "FROM locks WHERE coalesce(pid, 0) IN (SELECT pid FROM blocking) GROUP BY 1, 2) "                                                        \
-			      "SELECT w.pid, " waitstart ", w.locktype, w.mode, w.tag, "                                                                               \
-			      "CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END, "                                           \
-			      "wa.application_name, wa.backend_type, wa.state, wa.query, wa.xact_start, "                                                              \
-			      "b.pid, m.modes, ba.application_name, ba.backend_type, ba.state, ba.query, ba.xact_start "                                               \
-			      "FROM waiting w LEFT JOIN activity wa ON wa.pid = w.pid "                                                                                \
-			      "LEFT JOIN blocking b ON b.waiter = w.pid "                                                                                              \
-			      "LEFT JOIN activity ba ON ba.pid = b.pid "                                                                                               \
-			      "LEFT JOIN modes m ON m.pid = b.pid AND m.tag = w.tag "                                                                                  \
-			      "LEFT JOIN LATERAL (SELECT t.relation, t.database FROM locks t WHERE t.pid = w.pid AND t.granted AND t.locktype = 'tuple' "              \
-			      "LIMIT 1) AS t ON w.locktype = 'transactionid' "                                                                                         \
-			      "LEFT JOIN pg_class c ON c.oid = coalesce(w.relation, t.relation) "                                                                      \
-			      "AND coalesce(w.database, t.database) IN (0, (SELECT oid FROM here)) "                                                                   \
+#define TAG \
+	"concat_ws('/', locktype, coalesce(database, 0), coalesce(relation, 0), page, '', tuple, '', virtualxid, transactionid, classid, objid, objsubid)"
+
+#define DETAIL(waitstart)                                                                                                                                      \
+	"WITH locks AS MATERIALIZED (SELECT * FROM pg_lock_status()), "                                                                                        \
+	"here AS MATERIALIZED (SELECT oid FROM pg_database WHERE datname = current_database()), "                                                              \
+	"activity AS MATERIALIZED (SELECT pid, application_name, backend_type, state, "                                                                        \
+	"CASE WHEN datid = (SELECT oid FROM here) THEN left(query, 999) END AS query, " US(                                                                    \
+		"xact_start") " AS xact_start "                                                                                                                \
+			      "FROM pg_stat_get_activity(NULL)), "                                                                                             \
+			      "waiting AS MATERIALIZED (SELECT *, " TAG                                                                                        \
+			      " AS tag FROM locks WHERE NOT granted AND pid = ANY ($1::int4[])), "                                                             \
+			      "blocking AS MATERIALIZED (SELECT DISTINCT w.pid AS waiter, b.pid FROM waiting w, unnest(pg_blocking_pids(w.pid)) AS b (pid)), " \
+			      "modes AS MATERIALIZED (SELECT pid, tag, string_agg(CASE WHEN granted THEN '+' ELSE '-' END || mode, ' ') AS modes "             \
+			      "FROM (SELECT coalesce(pid, 0) AS pid, granted, mode, " TAG                                                                      \
+			      " AS tag FROM locks WHERE coalesce(pid, 0) IN (SELECT pid FROM blocking) "                                                       \
+			      "AND locktype IN (SELECT locktype FROM waiting)) AS theirs GROUP BY 1, 2) "                                                      \
+			      "SELECT w.pid, " waitstart ", w.locktype, w.mode, w.tag, "                                                                       \
+			      "CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END, "                                   \
+			      "wa.application_name, wa.backend_type, wa.state, wa.query, wa.xact_start, "                                                      \
+			      "b.pid, m.modes, ba.application_name, ba.backend_type, ba.state, ba.query, ba.xact_start "                                       \
+			      "FROM waiting w LEFT JOIN activity wa ON wa.pid = w.pid "                                                                        \
+			      "LEFT JOIN blocking b ON b.waiter = w.pid "                                                                                      \
+			      "LEFT JOIN activity ba ON ba.pid = b.pid "                                                                                       \
+			      "LEFT JOIN modes m ON m.pid = b.pid AND m.tag = w.tag "                                                                          \
+			      "LEFT JOIN LATERAL (SELECT t.relation, t.database FROM locks t WHERE t.pid = w.pid AND t.granted AND t.locktype = 'tuple' "      \
+			      "LIMIT 1) AS t ON w.locktype = 'transactionid' "                                                                                 \
+			      "LEFT JOIN pg_class c ON c.oid = coalesce(w.relation, t.relation) "                                                              \
+			      "AND coalesce(w.database, t.database) IN (0, (SELECT oid FROM here)) "                                                           \
 			      "LEFT JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY w.pid, w.tag, b.pid"
 
 const struct session_statement QUERY_DETAIL = {.name = "detail", .index = 1, .params = 1, .sql = DETAIL(US("w.waitstart"))};
@@ -222,6 +232,7 @@ bool queries_read_glance(const PGresult *result, glance_vec *glances, int64_t *s
 			.waiting = PQgetvalue(result, i, 1)[0] == 't',
 			.query_start_us = read_int(result, i, 2, WAIT_NONE),
 			.event = hash_text(PQgetvalue(result, i, 3)),
+			.row = strcmp(PQgetvalue(result, i, 3), "transactionid") == 0 || strcmp(PQgetvalue(result, i, 3), "tuple") == 0,
 		};
 		read_text(result, i, 4, g.state, sizeof g.state);
 		VEC_PUSH(glances, g);

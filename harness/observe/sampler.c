@@ -5,6 +5,11 @@
 
 #include <stdio.h>
 
+/* Dear looks for nothing but waits for rows may take this part of the time, more while the migration is at it, and so much at once. */
+#define ROWS_PART 100
+#define ROWS_PART_MIGRATING 20
+#define ROWS_CREDIT_NS (50 * NS_PER_MS)
+
 static struct sampler *sampler_of(void *link)
 {
 	return container_of(link, struct sampler, link);
@@ -17,10 +22,23 @@ static void end_round(struct sampler *sampler)
 	sampler->after(sampler);
 }
 
+static bool may_look_dearly(struct sampler *sampler, int64_t now_ns)
+{
+	int64_t passed_ns = sampler->credited_ns != 0 ? now_ns - sampler->credited_ns : ROWS_CREDIT_NS * ROWS_PART;
+	sampler->credit_ns += passed_ns / (waits_migrating(sampler->waits) ? ROWS_PART_MIGRATING : ROWS_PART);
+	if (sampler->credit_ns > ROWS_CREDIT_NS)
+		sampler->credit_ns = ROWS_CREDIT_NS;
+	sampler->credited_ns = now_ns;
+	return sampler->credit_ns > 0 || waits_urgent(sampler->waits);
+}
+
 static void on_detail(struct session *s, void *arg)
 {
 	struct sampler *sampler = sampler_of(arg);
 	const struct session_outcome *out = session_outcome(s);
+	sampler->credit_ns -= out->done_ns - out->sent_ns;
+	if (sampler->credit_ns < -ROWS_CREDIT_NS)
+		sampler->credit_ns = -ROWS_CREDIT_NS; /* what was spent on others is not owed for long */
 	if (link_went_well(&sampler->link, "reading locks") &&
 		queries_read_detail(out->result, &sampler->map, &sampler->rows, &sampler->blockers)) {
 		sampler->before(sampler);
@@ -45,6 +63,10 @@ static void on_glance(struct session *s, void *arg)
 	sampler->before(sampler);
 	waits_look(sampler->waits, &look);
 	sampler->asked_n = waits_wanted(sampler->waits, sampler->asked, (int)(sizeof sampler->asked / sizeof sampler->asked[0]));
+	if (sampler->asked_n > 0 && !may_look_dearly(sampler, look.to_ns)) {
+		waits_pass_over(sampler->waits);
+		sampler->asked_n = 0;
+	}
 	if (sampler->asked_n == 0) {
 		end_round(sampler);
 		return;

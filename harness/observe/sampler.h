@@ -32,6 +32,7 @@ struct sampler {
 	bool ready; /* facts are known */
 	bool in_round;
 	bool told_blind;
+	int64_t credit_ns, credited_ns; /* time that dear looks for waits for rows may take, as of then */
 	glance_vec glances;
 	seen_vec rows;
 	blocker_vec blockers;

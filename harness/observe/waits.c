@@ -136,7 +136,7 @@ static void look_at_session(struct waits *w, const struct wait_look *look, const
 	}
 	w->state.waiting++;
 	if (it == NULL) {
-		VEC_PUSH(&w->candidates, (struct candidate){g->pid, g->query_start_us, g->event});
+		VEC_PUSH(&w->candidates, (struct candidate){g->pid, g->query_start_us, g->event, g->row});
 		return;
 	}
 	it->waking = false;
@@ -187,6 +187,33 @@ int waits_wanted(struct waits *w, int *pids, int max)
 		if (wants_detail(w, w->all[i]))
 			pids[n++] = w->all[i]->session.pid;
 	return n;
+}
+
+bool waits_urgent(const struct waits *w)
+{
+	for (size_t i = 0; i < w->candidates.n; i++)
+		if (!w->candidates.at[i].row)
+			return true;
+	for (int i = 0; i < w->n; i++) {
+		const char *type = w->all[i]->lock.type;
+		if (strcmp(type, "transactionid") != 0 && strcmp(type, "tuple") != 0 && wants_detail(w, w->all[i]))
+			return true;
+	}
+	return false;
+}
+
+void waits_pass_over(struct waits *w)
+{
+	w->state.passed_over += w->candidates.n;
+	w->candidates.n = 0;
+}
+
+bool waits_migrating(const struct waits *w)
+{
+	for (int i = 0; i < WAIT_STATEMENTS; i++)
+		if (w->statements[i].id != 0 && w->statements[i].end_ns == 0)
+			return true;
+	return false;
 }
 
 /* ---- dear looks ---- */
@@ -260,7 +287,7 @@ static struct wait *take_row(struct waits *w, const struct wait_seen *row, int64
 	struct candidate glance = {0};
 	int64_t not_before_ns = WAIT_NONE;
 	if (it != NULL && !is_same(it, row, from_ns)) {
-		glance = (struct candidate){row->session.pid, it->query_start_us, it->event};
+		glance = (struct candidate){.pid = row->session.pid, .query_start_us = it->query_start_us, .event = it->event};
 		not_before_ns = it->seen_from_ns;
 		supersede(it, row, to_ns);
 		it = NULL;

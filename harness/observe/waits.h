@@ -50,6 +50,7 @@ struct wait_glance {
 	bool waiting;           /* for a heavyweight lock */
 	int64_t query_start_us; /* tells one statement from the next */
 	uint64_t event;         /* hash of wait_event: tells one kind of lock from another */
+	bool row;               /* it waits for a row, that is for the transaction that locked it, or in the queue for that */
 	char state[32];
 };
 
@@ -127,6 +128,17 @@ void waits_look(struct waits *w, const struct wait_look *look);
 /* Sessions whose locks should be read now: those just found waiting, and those whose last dear look is a while ago. */
 int waits_wanted(struct waits *w, int *pids, int max);
 
+/* Is one of those that waits_wanted returns in a wait that must not be missed? Sessions that wait for a row only may be passed over: with many
+ * clients on few rows that is how they spend their time, and looking at each of them would cost more than they do. One that waits
+ * still when there is time for it is recorded with its true start. */
+bool waits_urgent(const struct waits *w);
+
+/* No dear look is done in this round though some were wanted: those just found are counted. */
+void waits_pass_over(struct waits *w);
+
+/* Is a statement of the migration under way? */
+bool waits_migrating(const struct waits *w);
+
 /* asked: what waits_wanted returned; rows: those of them that were still waiting. */
 void waits_detail(struct waits *w, int64_t from_ns, int64_t to_ns, const int *asked, int asked_n, const struct wait_seen *rows, int n);
 
@@ -157,11 +169,12 @@ void waits_settle(struct waits *w, int64_t now_ns);
 void waits_finish(struct waits *w, int64_t now_ns);
 
 struct waits_state {
-	int waiting;         /* sessions waiting in the last look */
-	int64_t longest_ns;  /* longest that a wait had lasted when seen or ended, since the last call of waits_take_state */
-	int waiting_max;     /* most in one look, since then */
-	uint64_t emitted;    /* since the start */
-	uint64_t overflowed; /* waits and completions left out for want of room, since the start */
+	int waiting;          /* sessions waiting in the last look */
+	int64_t longest_ns;   /* longest that a wait had lasted when seen or ended, since the last call of waits_take_state */
+	int waiting_max;      /* most in one look, since then */
+	uint64_t emitted;     /* since the start */
+	uint64_t passed_over; /* sightings of sessions that waited for a row and were not asked about; since the start */
+	uint64_t overflowed;  /* waits and completions left out for want of room, since the start */
 };
 struct waits_state waits_take_state(struct waits *w);
 

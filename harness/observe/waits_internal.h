@@ -68,6 +68,7 @@ struct candidate {
 	int pid;
 	int64_t query_start_us;
 	uint64_t event;
+	bool row;
 };
 
 struct waits {
