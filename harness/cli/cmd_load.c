@@ -31,7 +31,7 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 			   "  --duration T          how long, for example 30s or 5min (default 30s)\n"
 			   "  --pgbench SCRIPT[@W]  instead of a workload: a script of pgbench's, a file or tpcb-like,\n"
 			   "                        simple-update, select-only; repeated: several, by their weights W\n"
-			   "  --ledger              each c:commit() is numbered, and looked for afterwards if acknowledged\n"
+			   "  --ledger              each commit is numbered, and looked for afterwards if acknowledged\n"
 			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
 			   "  --seed N              of data and traffic (default 1)\n"
 			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
@@ -258,10 +258,6 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 	bool pgbench = o->pgbench.n_scripts > 0;
 	if (st == ST_OK && !pgbench && (o->pgbench.n_defines > 0 || o->pgbench.protocol != NULL || o->pgbench.max_tries > 0))
 		st = error_set(err, ST_USAGE, "load: --protocol, --define and --max-tries belong to --pgbench");
-	if (st == ST_OK && pgbench && o->ledger) {
-		st = error_set(err, ST_USAGE, "load: --ledger numbers the commits of Lua transactions, and pgbench's scripts have none");
-		error_hint(err, "keep --ledger or --pgbench; tpcc is a workload whose commits are numbered");
-	}
 	if (st == ST_OK && pgbench && optind != argc)
 		st = error_set(err, ST_USAGE, "load: --pgbench takes the place of the workload %s; keep one of the two", argv[optind]);
 	if (st == ST_OK && !pgbench && optind + 1 != argc) {
@@ -307,7 +303,7 @@ static bool print_ledger(const json_t *ledger)
 	if (error != NULL)
 		printf("ledger: %s\n", error);
 	else if (acknowledged == 0)
-		printf("ledger: it is empty, and so proves nothing: no transaction that writes ended with c:commit()\n");
+		printf("ledger: it is empty, and so proves nothing: no transaction was seen to write\n");
 	else
 		printf("ledger: %" PRId64 " acknowledged commits, %" PRId64 " found, %" PRId64 " lost; connection lost during %" PRId64
 		       " more\n",

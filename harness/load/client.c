@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ERROR_TYPE "pgrehearse statement error"
@@ -164,6 +165,8 @@ static int execute(lua_State *L, lua_KFunction after)
 	luaL_checktype(L, 1, LUA_TTABLE);
 	const struct session_statement *st = client_find_statement(L, c);
 	client_take_values(L, c, st);
+	if (c->worker->crew->ledger && client_wants_ledger(c, st))
+		return client_execute_with_ledger(L, c, st, after);
 	session_execute(c->session, st, c->values, client_statement_done, c);
 	return client_await(L, c, after, 0);
 }
@@ -182,14 +185,16 @@ const struct session_outcome *client_check_outcome(lua_State *L)
 static int push_count(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	lua_pushinteger(L, client_check_outcome(L)->rows);
+	struct client *c = client_of(L);
+	const PGresult *result = client_take_result(L, c);
+	lua_pushinteger(L, c->ledgered != NULL ? client_count_rows(result) : session_outcome(c->session)->rows);
 	return 1;
 }
 
 static int push_first_row(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	const PGresult *result = client_check_outcome(L)->result;
+	const PGresult *result = client_take_result(L, client_of(L));
 	if (PQntuples(result) == 0)
 		return 0;
 	int columns = PQnfields(result);
@@ -202,7 +207,7 @@ static int push_first_row(lua_State *L, int status, lua_KContext ctx)
 static int push_rows(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	client_push_rows(L, client_check_outcome(L)->result);
+	client_push_rows(L, client_take_result(L, client_of(L)));
 	return 1;
 }
 
@@ -367,6 +372,9 @@ static void push_methods(lua_State *L)
 
 void client_create_object(struct client *c)
 {
+	size_t params = (size_t)c->worker->workload->params_max + 1;
+	if ((c->values = calloc(params, sizeof *c->values)) == NULL || (c->numbers = calloc(params, sizeof *c->numbers)) == NULL)
+		abort(); /* as VEC_PUSH: this is set-up */
 	lua_State *L = c->worker->L;
 	c->random = random_push(L);
 	lua_pushvalue(L, -1);
@@ -388,6 +396,8 @@ void client_create_object(struct client *c)
 void client_free_object(struct client *c)
 {
 	client_drop_extras(c);
+	free(c->values);
+	free(c->numbers);
 	VEC_FREE(&c->kept);
 	VEC_FREE(&c->book.unknown);
 	luaL_unref(c->worker->L, LUA_REGISTRYINDEX, c->object_ref);

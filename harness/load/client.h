@@ -28,6 +28,16 @@ const char *client_note_extra(struct client *c, enum extra_statement extra);
 /* The statement that writes the ledger's row of the transaction under way, and notes that its end is to be told to the book; NULL: it needs none. */
 const char *client_ledger_row(struct client *c, char out[96]);
 
+/* client_ledger.c: whether a row of the ledger is to go along with st, executed by itself; a load without ledger need not ask. Then
+ * `return client_execute_with_ledger(...)` as for client_await, or what to send instead of sql, left on the stack. */
+bool client_wants_ledger(const struct client *c, const struct session_statement *st);
+int client_execute_with_ledger(lua_State *L, struct client *c, const struct session_statement *st, lua_KFunction after);
+const char *client_query_with_ledger(lua_State *L, struct client *c, const char *sql);
+
+/* The result of the statement that has ended, without the ledger's, whose end is told to the book; raises its error. Then again. */
+const PGresult *client_take_result(lua_State *L, struct client *c);
+const PGresult *client_latest_result(const struct client *c);
+
 /* `return client_await(...)` once a statement has been handed to the session: its patience begins if it has one, and the fiber waits. */
 int client_await(lua_State *L, struct client *c, lua_KFunction after, lua_KContext ctx);
 
@@ -43,6 +53,9 @@ const char *client_format_value(lua_State *L, struct client *c, int i, int arg);
 void client_push_column(lua_State *L, const PGresult *result, int row, int column);
 void client_push_row(lua_State *L, const PGresult *result, int row);
 void client_push_rows(lua_State *L, const PGresult *result);
+
+/* Rows returned or affected. */
+int64_t client_count_rows(const PGresult *result);
 
 /* client_pipeline.c: c:pipeline(function(p) ... end), and as steps of their own c:start_pipeline(name, ...), c:sync_pipeline(), c:end_pipeline() */
 int client_pipeline(lua_State *L);

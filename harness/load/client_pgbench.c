@@ -8,7 +8,7 @@
 static int after_query(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status, (void)ctx;
-	client_check_outcome(L);
+	client_take_result(L, client_of(L));
 	return 0;
 }
 
@@ -17,8 +17,11 @@ int client_query(lua_State *L)
 	struct client *c = client_of(L);
 	luaL_checktype(L, 1, LUA_TTABLE);
 	client_need_results(L, c);
-	client_find_statement(L, c);
-	session_query(c->session, luaL_checkstring(L, 3), client_statement_done, c);
+	const struct session_statement *st = client_find_statement(L, c);
+	const char *sql = luaL_checkstring(L, 3);
+	if (c->worker->crew->ledger && client_wants_ledger(c, st))
+		sql = client_query_with_ledger(L, c, sql);
+	session_query(c->session, sql, client_statement_done, c);
 	return client_await(L, c, after_query, 0);
 }
 
@@ -42,7 +45,7 @@ int client_last_row(lua_State *L)
 {
 	struct client *c = client_of(L);
 	client_need_results(L, c);
-	return push_last_row(L, session_outcome(c->session)->result);
+	return push_last_row(L, client_latest_result(c));
 }
 
 void client_drop_results(struct client *c)
@@ -50,6 +53,7 @@ void client_drop_results(struct client *c)
 	for (size_t i = 0; i < c->kept.n; i++)
 		PQclear(c->kept.at[i]);
 	c->kept.n = 0;
+	c->ledgered = NULL;
 	c->keeping = c->piping = false;
 }
 

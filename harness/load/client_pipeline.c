@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "load/client.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static int begin_pipeline(lua_State *L, int status, lua_KContext ctx);
@@ -192,16 +191,19 @@ static void push_result(lua_State *L, enum kind kind, PGresult *result)
 	else if (kind == KIND_ROW && PQntuples(result) > 0)
 		client_push_row(L, result, 0);
 	else if (kind == KIND_EXEC)
-		lua_pushinteger(L, PQresultStatus(result) == PGRES_TUPLES_OK ? PQntuples(result) : strtoll(PQcmdTuples(result), NULL, 10));
+		lua_pushinteger(L, client_count_rows(result));
 	else
 		lua_pushboolean(L, kind == KIND_COMMAND);
 }
 
-/* What is known of the COMMIT that the ledger's row belongs to: its result may have come although a later statement failed. */
+/* What is known of the COMMIT that the ledger's row belongs to: its result may have come although a later statement failed. Without one
+ * the pipeline is an implicit transaction, which its sync commits. */
 static enum ledger_end ledger_end_of(const struct client *c)
 {
 	size_t commit = (size_t)c->ledger_result + 1;
-	if (commit < c->kept.n)
+	if (c->ledger_implicit && session_outcome(c->session)->ok)
+		return LEDGER_ACKNOWLEDGED;
+	if (!c->ledger_implicit && commit < c->kept.n)
 		return strcmp(PQcmdStatus(c->kept.at[commit]), "COMMIT") == 0 ? LEDGER_ACKNOWLEDGED : LEDGER_FAILED;
 	return session_state(c->session) == SESSION_CLOSED ? LEDGER_UNKNOWN : LEDGER_FAILED;
 }
@@ -239,11 +241,14 @@ static int send_entries(lua_State *L, struct client *c)
 	session_begin_pipeline(c->session);
 	c->piping = true;
 	c->ledger_result = -1;
+	c->ledger_implicit = c->worker->crew->ledger && session_transaction(c->session) == PQTRANS_IDLE;
+	bool writes = false;
 	bool begun = session_transaction(c->session) == PQTRANS_INTRANS;
 	for (lua_Integer i = 1; i <= n; i++) {
+		char row[96];
 		if (push_entry(L, c, i) == KIND_COMMAND) {
 			const char *sql = lua_tostring(L, 2);
-			char row[96];
+			c->ledger_implicit = false;
 			begun = begun || strcmp(sql, "BEGIN") == 0;
 			/* One row a pipeline: of its first COMMIT. */
 			if (begun && c->ledger_result < 0 && strcmp(sql, "COMMIT") == 0 && client_ledger_row(c, row) != NULL) {
@@ -256,6 +261,12 @@ static int send_entries(lua_State *L, struct client *c)
 		const struct session_statement *st = client_find_statement(L, c);
 		client_take_values(L, c, st);
 		session_enqueue(c->session, st, c->values);
+		writes = writes || c->worker->workload->kinds[st->index] == STATEMENT_WRITES;
+		c->ledger_implicit = c->ledger_implicit && c->worker->workload->kinds[st->index] != STATEMENT_COMMITS;
+		if (i == n && writes && c->ledger_implicit && client_ledger_row(c, row) != NULL) {
+			c->ledger_result = (int)n;
+			session_enqueue_query(c->session, row);
+		}
 	}
 	lua_settop(L, 1);
 	client_note_extra(c, EXTRA_PIPELINE);

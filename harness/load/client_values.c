@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- parameters ---- */
@@ -140,6 +141,12 @@ void client_push_row(lua_State *L, const PGresult *result, int row)
 		client_push_column(L, result, row, i);
 		lua_rawseti(L, -2, i + 1);
 	}
+}
+
+int64_t client_count_rows(const PGresult *result)
+{
+	return PQresultStatus(result) == PGRES_TUPLES_OK ? PQntuples(result)
+							 : strtoll(PQcmdTuples((PGresult *)(uintptr_t)result), NULL, 10);
 }
 
 void client_push_rows(lua_State *L, const PGresult *result)

@@ -115,13 +115,18 @@ struct client {
 	const char *shell_output; /* of the latest; valid until the fiber goes on */
 	size_t shell_len;
 	int shell_exit;
-	bool keeping;      /* results are copied into kept */
-	bool piping;       /* results of c:pipeline are moved there */
-	int ledger_result; /* of c:pipeline: which of them is the ledger's row, right before the COMMIT's; -1: none */
+	bool keeping;         /* results are copied into kept */
+	bool piping;          /* results of c:pipeline are moved there */
+	int ledger_result;    /* of c:pipeline: which of them is the ledger's row, right before the COMMIT's; -1: none */
+	bool ledger_implicit; /* there is no COMMIT: it is an implicit transaction */
 
-	/* Its parameters as text: numbers are formatted in here, strings stay in Lua. */
-	const char *values[SESSION_PARAMS_MAX];
-	char numbers[SESSION_PARAMS_MAX][32];
+	/* Of the ledger's row that goes along with a statement: client_ledger.c. */
+	lua_KFunction ledger_after;
+	const PGresult *ledgered; /* in kept: the result of the latest statement, when it had such a row; NULL: it is the outcome's */
+
+	/* Its parameters as text: numbers are formatted in here, strings stay in Lua. Room for workload.params_max. */
+	const char **values;
+	char (*numbers)[32];
 };
 
 struct worker {

@@ -111,6 +111,8 @@ static enum status read_statement(struct loaded *l, size_t index, struct error *
 	st->sql = own_field(l, "sql");
 	st->index = (unsigned)index;
 	st->params = workload_count_params(st->sql);
+	l->pub.kinds[index] = (unsigned char)workload_statement_kind(st->sql);
+	l->pub.params_max = st->params > l->pub.params_max ? st->params : l->pub.params_max;
 	if (st->params > SESSION_PARAMS_MAX) {
 		error_set(err, ST_USAGE, "statement %s has %d parameters", st->name, st->params);
 		error_hint(err, "at most %d", SESSION_PARAMS_MAX);
@@ -152,6 +154,7 @@ static enum status read_statements(struct loaded *l, struct error *err)
 	}
 	l->pub.n_statements = n;
 	l->pub.statements = own_zeroed(l, n, sizeof *l->pub.statements);
+	l->pub.kinds = own_zeroed(l, n, sizeof *l->pub.kinds);
 	enum status st = ST_OK;
 	for (size_t i = 0; i < n && st == ST_OK; i++) {
 		push_item(L, i);

@@ -63,6 +63,13 @@ struct workload_check {
 	const char *sql; /* returns the rows that are wrong; can stand in brackets behind FROM */
 };
 
+/* What becomes of the ledger's row when it is executed by itself. */
+enum statement_kind {
+	STATEMENT_OTHER,   /* reads, or is no business of the ledger */
+	STATEMENT_WRITES,  /* INSERT, UPDATE, DELETE, MERGE, also behind WITH: outside of a block it commits by itself */
+	STATEMENT_COMMITS, /* COMMIT or END */
+};
+
 struct workload {
 	const char *name;
 	const char *path;
@@ -74,6 +81,8 @@ struct workload {
 	struct workload_version *versions;
 	size_t n_statements;                   /* all versions together; session_statement.index is below this */
 	struct session_statement **statements; /* by index */
+	unsigned char *kinds;                  /* likewise, enum statement_kind */
+	int params_max;                        /* the most parameters that one of them has */
 	size_t n_actors;
 	struct workload_actor *actors;
 	size_t n_checks;
@@ -119,6 +128,9 @@ const struct session_statement *workload_find_statement(const struct workload *w
 
 /* The transaction whose share of the weights covers unit (0 <= unit < 1): how an arrival gets its kind. */
 int workload_pick_transaction(const struct workload *w, double unit);
+
+/* By its words alone: what functions write that a SELECT calls is not seen. Several statements in one are STATEMENT_OTHER. */
+enum statement_kind workload_statement_kind(const char *sql);
 
 /* The highest n of the $n in sql, outside of quotes, dollar quotes and comments. */
 int workload_count_params(const char *sql);

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* Each skips what begins at s and returns the first character behind it, the terminator when it does not end. */
 static const char *skip_quoted(const char *s, char quote, bool backslashes)
@@ -62,19 +63,74 @@ static const char *skip_dollar_quoted(const char *s)
 	return s + strlen(s);
 }
 
+/* Behind the string, quoted name or comment that begins at s; s when none does. */
+static const char *skip_opaque(const char *sql, const char *s)
+{
+	if (*s == '\'') {
+		bool escapes = s > sql && (s[-1] == 'E' || s[-1] == 'e') && (s - 1 == sql || !is_word(s[-2]));
+		return skip_quoted(s, '\'', escapes);
+	}
+	if (*s == '"')
+		return skip_quoted(s, '"', false);
+	if (s[0] == '-' && s[1] == '-')
+		return s + strcspn(s, "\n");
+	if (s[0] == '/' && s[1] == '*')
+		return skip_comment(s);
+	return *s == '$' && !is_digit(s[1]) ? skip_dollar_quoted(s) : s;
+}
+
+struct word {
+	const char *at;
+	size_t len;
+};
+
+static bool is(struct word w, const char *text)
+{
+	return w.len == strlen(text) && strncasecmp(w.at, text, w.len) == 0;
+}
+
+/* before: the word before it, since FOR UPDATE and FOR NO KEY UPDATE write nothing that could be lost. */
+static bool is_write(struct word w, struct word before)
+{
+	return is(w, "insert") || is(w, "delete") || is(w, "merge") || (is(w, "update") && !is(before, "for") && !is(before, "key"));
+}
+
+enum statement_kind workload_statement_kind(const char *sql)
+{
+	enum statement_kind kind = STATEMENT_OTHER;
+	struct word first = {0}, before = {0};
+	bool ended = false;
+	for (const char *s = sql, *next; *s != '\0'; s = next) {
+		if ((next = skip_opaque(sql, s)) != s)
+			continue;
+		next = s + 1;
+		if (ended && strchr("; \t\r\n", *s) == NULL)
+			return STATEMENT_OTHER;
+		ended = ended || *s == ';';
+		if (!is_word(*s))
+			continue;
+		while (is_word(*next) || *next == '$')
+			next++;
+		struct word word = {.at = s, .len = (size_t)(next - s)};
+		if (first.at == NULL)
+			first = word;
+		if (first.at == s && (is(word, "commit") || is(word, "end")))
+			kind = STATEMENT_COMMITS;
+		else if ((first.at == s || is(first, "with")) && is_write(word, before))
+			kind = STATEMENT_WRITES;
+		else if (kind == STATEMENT_COMMITS && is(word, "prepared"))
+			kind = STATEMENT_OTHER;
+		before = word;
+	}
+	return kind;
+}
+
 int workload_count_params(const char *sql)
 {
 	int most = 0;
-	for (const char *s = sql; *s != '\0';) {
-		if (*s == '\'') {
-			bool escapes = s > sql && (s[-1] == 'E' || s[-1] == 'e') && (s - 1 == sql || !is_word(s[-2]));
-			s = skip_quoted(s, '\'', escapes);
-		} else if (*s == '"') {
-			s = skip_quoted(s, '"', false);
-		} else if (s[0] == '-' && s[1] == '-') {
-			s += strcspn(s, "\n");
-		} else if (s[0] == '/' && s[1] == '*') {
-			s = skip_comment(s);
+	for (const char *s = sql, *next; *s != '\0';) {
+		if ((next = skip_opaque(sql, s)) != s) {
+			s = next;
 		} else if (is_word(*s)) {
 			/* A $ within a word belongs to it. */
 			while (is_word(*s) || *s == '$')
@@ -84,8 +140,6 @@ int workload_count_params(const char *sql)
 			for (s++; is_digit(*s); s++)
 				n = n < 100000 ? n * 10 + (*s - '0') : n;
 			most = n > most ? n : most;
-		} else if (*s == '$' && skip_dollar_quoted(s) != s) {
-			s = skip_dollar_quoted(s);
 		} else {
 			s++;
 		}

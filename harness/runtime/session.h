@@ -18,7 +18,7 @@ enum session_state {
 };
 
 #define SESSION_STATEMENTS_MAX 1024
-#define SESSION_PARAMS_MAX 64
+#define SESSION_PARAMS_MAX 65535 /* as the protocol counts them */
 
 /* A named statement, shared by all sessions; prepared once per connection, when a session first executes it. */
 struct session_statement {

@@ -181,7 +181,7 @@ static int host_lua_query(lua_State *L)
 		return luaL_error(L, "this session is busy");
 	if (fiber_of(L) == NULL)
 		return luaL_error(L, "a statement can be performed by a step only, not inside a coroutine of the script's own");
-	const char *values[SESSION_PARAMS_MAX];
+	const char **values = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *values, 0); /* behind the parameters */
 	for (int i = 0; i < n; i++) {
 		int at = 3 + i;
 		if (lua_isboolean(L, at))

@@ -28,7 +28,8 @@ static int start_server(void **state)
 	if (f == NULL)
 		return -1;
 	fputs("return { name = 'w', ledger = true, statements = { put = 'INSERT INTO kept VALUES ($1)', bad = 'SELECT 1 / 0',\n"
-	      "  defer = 'INSERT INTO strict VALUES (1)', get = 'SELECT count(*) FROM strict' },\n"
+	      "  defer = 'INSERT INTO strict VALUES (1)', get = 'SELECT count(*) FROM strict',\n"
+	      "  back = \"INSERT INTO kept VALUES ($1) RETURNING n, 'x'\", ['end'] = 'END' },\n"
 	      "transactions = {\n"
 	      "  put = { weight = 20, args = function(r) return r:int(1, 9) end, run = function(c, n) c:begin() c:exec('put', n) c:commit() end },\n"
 	      "  piped = { weight = 10, run = function(c) local r = c:pipeline(function(p) p:begin() p:exec('put', 5) p:commit() p:exec('put', 200) end)\n"
@@ -40,7 +41,11 @@ static int start_server(void **state)
 	      "  late = { run = function(c) c:begin() c:exec('defer') c:commit() end },\n"
 	      "  caught = { run = function(c) c:begin() pcall(c.exec, c, 'bad') c:commit() end },\n"
 	      "  get = { read_only = true, run = function(c) c:begin() c:exec('get') c:commit() end },\n"
-	      "  single = { run = function(c) c:exec('put', 100) end } } }\n",
+	      "  single = { run = function(c) local n = c:exec('put', 3) if c.number then assert(n == 1) end end },\n"
+	      "  returned = { run = function(c) local a, b = c:row('back', 4) if c.number then assert(a == 4 and b == 'x') end end },\n"
+	      "  strict = { run = function(c) c:exec('defer') end },\n"
+	      "  implicit = { run = function(c) local r = c:pipeline(function(p) p:exec('put', 7) p:row('get') end) if c.number then assert(#r == 2) end end },\n"
+	      "  ended = { run = function(c) c:begin() c:exec('put', 8) c:exec('end') end } } }\n",
 		f);
 	fclose(f);
 	if (sandbox_up(&(struct sandbox_config){.name = "ledger"}, &sandbox, &err) != ST_OK) {

@@ -274,6 +274,32 @@ static void parameters_are_counted_outside_of_quotes_and_comments(void **state)
 			fail_msg("%s: %d", CASES[i].sql, workload_count_params(CASES[i].sql));
 }
 
+static void what_a_statement_does_is_told_by_its_words(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *sql;
+		enum statement_kind kind;
+	} CASES[] = {
+		{"INSERT INTO t VALUES (1)", STATEMENT_WRITES},
+		{" -- delete\n/* x */ update t SET a = 'commit'; ", STATEMENT_WRITES},
+		{"WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone", STATEMENT_WRITES},
+		{"merge into t USING s ON true WHEN MATCHED THEN DO NOTHING", STATEMENT_WRITES},
+		{"WITH a AS (SELECT 1) SELECT * FROM a, t FOR NO KEY UPDATE", STATEMENT_OTHER},
+		{"WITH a AS (SELECT \"insert\" FROM t) SELECT * FROM a FOR UPDATE", STATEMENT_OTHER},
+		{"SELECT 'delete' FROM t FOR UPDATE", STATEMENT_OTHER},
+		{"UPDATE t SET a = ';'; DELETE FROM t", STATEMENT_OTHER},
+		{"updated", STATEMENT_OTHER},
+		{"COMMIT", STATEMENT_COMMITS},
+		{"end;", STATEMENT_COMMITS},
+		{"COMMIT PREPARED 'x'", STATEMENT_OTHER},
+		{"", STATEMENT_OTHER},
+	};
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++)
+		if (workload_statement_kind(CASES[i].sql) != CASES[i].kind)
+			fail_msg("%s: %d", CASES[i].sql, (int)workload_statement_kind(CASES[i].sql));
+}
+
 static void the_shop_loads_and_its_weights_are_percentages(void **state)
 {
 	(void)state;
@@ -367,6 +393,7 @@ int main(void)
 		cmocka_unit_test(each_mistake_is_one_message_with_what_would_be_accepted),
 		cmocka_unit_test(what_a_transaction_does_when_it_fails_is_read),
 		cmocka_unit_test(a_version_overrides_only_what_the_workload_has),
+		cmocka_unit_test(what_a_statement_does_is_told_by_its_words),
 		cmocka_unit_test(parameters_are_counted_outside_of_quotes_and_comments),
 		cmocka_unit_test(the_shop_loads_and_its_weights_are_percentages),
 		cmocka_unit_test(a_row_depends_on_its_seed_and_number_alone),
