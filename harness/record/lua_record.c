@@ -15,6 +15,7 @@
 #define RECORD_TYPE "pgrehearse record"
 #define HIST_TYPE "pgrehearse histogram"
 #define SERIES_TYPE "pgrehearse series"
+#define PROBLEM_TYPE "pgrehearse record problem"
 
 /* A run has some dozens of tags and a handful of phases; a file with more sums than this is not one of ours. */
 #define SUMS_MAX 8192
@@ -33,11 +34,25 @@ struct lua_record {
 	int64_t bad_lines; /* in series that were read to their end */
 };
 
-/* Raises err as a Lua error. */
+static int problem_text(lua_State *L)
+{
+	lua_getfield(L, 1, "message");
+	return 1;
+}
+
+/* Raises err as an error that is no mistake of the script: a table with `message`, which is its text too. */
 static int raise(lua_State *L, const struct error *err)
 {
 	char text[2048];
-	return luaL_error(L, "%s", error_text(err, text, sizeof text));
+	lua_createtable(L, 0, 1);
+	lua_pushstring(L, error_text(err, text, sizeof text));
+	lua_setfield(L, -2, "message");
+	if (luaL_newmetatable(L, PROBLEM_TYPE)) {
+		lua_pushcfunction(L, problem_text);
+		lua_setfield(L, -2, "__tostring");
+	}
+	lua_setmetatable(L, -2);
+	return lua_error(L);
 }
 
 static void push_json(lua_State *L, const json_t *value)
@@ -220,7 +235,8 @@ static int next_line(lua_State *L)
 		return 0;
 	}
 	push_json(L, s->line);
-	return 1;
+	lua_pushinteger(L, series_line(s->series));
+	return 2;
 }
 
 static struct lua_record *check_record(lua_State *L)

@@ -7,11 +7,12 @@
 /*
  * Makes `require "record"` give, in this state:
  *
- *   record.open(dir)            a run record; raises an error that says why there is none
+ *   record.open(dir)            a run record; raises a table whose message says why there is none
  *
  *   rec.dir, rec.run            the folder; run.json as a table. Objects and arrays are tables, integers Lua integers, null is nil (false
  *                               within an array, so that its length holds). `running` without a living writer reads `interrupted`
- *   rec:events()                iterators over the lines, as tables, in the order of the file: for e in rec:events() do ... end
+ *   rec:events()                iterators over the lines, as tables, in the order of the file, and their numbers in it:
+ *                               for e, line in rec:events() do ... end
  *   rec:intervals()
  *   rec:waits()
  *   rec:windows()

@@ -13,6 +13,7 @@ struct series {
 	char *path;
 	char *text; /* SERIES_LINE_MAX bytes */
 	int64_t bad_lines;
+	int64_t number; /* of the latest line */
 };
 
 enum status series_open(const char *path, struct series **out, struct error *err)
@@ -49,6 +50,11 @@ void series_close(struct series *s)
 	free(s);
 }
 
+int64_t series_line(const struct series *s)
+{
+	return s->number;
+}
+
 int64_t series_bad_lines(const struct series *s)
 {
 	return s->bad_lines;
@@ -66,6 +72,7 @@ static bool read_line(struct series *s, size_t *len)
 		else
 			too_long = true;
 	}
+	s->number++;
 	*len = too_long ? 0 : n;
 	return c == '\n';
 }

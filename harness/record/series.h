@@ -24,6 +24,9 @@ void series_close(struct series *s);
  */
 enum status series_next(struct series *s, json_t **line, struct error *err) MUST_CHECK;
 
+/* Where the latest line stands in the file, from 1. */
+int64_t series_line(const struct series *s);
+
 /* Lines counted and passed over so far. */
 int64_t series_bad_lines(const struct series *s);
 

@@ -5,6 +5,7 @@ local changes = require "lib.changes"
 local held = require "lib.held"
 local record = require "record"
 local server = require "lib.server"
+local shape = require "lib.shape"
 
 local facts = {}
 
@@ -363,7 +364,7 @@ end
 
 -- Reads the record in dir. What the record does not hold is nil or an empty list.
 function facts.gather(dir)
-	local rec = record.open(dir)
+	local rec = shape.checked(record.open(dir))
 	local run = rec.run
 	local f = { dir = dir, run = run, word = word_of(run), last_ns = run.duration_ns or 0 }
 	f.drill = run.drill or "run"

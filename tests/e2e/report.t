@@ -275,6 +275,41 @@ subtest 'text on a pipe is plain' => sub {
 	cmp_ok((sort { $b <=> $a } map { length(Encode::decode('UTF-8', $_)) } split /\n/, $text)[0], '<=', 110, 'lines fit a terminal');
 };
 
+subtest 'a damaged record is told by file and line' => sub {
+	my $cases = 0;
+	for my $case (['run.json', qr/"phases"\s*:\s*\[/, '"phases":7,"other":[', qr{/run\.json: phases is no list but a number}],
+		['run.json', qr/"verdict"\s*:\s*"PASS"/, '"verdict":"FINE"', qr{/run\.json: verdict.*is none of PASS, FAIL}],
+		['run.json', qr/\z/, ',', qr{/run\.json:?\d*: not JSON}],
+		['intervals.jsonl', qr/(\A(?:.*\n){4}.*)"backlog"\s*:\s*\d+/, sub { $1 . '"backlog":"many"' }, qr{/intervals\.jsonl:5: backlog is no number but a text}],
+		['waits.jsonl', qr/\A((?:.*\n){2})/, sub { $1 . qq({"waiter": {}}\n) }, qr{/waits\.jsonl:3: start_ns is missing}],
+		['events.jsonl', qr/\A(.*\n)/, sub { $1 . qq({"t_ns": 5}\n) }, qr{/events\.jsonl:2: type is missing}]) {
+		my ($file, $from, $to, $expected) = @$case;
+		my $dir = "$folder/damaged" . $cases++;
+		SyntheticRecord::write_record($dir, pass => 1);
+		my $text = content("$dir/$file");
+		ok(ref $to ? $text =~ s/$from/$to->()/e : $text =~ s/$from/$to/, "$file is damaged");
+		open my $out, '>:raw', "$dir/$file" or die;
+		print $out $text;
+		close $out;
+		my ($code) = report($dir, '--format', 'text');
+		my $said = content("$folder/stderr");
+		isnt($code, 0, 'no report');
+		like($said, $expected, 'file, line and what');
+		unlike($said, qr/traceback/, 'and nothing else');
+	}
+};
+
+subtest 'a report may go to a device' => sub {
+	system('mkfifo', "$folder/pipe") == 0 or die;
+	my $pid = fork // die;
+	if (!$pid) { open my $in, '<', "$folder/pipe" or die; local $/; exit(length(<$in>) > 100 ? 0 : 1); }
+	my ($code) = report("$folder/cut", '--format', 'text', '--out', "$folder/pipe");
+	is($code, 0, 'exit code');
+	ok(-p "$folder/pipe", 'which it still is');
+	waitpid $pid, 0;
+	is($?, 0, 'and has the report');
+};
+
 subtest 'what cannot be done is refused with what would be accepted' => sub {
 	my ($code) = report("$folder/both", '--format', 'pdf');
 	is($code, 2, 'unknown format');
