@@ -8,6 +8,7 @@
 
 int cmd_calibrate(int argc, char **argv);
 int cmd_catalogue(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 int cmd_judge(int argc, char **argv);
 int cmd_load(int argc, char **argv);
 int cmd_run(int argc, char **argv);

@@ -1,0 +1,497 @@
+-- What a statement will lock and make the server do, before it runs: its operations in scenarios/catalogue.lua, with the names of
+-- this migration in the places of t, parent and the like.
+local catalogue = require "catalogue"
+local Schema = require "catalogue.schema"
+local tree = require "catalogue.tree"
+
+local Predictor = {}
+Predictor.__index = Predictor
+
+-- parse: sql.parse. major: of the server that is meant. The schema starts empty.
+function Predictor.new(options)
+	return setmetatable({ parse = options.parse, major = options.major or 15, schema = Schema.new(), settings = {} }, Predictor)
+end
+
+-- What the migration finds: SQL texts. Those that cannot be read are left out.
+function Predictor:learn(texts)
+	for _, text in ipairs(texts) do
+		local parsed = self.parse(text)
+		for _, statement in ipairs(parsed and parsed.stmts or {}) do self.schema:apply(statement.stmt, false) end
+	end
+	self.schema.new_indexes = {}
+end
+
+-- ---- operations ----
+
+local RISKS = { low = 1, medium = 2, high = 3 }
+local HEAVY = { rewrite = true, scan = true, index_build = true, fk_validation = true, proved = true }
+
+-- An operation of the catalogue. roles: what stands for t, parent and so on; a role that nothing stands for is left out. Indexes of t, and
+-- what is built, are `indexes` and `built`. more: fields that replace those of the table; maybe: why it may be less than this.
+local function operation(self, id, roles, more)
+	local raw = assert(catalogue.by_id[id], id)
+	local op = catalogue.on(raw, self.major)
+	local out = { id = id, title = op.title, table = roles.t or roles.p or roles.w, locks = {}, work = {}, risk = op.risk, why = op.why, safer = op.safer,
+		loses_data = op.loses_data, reversible = op.undo ~= nil, transaction = op.transaction ~= false }
+	for role, mode in pairs(op.locks) do
+		local names = roles[role]
+		for _, name in ipairs(type(names) == "table" and names or { names }) do
+			if not out.locks[name] or catalogue.strength[mode] > catalogue.strength[out.locks[name]] then out.locks[name] = mode end
+		end
+	end
+	for what, list in pairs(op.work) do
+		local names = {}
+		if what == "index_build" then
+			names = roles.built and { roles.built } or self.schema:index_names(out.table or "")
+			if #names == 0 then names = { "its indexes" } end
+		elseif what == "fk_validation" or what == "proved" then
+			names = { roles.constraint or out.table }
+		else
+			for _, role in ipairs(list) do
+				local name = roles[role] or out.table
+				names[#names + 1] = type(name) == "table" and name[1] or name
+			end
+		end
+		out.work[what] = names
+	end
+	for field, value in pairs(more or {}) do out[field] = value end
+	-- Nobody waits for a table that is made here, and it has no rows yet.
+	if out.table and type(out.table) == "string" and self.schema:is_made(out.table) then
+		out.made = true
+		out.risk, out.why, out.safer = "low", "The table is made here and has no rows yet.", "nothing"
+		for what in pairs(HEAVY) do if what ~= "index_build" then out.work[what] = nil end end
+		out.work.index_build = nil
+		out.locks[out.table] = nil
+		for name, mode in pairs(out.locks) do if mode == "SRE" and not self.schema:is_made(name) then out.risk, out.why, out.safer = op.risk, op.why, op.safer end end
+	end
+	return out
+end
+
+-- ---- ALTER TABLE ----
+
+local TEXTS = { text = true, varchar = true }
+
+-- Which operation a change of type is. from may be nil: not known.
+local function type_change(self, name, column, def)
+	local from, to = self.schema:table(name).columns[column], tree.type(def.typeName)
+	local checked = self.schema:is_checked(name, column)
+	local relaxed = checked and "type_relaxed_checked" or "type_relaxed"
+	local plain = true
+	if def.raw_default then   -- USING: anything but the column itself, perhaps cast, computes each value
+		local e = def.raw_default
+		plain = (e.ColumnRef or e.TypeCast and e.TypeCast.arg and e.TypeCast.arg.ColumnRef) ~= nil
+	end
+	if not plain then return "type_rewrite" end
+	if def.collClause then return "type_collation" end
+	if not from then return "type_rewrite", "the type that it has is not known here; some changes of type cost nothing" end
+	if from.array or to.array then return "type_rewrite" end
+	local a, b = from.mods, to.mods
+	if from.name == to.name and from.name == "numeric" then
+		if #b == 0 or (#a > 0 and (a[2] or 0) == (b[2] or 0) and b[1] >= a[1]) then return checked and relaxed or "type_precision" end
+		return "type_rewrite"
+	end
+	if TEXTS[from.name] and TEXTS[to.name] then
+		if #b == 0 or (#a > 0 and b[1] >= a[1]) then return relaxed end
+		return "type_narrowed"
+	end
+	if from.name == to.name then
+		if #b == 0 or (#a > 0 and b[1] and a[1] and b[1] >= a[1]) then return relaxed end
+		return "type_rewrite"
+	end
+	if from.name == "timestamp" and to.name == "timestamptz" or from.name == "timestamptz" and to.name == "timestamp" then
+		local zone = (self.settings.timezone or ""):upper()
+		if zone == "UTC" or zone == "ETC/UTC" or zone == "GMT" then return checked and relaxed or "type_timestamptz_utc" end
+		return "type_timestamptz", "with TimeZone = UTC in the session it costs nothing"
+	end
+	if from.name == "json" and to.name == "jsonb" then return "type_json" end
+	if from.name == "cidr" and to.name == "inet" or from.name == "xml" and to.name == "text" then return relaxed end
+	return "type_rewrite"
+end
+
+local SERIAL = { serial = true, serial4 = true, bigserial = true, serial8 = true, smallserial = true, serial2 = true }
+
+local function add_column(self, name, def)
+	local out, plain = {}, "add_column"
+	local type = tree.type(def.typeName) or { name = "" }
+	local required, filled = false, false
+	if SERIAL[type.name] then plain, filled = "add_column_serial", true end
+	local constrained = self.schema.domains[type.name]
+	if constrained then plain, filled = "add_column_domain", true end
+	local extra = {}
+	for _, item in ipairs(def.constraints or {}) do
+		local c = item.Constraint or {}
+		if c.contype == "CONSTR_DEFAULT" then
+			filled = true
+			local expression = c.raw_expr or {}
+			if tree.is_volatile(expression, self.schema.functions) then plain = "add_column_volatile_default"
+			elseif plain == "add_column" then plain = expression.FuncCall and "add_column_stable_default" or "add_column_default" end
+		elseif c.contype == "CONSTR_IDENTITY" then plain, filled = "add_column_identity", true
+		elseif c.contype == "CONSTR_GENERATED" then plain, filled = "add_column_stored", true
+		elseif c.contype == "CONSTR_NOTNULL" then required = true
+		elseif c.contype == "CONSTR_CHECK" then extra[#extra + 1] = { "add_column_check", { t = name } }
+		elseif c.contype == "CONSTR_FOREIGN" then extra[#extra + 1] = { "add_column_references", { t = name, parent = tree.relation(c.pktable) } }
+		elseif c.contype == "CONSTR_UNIQUE" or c.contype == "CONSTR_PRIMARY" then
+			local id = c.contype == "CONSTR_UNIQUE" and "add_unique" or "add_primary_key"
+			extra[#extra + 1] = { id, { t = name, built = c.conname or name:match("[^.]+$") .. "_" .. (def.colname or "") .. "_key" } }
+		end
+	end
+	out[1] = operation(self, plain, { t = name, t_pkey = nil }, { column = def.colname, required_without_default = required and not filled or nil })
+	for _, e in ipairs(extra) do out[#out + 1] = operation(self, e[1], e[2], { column = def.colname }) end
+	return out
+end
+
+local function add_constraint(self, name, c)
+	local later = c.skip_validation
+	if c.contype == "CONSTR_CHECK" then
+		return operation(self, later and "add_check_not_valid" or "add_check", { t = name }, { constraint = c.conname })
+	elseif c.contype == "CONSTR_FOREIGN" then
+		local parent = tree.relation(c.pktable)
+		return operation(self, later and "add_fk_not_valid" or "add_fk",
+			{ t = name, parent = parent, constraint = c.conname or name:match("[^.]+$") .. "_" .. table.concat(tree.strings(c.fk_attrs), "_") .. "_fkey" },
+			{ constraint = c.conname, parent = parent })
+	elseif c.contype == "CONSTR_UNIQUE" then
+		if c.indexname then return operation(self, "add_unique_using_index", { t = name }) end
+		return operation(self, "add_unique", { t = name, built = c.conname or name:match("[^.]+$") .. "_" .. table.concat(tree.strings(c.keys), "_") .. "_key" })
+	elseif c.contype == "CONSTR_PRIMARY" then
+		if c.indexname then return operation(self, "add_primary_key_using_index", { t = name }) end
+		return operation(self, "add_primary_key", { t = name, built = c.conname or name:match("[^.]+$") .. "_pkey" })
+	elseif c.contype == "CONSTR_EXCLUSION" then
+		return operation(self, "add_exclude", { t = name, built = c.conname or "its index" })
+	end
+	return operation(self, "change_owner", { t = name })
+end
+
+local commands = {}
+local function simple(id)
+	return function(self, name, c) return { operation(self, id, { t = name }, { column = c.name, constraint = c.name }) } end
+end
+for subtype, id in pairs {
+	AT_DropNotNull = "drop_not_null", AT_SetStatistics = "set_statistics", AT_SetRelOptions = "set_options", AT_ResetRelOptions = "set_options", AT_SetOptions = "set_statistics",
+	AT_ResetOptions = "set_statistics", AT_SetStorage = "set_storage", AT_SetCompression = "set_storage", AT_DropColumn = "drop_column", AT_DisableTrig = "disable_trigger", AT_EnableTrig = "disable_trigger",
+	AT_DisableTrigAll = "disable_trigger", AT_EnableTrigAll = "disable_trigger", AT_DisableTrigUser = "disable_trigger", AT_EnableTrigUser = "disable_trigger",
+	AT_EnableAlwaysTrig = "disable_trigger", AT_EnableReplicaTrig = "disable_trigger", AT_SetLogged = "set_unlogged", AT_SetUnLogged = "set_unlogged",
+	AT_SetTableSpace = "set_tablespace", AT_ReplicaIdentity = "replica_identity", AT_EnableRowSecurity = "enable_row_security", AT_AddIdentity = "add_identity", AT_SetIdentity = "add_identity",
+	AT_DropIdentity = "add_identity", AT_ClusterOn = "set_options", AT_DropCluster = "set_options",
+} do commands[subtype] = simple(id) end
+
+function commands.AT_AddColumn(self, name, c) return add_column(self, name, c.def.ColumnDef) end
+function commands.AT_ColumnDefault(self, name, c) return { operation(self, c.def and "set_default" or "drop_default", { t = name }, { column = c.name }) } end
+function commands.AT_SetNotNull(self, name, c)
+	if self.schema:table(name).not_null[c.name or ""] then return { operation(self, "set_default", { t = name }, { column = c.name, title = "SET NOT NULL of a column that is so" }) } end
+	local proved = self.schema:proves_not_null(name, c.name or "")
+	return { operation(self, proved and "set_not_null_proved" or "set_not_null", { t = name, constraint = name .. "." .. (c.name or "") }, { column = c.name }) }
+end
+function commands.AT_AlterColumnType(self, name, c)
+	local id, maybe = type_change(self, name, c.name or "", c.def.ColumnDef)
+	return { operation(self, id, { t = name }, { column = c.name, maybe = maybe }) }
+end
+function commands.AT_AddConstraint(self, name, c) return { add_constraint(self, name, c.def.Constraint) } end
+function commands.AT_ValidateConstraint(self, name, c)
+	local t = self.schema:table(name)
+	local fk = t.fks[c.name or ""]
+	if fk then return { operation(self, "validate_fk", { t = name, parent = fk.parent, constraint = c.name }, { constraint = c.name }) } end
+	return { operation(self, "validate_check", { t = name }, { constraint = c.name, maybe = not t.checks[c.name or ""] and "which constraint it is is not known here; a foreign key looks rows up instead" or nil }) }
+end
+function commands.AT_DropConstraint(self, name, c)
+	local fk = self.schema:table(name).fks[c.name or ""]
+	if fk then return { operation(self, "drop_fk", { t = name, parent = fk.parent }, { constraint = c.name }) } end
+	return { operation(self, "drop_constraint", { t = name }, { constraint = c.name }) }
+end
+function commands.AT_AttachPartition(self, name, c)
+	local partition, default = tree.relation(c.def.PartitionCmd.name), self.schema:table(name).default_partition
+	local proved
+	for _, check in pairs(self.schema:table(partition).checks) do if check.valid then proved = true end end
+	local id = default and "attach_partition_default" or proved and "attach_partition_proved" or "attach_partition"
+	return { operation(self, id, { p = name, q = partition, pd = default, constraint = partition }, proved and { maybe = "whether its CHECK implies the bounds is not looked into" } or nil) }
+end
+function commands.AT_DetachPartition(self, name, c)
+	local partition = tree.relation(c.def.PartitionCmd.name)
+	return { operation(self, c.def.PartitionCmd.concurrent and "detach_partition_concurrently" or "detach_partition", { p = name, p1 = partition }) }
+end
+
+-- ---- statements: kind -> function(self, s) that returns a list of operations ----
+
+local statements = {}
+
+function statements.AlterTableStmt(self, s)
+	local name, out = tree.relation(s.relation), {}
+	if s.objtype == "OBJECT_INDEX" then return { operation(self, "alter_index", { t_a = name }) } end
+	if s.objtype ~= "OBJECT_TABLE" then
+		return { operation(self, s.objtype == "OBJECT_VIEW" and "drop_view" or "create_object", { w = name }, { title = "ALTER of " .. (s.objtype or ""):gsub("^OBJECT_", ""):lower(), risk = "low" }) }
+	end
+	for _, item in ipairs(s.cmds or {}) do
+		local c = item.AlterTableCmd or {}
+		local made = commands[c.subtype] or simple("change_owner")
+		for _, op in ipairs(made(self, name, c)) do out[#out + 1] = op end
+	end
+	return out
+end
+
+function statements.RenameStmt(self, s)
+	local name = tree.relation(s.relation)
+	local kinds = { OBJECT_COLUMN = "rename_column", OBJECT_TABLE = "rename_table", OBJECT_INDEX = "rename_index", OBJECT_TABCONSTRAINT = "rename_constraint", OBJECT_SCHEMA = "rename_schema" }
+	local id = kinds[s.renameType]
+	if id == "rename_index" then return { operation(self, id, { t_a = name }) } end
+	if id then return { operation(self, id, { t = name }, { new_name = s.newname, column = s.subname }) } end
+	return { operation(self, "rename_enum_value", { t = name }, { title = "RENAME of " .. (s.renameType or ""):gsub("^OBJECT_", ""):lower(),
+		locks = name and (s.renameType == "OBJECT_VIEW" or s.renameType == "OBJECT_MATVIEW") and { [name] = "AEL" } or {} }) }
+end
+
+function statements.CreateStmt(self, s)
+	local name, parent = tree.relation(s.relation), s.inhRelations and s.inhRelations[1] and tree.relation(s.inhRelations[1].RangeVar)
+	local parents, out = {}, {}
+	local function look(c) if c and c.contype == "CONSTR_FOREIGN" then parents[tree.relation(c.pktable) or ""] = true end end
+	for _, element in ipairs(s.tableElts or {}) do
+		look(element.Constraint)
+		for _, c in ipairs(element.ColumnDef and element.ColumnDef.constraints or {}) do look(c.Constraint) end
+	end
+	parents[name] = nil
+	if s.partbound and parent then out[1] = operation(self, "create_partition", { p = parent }, { new = name }) end
+	for referenced in pairs(parents) do out[#out + 1] = operation(self, "create_table_fk", { parent = referenced }, { new = name, parent = referenced }) end
+	table.sort(out, function(a, b) return (a.parent or "") < (b.parent or "") end)
+	if #out == 0 then out[1] = operation(self, "create_table", {}, { new = name }) end
+	return out
+end
+
+local function reads(self, s, title)
+	local out = operation(self, "read_rows", {}, { title = title, locks = {} })
+	for _, name in ipairs(tree.relations(s)) do out.locks[name] = "AS" end
+	return out
+end
+
+function statements.CreateTableAsStmt(self, s)
+	local out = reads(self, s.query, "CREATE TABLE AS, CREATE MATERIALIZED VIEW")
+	return { out }
+end
+
+function statements.ViewStmt(self, s)
+	local name = tree.relation(s.view)
+	local out = operation(self, s.replace and self.schema.views[name] and "replace_view" or "create_view", { w = name })
+	for _, read in ipairs(tree.relations(s.query)) do out.locks[read] = "AS" end
+	return { out }
+end
+
+function statements.IndexStmt(self, s)
+	local name, t = tree.relation(s.relation), nil
+	t = self.schema:table(name)
+	if s.concurrent and t.partitioned then return { operation(self, "create_index_concurrently_partitioned", { p = name }, { if_not_exists = s.if_not_exists }) } end
+	return { operation(self, s.concurrent and "create_index_concurrently" or "create_index", { t = name, built = s.idxname or "an index" },
+		{ index = s.idxname, concurrent = s.concurrent, if_not_exists = s.if_not_exists, unique = s.unique }) }
+end
+
+function statements.DropStmt(self, s)
+	local out = {}
+	for _, object in ipairs(s.objects or {}) do
+		local parts = object.List and tree.strings(object.List.items) or {}
+		local name = object.List and tree.name(object.List.items) or nil
+		local more = { cascade = s.behavior == "DROP_CASCADE" or nil, name = name }
+		if s.removeType == "OBJECT_TABLE" then
+			local parents = self.schema:parents(name)
+			out[#out + 1] = operation(self, #parents > 0 and "drop_table_fk" or "drop_table", { t = name, parent = parents }, more)
+		elseif s.removeType == "OBJECT_INDEX" then
+			out[#out + 1] = operation(self, s.concurrent and "drop_index_concurrently" or "drop_index", { t = self.schema.indexes[name] }, more)
+		elseif s.removeType == "OBJECT_TRIGGER" or s.removeType == "OBJECT_POLICY" or s.removeType == "OBJECT_RULE" then
+			table.remove(parts)
+			out[#out + 1] = operation(self, "drop_trigger", { t = tree.qualify(parts[#parts - 1], parts[#parts] or "") }, s.removeType ~= "OBJECT_TRIGGER" and { title = "DROP POLICY, DROP RULE" } or nil)
+		elseif s.removeType == "OBJECT_VIEW" or s.removeType == "OBJECT_MATVIEW" then
+			out[#out + 1] = operation(self, "drop_view", { w = name }, more)
+		else
+			out[#out + 1] = operation(self, "drop_object", {}, more)
+		end
+	end
+	return out
+end
+
+function statements.ReindexStmt(self, s)
+	local concurrent = tree.option(s.params, "concurrently") ~= nil
+	local name = tree.relation(s.relation)
+	if s.kind == "REINDEX_OBJECT_INDEX" then
+		local on = self.schema.indexes[name or ""]
+		return { operation(self, concurrent and "reindex_concurrently" or "reindex", { t = on, built = name }, { title = concurrent and "REINDEX INDEX CONCURRENTLY" or "REINDEX INDEX" }) }
+	end
+	return { operation(self, concurrent and "reindex_concurrently" or "reindex", { t = name }) }
+end
+
+function statements.CreateTrigStmt(self, s)
+	return { operation(self, "create_trigger", { t = tree.relation(s.relation) }, { events = s.events or 0, timing = s.timing, trigger_function = tree.name(s.funcname), columns = s.columns }) }
+end
+function statements.CreatePolicyStmt(self, s) return { operation(self, "create_policy", { t = tree.relation(s.table) }) } end
+function statements.RuleStmt(self, s) return { operation(self, "create_policy", { t = tree.relation(s.relation) }, { title = "CREATE RULE" }) } end
+function statements.CreateFunctionStmt(self, s) return { operation(self, "replace_function", {}, { title = s.replace and "CREATE OR REPLACE FUNCTION" or "CREATE FUNCTION" }) } end
+function statements.RefreshMatViewStmt(self, s) return { operation(self, s.concurrent and "refresh_matview_concurrently" or "refresh_matview",
+	{ w = tree.relation(s.relation), t = self.schema.views[tree.relation(s.relation) or ""] }, { table = tree.relation(s.relation) }) } end
+function statements.AlterEnumStmt(self, s) return { operation(self, s.oldVal and "rename_enum_value" or "add_enum_value", {}) } end
+function statements.AlterDomainStmt(self, s)
+	local name, users = tree.name(s.typeName), {}
+	for t, known in pairs(self.schema.tables) do
+		for _, kind in pairs(known.columns) do if kind.name == name then users[#users + 1] = t end end
+	end
+	local later = s.def and s.def.Constraint and s.def.Constraint.skip_validation
+	if s.subtype == "C" and not later or s.subtype == "V" or s.subtype == "O" then return { operation(self, "domain_add_check", { t = users }, { table = users[1], title = "ALTER DOMAIN" }) } end
+	return { operation(self, "domain_add_check_not_valid", {}, s.subtype ~= "C" and { title = "ALTER DOMAIN" } or nil) }
+end
+function statements.TruncateStmt(self, s)
+	local out = {}
+	for _, r in ipairs(s.relations or {}) do out[#out + 1] = operation(self, "truncate", { t = tree.relation(r.RangeVar) }, { cascade = s.behavior == "DROP_CASCADE" or nil }) end
+	return out
+end
+function statements.ClusterStmt(self, s) return { operation(self, "cluster", { t = tree.relation(s.relation) }) } end
+function statements.VacuumStmt(self, s)
+	local id = not s.is_vacuumcmd and "analyze" or tree.option(s.options, "full") and "vacuum_full" or "vacuum"
+	local out = {}
+	for _, r in ipairs(s.rels or {}) do out[#out + 1] = operation(self, id, { t = tree.relation(r.VacuumRelation and r.VacuumRelation.relation) }) end
+	if #out == 0 then out[1] = operation(self, id, {}) end
+	return out
+end
+function statements.AlterObjectSchemaStmt(self, s)
+	return { s.objectType == "OBJECT_TABLE" and operation(self, "set_schema", { t = tree.relation(s.relation) }) or operation(self, "rename_schema", {}, { title = "SET SCHEMA" }) }
+end
+function statements.CommentStmt(self, s)
+	local parts = s.object and s.object.List and tree.strings(s.object.List.items) or {}
+	if s.objtype == "OBJECT_COLUMN" then table.remove(parts) end
+	local on = (s.objtype == "OBJECT_TABLE" or s.objtype == "OBJECT_COLUMN") and tree.qualify(parts[#parts - 1], parts[#parts]) or nil
+	return { operation(self, "comment", { t = on }) }
+end
+function statements.GrantStmt(self, s)
+	local names = {}
+	for _, o in ipairs(s.objects or {}) do if o.RangeVar then names[#names + 1] = tree.relation(o.RangeVar) end end
+	return { operation(self, "grant", { t = names }, { table = names[1] }) }
+end
+function statements.CreateStatsStmt(self, s) return { operation(self, "create_statistics", { t = s.relations and s.relations[1] and tree.relation(s.relations[1].RangeVar) }) } end
+function statements.LockStmt(self, s)
+	local short = { "AS", "RS", "RX", "SUE", "S", "SRE", "X", "AEL" }
+	local out = {}
+	for _, r in ipairs(s.relations or {}) do
+		local name = tree.relation(r.RangeVar)
+		out[#out + 1] = operation(self, "lock_table", { t = name }, { locks = { [name] = short[s.mode or 8] } })
+	end
+	return out
+end
+
+local KEYS = { AEXPR_OP = true, AEXPR_IN = true, AEXPR_OP_ANY = true, AEXPR_BETWEEN = true }
+local function is_constant(node) return node ~= nil and (node.A_Const or node.ParamRef or node.TypeCast and is_constant(node.TypeCast.arg) or node.A_ArrayExpr or node.List) ~= nil end
+
+-- Does a condition keep to few rows? A key that equals something, a LIMIT below it, ctid.
+local function is_bounded(self, name, condition)
+	if not condition then return false end
+	local t, bounded = self.schema.tables[name] or {}, false
+	local keys = { id = true, ctid = true }
+	for _, key in ipairs(t.key or {}) do keys[key] = true end
+	tree.walk({ condition }, function(kind, value)
+		if kind == "SelectStmt" and value.limitCount then bounded = true end
+		if kind == "A_Expr" and KEYS[value.kind] then
+			local operator = value.name and value.name[1] and value.name[1].String and value.name[1].String.sval
+			local equal = operator == "=" or value.kind == "AEXPR_BETWEEN"
+			if equal then
+				for column in pairs(tree.columns(value.lexpr)) do
+					if keys[column] and (is_constant(value.rexpr) or value.rexpr and not value.rexpr.ColumnRef) then bounded = true end
+				end
+			end
+		end
+	end)
+	return bounded
+end
+
+local function with_reads(out, self, s, target)
+	for _, name in ipairs(tree.relations(s)) do if name ~= target and not out.locks[name] then out.locks[name] = "AS" end end
+	return out
+end
+
+local function limited(s)
+	local found = false
+	tree.walk(s, function(kind, value) if kind == "SelectStmt" and value.limitCount then found = true end end)
+	return found
+end
+
+function statements.UpdateStmt(self, s)
+	local name = tree.relation(s.relation)
+	local some = is_bounded(self, name, s.whereClause) or limited(s.withClause)
+	local out = operation(self, some and "write_rows" or "update_all", { t = name }, { condition = s.whereClause ~= nil, maybe = not some and s.whereClause and "how many rows match is not known here" or nil,
+		title = some and "UPDATE of some rows" or s.whereClause and "UPDATE of all rows that match" or "UPDATE of every row" })
+	return { with_reads(out, self, { s.fromClause, s.whereClause, s.withClause, s.targetList }, name) }
+end
+function statements.DeleteStmt(self, s)
+	local name = tree.relation(s.relation)
+	local some = is_bounded(self, name, s.whereClause) or limited(s.withClause)
+	local out = operation(self, some and "write_rows" or "delete_all", { t = name }, { condition = s.whereClause ~= nil, maybe = not some and s.whereClause and "how many rows match is not known here" or nil,
+		title = some and "DELETE of some rows" or s.whereClause and "DELETE of all rows that match" or "DELETE of every row" })
+	return { with_reads(out, self, { s.usingClause, s.whereClause, s.withClause }, name) }
+end
+function statements.InsertStmt(self, s)
+	local name = tree.relation(s.relation)
+	local query = s.selectStmt and s.selectStmt.SelectStmt
+	local from = query and query.fromClause and tree.relations(query.fromClause) or {}
+	local copies = #from > 0 and not query.limitCount and not is_bounded(self, from[1], query.whereClause)
+	local out = copies and operation(self, "insert_select", { u = name }, { table = name, condition = query.whereClause ~= nil })
+		or operation(self, "write_rows", { t = name }, { title = "INSERT of some rows" })
+	return { with_reads(out, self, { s.selectStmt, s.withClause }, name) }
+end
+function statements.SelectStmt(self, s)
+	if s.lockingClause then
+		local out = operation(self, "lock_rows", {}, {})
+		for _, name in ipairs(tree.relations(s)) do out.locks[name] = "RS" end
+		return { out }
+	end
+	return { reads(self, s, "SELECT") }
+end
+function statements.CopyStmt(self, s)
+	local name = tree.relation(s.relation)
+	return { s.is_from and operation(self, "write_rows", { t = name }, { title = "COPY FROM" }) or reads(self, s, "COPY TO") }
+end
+function statements.DoStmt(self, s)
+	return { operation(self, "create_object", {}, { id = "do_block", title = "DO", why = "What it does is known when it runs.", safer = "steps of plain SQL, or a function of a migration session", body = tree.text(tree.option(s.args, "as")) or "" }) }
+end
+function statements.VariableSetStmt(self, s)
+	if s.kind == "VAR_SET_VALUE" and s.name then self.settings[s.name:lower()] = tree.text((s.args or {})[1]) or "" end
+	return {}
+end
+function statements.TransactionStmt() return {} end
+function statements.VariableShowStmt() return {} end
+function statements.ExplainStmt() return {} end
+
+-- ---- putting it together ----
+
+local function union(prediction)
+	prediction.locks, prediction.work, prediction.risk = {}, {}, "low"
+	for _, op in ipairs(prediction.operations) do
+		for name, mode in pairs(op.locks) do
+			local was = prediction.locks[name]
+			if not was or catalogue.strength[mode] > catalogue.strength[was] then prediction.locks[name] = mode end
+		end
+		for what, names in pairs(op.work) do
+			local list = prediction.work[what] or {}
+			prediction.work[what] = list
+			for _, name in ipairs(names) do
+				local there = false
+				for _, n in ipairs(list) do there = there or n == name end
+				if not there then list[#list + 1] = name end
+			end
+		end
+		if RISKS[op.risk] > RISKS[prediction.risk] then prediction.risk = op.risk end
+	end
+	-- One scan does for all: a table that is written anew is not read once more.
+	if prediction.work.rewrite then prediction.work.scan = nil end
+end
+
+-- One statement as text: { sql, kind, node, operations, locks, work, risk }, or { sql, unread = why, at = character }. It is taken as performed.
+function Predictor:statement(sql)
+	local parsed, why, at = self.parse(sql)
+	if not parsed then return { sql = sql, unread = why, at = at, operations = {}, locks = {}, work = {}, risk = "low" } end
+	local prediction = { sql = sql, operations = {} }
+	for _, statement in ipairs(parsed.stmts or {}) do
+		for kind, s in pairs(statement.stmt) do
+			prediction.kind, prediction.node = kind, s
+			local made = statements[kind]
+			local ops = made and made(self, s) or { operation(self, "create_object", {}, { title = (kind:gsub("Stmt$", ""):gsub("(%l)(%u)", "%1 %2"):upper()) }) }
+			for _, op in ipairs(ops) do prediction.operations[#prediction.operations + 1] = op end
+		end
+		self.schema:apply(statement.stmt, true)
+	end
+	union(prediction)
+	return prediction
+end
+
+-- Settings of the migration's session go with the transaction, or the step.
+function Predictor:reset_settings() self.settings = {} end
+
+return Predictor

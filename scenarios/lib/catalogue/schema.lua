@@ -1,0 +1,252 @@
+-- What is known of a schema without asking a server: learned from the CREATE and ALTER statements that made it, and kept up to date
+-- by those of the migration.
+local tree = require "catalogue.tree"
+
+local Schema = {}
+Schema.__index = Schema
+
+-- tables: name -> { columns = { name -> type }, not_null, indexes, checks = { name -> { columns, valid, not_null = column } },
+-- fks = { name -> { parent, valid } }, unnamed foreign keys under the names that PostgreSQL gives, partitioned, default_partition,
+-- bounds (a valid CHECK is there), made (by the migration, and still without rows of the application) }.
+-- indexes: name -> table. functions: name -> volatility. views: name -> tables that it reads, matviews too. domains: name -> it has a constraint.
+function Schema.new()
+	return setmetatable({ tables = {}, indexes = {}, functions = {}, views = {}, domains = {}, new_indexes = {} }, Schema)
+end
+
+function Schema:table(name)
+	local found = self.tables[name]
+	if not found then
+		found = { columns = {}, not_null = {}, indexes = {}, checks = {}, fks = {}, guessed = true }
+		self.tables[name] = found
+	end
+	return found
+end
+
+function Schema:is_made(name) return self.tables[name] ~= nil and self.tables[name].made == true end
+
+-- From here on there are rows in it.
+function Schema:fill(name)
+	if name == nil then
+		for _, t in pairs(self.tables) do t.made = nil end
+	elseif self.tables[name] then
+		self.tables[name].made = nil
+	end
+end
+
+function Schema:index_names(name)
+	local out = {}
+	for index in pairs(self:table(name).indexes) do out[#out + 1] = index end
+	table.sort(out)
+	return out
+end
+
+-- Tables that a table's foreign keys lead to.
+function Schema:parents(name)
+	local seen, out = {}, {}
+	for _, fk in pairs(self:table(name).fks) do
+		if not seen[fk.parent] and fk.parent ~= name then
+			seen[fk.parent] = true
+			out[#out + 1] = fk.parent
+		end
+	end
+	table.sort(out)
+	return out
+end
+
+-- A valid CHECK (column IS NOT NULL), alone or beside others.
+function Schema:proves_not_null(name, column)
+	for _, check in pairs(self:table(name).checks) do if check.valid and check.not_null[column] then return true end end
+	return self:table(name).not_null[column] == true
+end
+
+function Schema:is_checked(name, column)
+	for _, check in pairs(self:table(name).checks) do if check.columns[column] then return true end end
+	return false
+end
+
+-- Columns that an expression says are not null: col IS NOT NULL, and its parts of an AND.
+local function not_null_columns(expression, out)
+	out = out or {}
+	if type(expression) ~= "table" then return out end
+	if expression.NullTest and expression.NullTest.nulltesttype == "IS_NOT_NULL" then
+		for column in pairs(tree.columns(expression.NullTest.arg)) do out[column] = true end
+	elseif expression.BoolExpr and expression.BoolExpr.boolop == "AND_EXPR" then
+		for _, part in ipairs(expression.BoolExpr.args or {}) do not_null_columns(part, out) end
+	end
+	return out
+end
+
+local function base_name(name) return name:match("[^.]+$") end
+
+function Schema:add_index(index, name, unique)
+	self.indexes[index] = name
+	self:table(name).indexes[index] = { unique = unique }
+end
+
+-- A constraint of a table, or of a column of it.
+function Schema:add_constraint(name, c, column)
+	local t = self:table(name)
+	local short = base_name(name)
+	if c.contype == "CONSTR_CHECK" then
+		t.checks[c.conname or short .. "_" .. (column or "") .. "_check"] =
+			{ columns = tree.columns(c.raw_expr), valid = not c.skip_validation, not_null = not_null_columns(c.raw_expr) }
+	elseif c.contype == "CONSTR_FOREIGN" then
+		local keys = c.fk_attrs and tree.strings(c.fk_attrs) or { column or "" }
+		t.fks[c.conname or short .. "_" .. table.concat(keys, "_") .. "_fkey"] = { parent = tree.relation(c.pktable) or "", valid = not c.skip_validation }
+	elseif c.contype == "CONSTR_NOTNULL" and column then
+		t.not_null[column] = true
+	elseif c.contype == "CONSTR_PRIMARY" or c.contype == "CONSTR_UNIQUE" or c.contype == "CONSTR_EXCLUSION" then
+		local keys = c.keys and tree.strings(c.keys) or { column }
+		local kind = c.contype == "CONSTR_PRIMARY" and short .. "_pkey" or short .. "_" .. table.concat(keys, "_") .. (c.contype == "CONSTR_UNIQUE" and "_key" or "_excl")
+		self:add_index(c.conname or c.indexname or kind, name, true)
+		if c.contype == "CONSTR_PRIMARY" then
+			t.key = keys
+			for _, key in ipairs(keys) do t.not_null[key] = true end
+		end
+	end
+end
+
+function Schema:add_column(name, def)
+	local t = self:table(name)
+	t.columns[def.colname or ""] = tree.type(def.typeName)
+	for _, c in ipairs(def.constraints or {}) do if c.Constraint then self:add_constraint(name, c.Constraint, def.colname) end end
+end
+
+local apply = {}
+
+function apply.CreateStmt(self, s, made)
+	local name = tree.relation(s.relation)
+	if not name or self.tables[name] and not self.tables[name].guessed then return end
+	self.tables[name] = { columns = {}, not_null = {}, indexes = {}, checks = {}, fks = {}, made = made or nil }
+	local t = self.tables[name]
+	t.partitioned = s.partspec ~= nil
+	local parent = s.inhRelations and s.inhRelations[1] and tree.relation(s.inhRelations[1].RangeVar)
+	if parent and s.partbound then
+		for column, kind in pairs(self:table(parent).columns) do t.columns[column] = kind end
+		t.partition_of = parent
+		if s.partbound.is_default then self:table(parent).default_partition = name end
+	end
+	for _, element in ipairs(s.tableElts or {}) do
+		if element.ColumnDef then self:add_column(name, element.ColumnDef) end
+		if element.TableLikeClause then
+			local like = self.tables[tree.relation(element.TableLikeClause.relation) or ""]
+			for column, kind in pairs(like and like.columns or {}) do t.columns[column] = kind end
+			for column in pairs(like and like.not_null or {}) do t.not_null[column] = true end
+		end
+	end
+	for _, element in ipairs(s.tableElts or {}) do if element.Constraint then self:add_constraint(name, element.Constraint) end end
+end
+
+function apply.CreateTableAsStmt(self, s, made)
+	local name = s.into and tree.relation(s.into.rel)
+	if not name then return end
+	if s.objtype == "OBJECT_MATVIEW" then self.views[name] = tree.relations(s.query) else self:table(name).made = made or nil end
+end
+
+function apply.IndexStmt(self, s)
+	local name = tree.relation(s.relation)
+	local columns = {}
+	for _, p in ipairs(s.indexParams or {}) do columns[#columns + 1] = p.IndexElem and p.IndexElem.name or "expr" end
+	local index = s.idxname or base_name(name) .. "_" .. table.concat(columns, "_") .. "_idx"
+	self:add_index(tree.qualify(s.relation.schemaname, index), name, s.unique)
+	self.new_indexes[index] = true
+end
+
+function apply.ViewStmt(self, s) self.views[tree.relation(s.view) or ""] = tree.relations(s.query) end
+
+function apply.CreateFunctionStmt(self, s)
+	local volatility = tree.option(s.options, "volatility")
+	self.functions[base_name(tree.name(s.funcname))] = type(volatility) == "table" and tree.text(volatility) or "volatile"
+end
+
+function apply.CreateDomainStmt(self, s)
+	local constrained = false
+	for _, c in ipairs(s.constraints or {}) do if c.Constraint and c.Constraint.contype ~= "CONSTR_DEFAULT" then constrained = true end end
+	self.domains[tree.name(s.domainname)] = constrained
+end
+
+local function drop_table(self, name)
+	for index, on in pairs(self.indexes) do if on == name then self.indexes[index] = nil end end
+	self.tables[name] = nil
+end
+
+function apply.DropStmt(self, s)
+	for _, object in ipairs(s.objects or {}) do
+		local name = object.List and tree.name(object.List.items) or ""
+		if s.removeType == "OBJECT_TABLE" then drop_table(self, name)
+		elseif s.removeType == "OBJECT_INDEX" then
+			local on = self.indexes[name]
+			if on then self:table(on).indexes[name] = nil end
+			self.indexes[name] = nil
+		elseif s.removeType == "OBJECT_VIEW" or s.removeType == "OBJECT_MATVIEW" then self.views[name] = nil end
+	end
+end
+
+function apply.RenameStmt(self, s)
+	local name = tree.relation(s.relation)
+	if s.renameType == "OBJECT_TABLE" and name and self.tables[name] then
+		local new = tree.qualify(s.relation.schemaname, s.newname)
+		self.tables[new], self.tables[name] = self.tables[name], nil
+		for index, on in pairs(self.indexes) do if on == name then self.indexes[index] = new end end
+		for _, t in pairs(self.tables) do
+			for _, fk in pairs(t.fks) do if fk.parent == name then fk.parent = new end end
+		end
+	elseif s.renameType == "OBJECT_COLUMN" and name then
+		local t = self:table(name)
+		t.columns[s.newname], t.columns[s.subname or ""] = t.columns[s.subname or ""], nil
+		t.not_null[s.newname], t.not_null[s.subname or ""] = t.not_null[s.subname or ""], nil
+	elseif s.renameType == "OBJECT_INDEX" and name and self.indexes[name] then
+		local on, new = self.indexes[name], tree.qualify(s.relation.schemaname, s.newname)
+		self:table(on).indexes[new], self:table(on).indexes[name] = self:table(on).indexes[name], nil
+		self.indexes[new], self.indexes[name] = on, nil
+	end
+end
+
+local alter = {}
+function alter.AT_AddColumn(self, name, c) self:add_column(name, c.def.ColumnDef) end
+function alter.AT_DropColumn(self, name, c)
+	local t = self:table(name)
+	t.columns[c.name or ""], t.not_null[c.name or ""] = nil, nil
+	for check, known in pairs(t.checks) do if known.columns[c.name or ""] then t.checks[check] = nil end end
+end
+function alter.AT_SetNotNull(self, name, c) self:table(name).not_null[c.name or ""] = true end
+function alter.AT_DropNotNull(self, name, c) self:table(name).not_null[c.name or ""] = nil end
+function alter.AT_AlterColumnType(self, name, c) self:table(name).columns[c.name or ""] = tree.type(c.def.ColumnDef.typeName) end
+function alter.AT_AddConstraint(self, name, c) self:add_constraint(name, c.def.Constraint) end
+function alter.AT_ValidateConstraint(self, name, c)
+	local t = self:table(name)
+	for _, known in ipairs { t.checks[c.name or ""] or {}, t.fks[c.name or ""] or {} } do known.valid = true end
+end
+function alter.AT_DropConstraint(self, name, c)
+	local t = self:table(name)
+	t.checks[c.name or ""], t.fks[c.name or ""], t.indexes[c.name or ""] = nil, nil, nil
+	if self.indexes[c.name or ""] == name then self.indexes[c.name or ""] = nil end
+end
+function alter.AT_AttachPartition(self, name, c)
+	local partition = tree.relation(c.def.PartitionCmd.name)
+	self:table(partition).partition_of = name
+	if c.def.PartitionCmd.bound and c.def.PartitionCmd.bound.is_default then self:table(name).default_partition = partition end
+end
+function alter.AT_DetachPartition(self, name, c)
+	local partition = tree.relation(c.def.PartitionCmd.name)
+	if self:table(name).default_partition == partition then self:table(name).default_partition = nil end
+end
+
+function apply.AlterTableStmt(self, s)
+	local name = tree.relation(s.relation)
+	if s.objtype ~= "OBJECT_TABLE" or not name then return end
+	for _, command in ipairs(s.cmds or {}) do
+		local c = command.AlterTableCmd
+		if c and alter[c.subtype] then alter[c.subtype](self, name, c) end
+	end
+end
+
+function apply.InsertStmt(self, s) self:fill(tree.relation(s.relation)) end
+function apply.CopyStmt(self, s) if s.relation then self:fill(tree.relation(s.relation)) end end
+
+-- Takes in what a statement of a parse tree ({ CreateStmt = ... }) changes. made: by the migration: a table that it makes is empty.
+function Schema:apply(statement, made)
+	for kind, s in pairs(statement) do if apply[kind] then apply[kind](self, s, made) end end
+end
+
+return Schema

@@ -1,0 +1,112 @@
+-- Where a scenario's steps and SQL stand in its files: the functions that make steps are wrapped to remember the line of each call.
+-- In this folder because messages about a scenario name the first line outside of it.
+local located = {}
+
+local NO_STEPS = { scenario = true, setting = true, unknown_settings = true, directory = true }
+
+local lines = setmetatable({}, { __mode = "k" })   -- step -> { file, line }
+local without_down = setmetatable({}, { __mode = "k" })
+
+local function caller()
+	for level = 3, 20 do
+		local info = debug.getinfo(level, "Sl")
+		if not info then break end
+		if info.source:sub(1, 1) == "@" and not info.source:match("/lib/rehearse/[%w_]+%.lua$") then return { file = info.source:sub(2), line = info.currentline } end
+	end
+end
+
+local TAKES_DOWN = { sql = true, step = true, exec = true }
+
+-- Call it before the scenario is run. A step that lacks its down is not refused then, but told by located.without_down.
+function located.watch(rehearse)
+	for name, make in pairs(rehearse) do
+		if type(make) == "function" and not NO_STEPS[name] then
+			rehearse[name] = function(step, ...)
+				local lacks = false
+				if TAKES_DOWN[name] and type(step) == "table" and step.down == nil and step.down_file == nil and not step.irreversible then
+					local given = {}
+					for field, value in pairs(step) do given[field] = value end
+					given.down, lacks = false, true
+					step = given
+				end
+				local out = make(step, ...)
+				if type(out) == "table" then
+					lines[out] = lines[out] or caller()
+					without_down[out] = lacks or nil
+				end
+				return out
+			end
+		end
+	end
+end
+
+-- { file, line } of the call that made a step, or nil.
+function located.step(step) return lines[step] end
+
+function located.without_down(step) return without_down[step] == true end
+
+-- ---- SQL in a file ----
+
+local texts = {}
+
+local function text_of(path)
+	if texts[path] == nil then
+		local file = io.open(path, "r")
+		texts[path] = file and file:read("a") or false
+		if file then file:close() end
+	end
+	return texts[path] or nil
+end
+
+local function line_at(text, position)
+	local line = 1
+	for _ in text:sub(1, position - 1):gmatch("\n") do line = line + 1 end
+	return line
+end
+
+local function position_of(text, line)
+	local position = 1
+	for _ = 2, line do
+		local nxt = text:find("\n", position, true)
+		if not nxt then break end
+		position = nxt + 1
+	end
+	return position
+end
+
+-- The line of a file on which SQL stands: at or after `line`, else anywhere; nil when it is put together by the program.
+function located.sql(path, sql, line)
+	local text = text_of(path)
+	if not text then return nil end
+	local first = sql:match("^%s*([^\n]*)") or ""
+	local from = position_of(text, line or 1)
+	-- A quote may be written with a backslash before it: then what stands before must do.
+	for _, part in ipairs { first, first:match("^[^'\"\\]*") } do
+		if #part >= 8 then
+			local found = text:find(part, from, true) or text:find(part, 1, true)
+			if found then return line_at(text, found) end
+		end
+	end
+end
+
+-- The line on which a step's name stands.
+function located.name(path, name)
+	local text = text_of(path)
+	local found = text and (text:find('"' .. name .. '"', 1, true) or text:find("'" .. name .. "'", 1, true))
+	return found and line_at(text, found)
+end
+
+-- Rules that a comment allows there: "-- check: allow RULE" on the line or the one above. A set.
+function located.allowed(path, line)
+	local text, out = text_of(path), {}
+	if not text or not line then return out end
+	for _, at in ipairs { line, line - 1 } do
+		if at >= 1 then
+			local here = text:match("[^\n]*", position_of(text, at)) or ""
+			for rule in (here:match("%-%-%s*check:%s*allow%s+([%w%-, ]+)") or ""):gmatch("[%w%-]+") do out[rule] = true end
+		end
+	end
+	return out
+end
+
+return located

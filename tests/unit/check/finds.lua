@@ -1,0 +1,124 @@
+-- The rules of `pgrehearse check`. Each entry: a sentence and a function that raises when it does not hold.
+local check = require "check"
+local rehearse = require "rehearse"
+check.watch()
+
+local tests = {}
+
+local SCHEMA = { "CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL, age int, active boolean)", "CREATE TABLE orders (id bigint PRIMARY KEY, user_id int REFERENCES users)" }
+
+-- Findings of a scenario of these steps, as { rule = level }.
+local function found(...)
+	local result = check.examine("no/file.lua", { title = "t", steps = { ... } }, SCHEMA, 15, function(t) return t end)
+	local out = {}
+	for _, f in ipairs(result.findings) do
+		if f.direction == "up" then out[f.rule] = f.level end
+	end
+	return out, result
+end
+
+local function step(fields)
+	fields.name = fields.name or "a step"
+	if fields.down == nil and not fields.irreversible then fields.down = "SELECT 1" end
+	return rehearse.sql(fields)
+end
+
+-- up -> rule = level, or false for none at all.
+local function expect(cases)
+	for _, case in ipairs(cases) do
+		local rules = found(step(case.step or { up = case.up }))
+		if case.none then
+			for rule in pairs(rules) do error(string.format("%s: %s is found", tostring(case.up or case.name), rule), 2) end
+		elseif rules[case.rule] ~= (case.level or "error") then
+			local names = {}
+			for rule, level in pairs(rules) do names[#names + 1] = rule .. " " .. level end
+			error(string.format("%s: %s %s is not found, but %s", tostring(case.up or case.rule), case.level or "error", case.rule, table.concat(names, ", ")), 2)
+		end
+	end
+end
+
+tests["naive forms are found"] = function()
+	expect {
+		{ up = "CREATE INDEX i ON users (age)", rule = "index-not-concurrent" },
+		{ up = "REINDEX TABLE users", rule = "index-not-concurrent" },
+		{ up = "DROP INDEX i", rule = "drop-index-not-concurrent", level = "warning" },
+		{ up = "ALTER TABLE users ALTER COLUMN age TYPE bigint", rule = "table-rewrite" },
+		{ up = "ALTER TABLE users ADD COLUMN token uuid DEFAULT gen_random_uuid()", rule = "table-rewrite" },
+		{ up = "VACUUM FULL users", rule = "concurrently-in-transaction" },
+		{ up = "ALTER TABLE users ALTER COLUMN age SET NOT NULL", rule = "scan-under-lock" },
+		{ up = "ALTER TABLE users ADD CHECK (age > 0)", rule = "scan-under-lock" },
+		{ up = "ALTER TABLE users ADD COLUMN s text NOT NULL DEFAULT 'a' CHECK (s <> '')", rule = "scan-under-lock" },
+		{ up = "ALTER TABLE users ADD UNIQUE (email)", rule = "constraint-builds-index" },
+		{ up = "ALTER TABLE users ADD FOREIGN KEY (age) REFERENCES orders (id)", rule = "foreign-key-validated-at-once" },
+		{ up = "CREATE TABLE lines (id int, order_id bigint REFERENCES orders)", rule = "locks-referenced-table", level = "warning" },
+		{ up = "UPDATE users SET age = 1", rule = "unbatched-write" },
+		{ up = "UPDATE users SET age = 1 WHERE age IS NULL", rule = "unbatched-write", level = "warning" },
+		{ up = "DELETE FROM orders", rule = "unbatched-write" },
+		{ up = "ALTER TABLE users RENAME COLUMN email TO mail", rule = "rename", level = "warning" },
+		{ up = "ALTER TABLE users DROP COLUMN age", rule = "loses-data", level = "warning" },
+		{ up = "DROP TABLE orders CASCADE", rule = "cascade", level = "warning" },
+		{ up = "ALTER TABLE users ADD COLUMN c int NOT NULL", rule = "required-column-without-default" },
+		{ up = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ILIKE '%users%'", rule = "kills-by-text", level = "warning" },
+		{ up = "SET lock_timeout = 0", rule = "lock-timeout-none" },
+		{ up = "ALTER TABLE users FROBNICATE", rule = "not-read", level = "note" },
+	}
+end
+
+tests["safe forms are left alone"] = function()
+	expect {
+		{ up = "ALTER TABLE users ADD COLUMN c int", none = true },
+		{ up = "ALTER TABLE users ADD COLUMN c int NOT NULL DEFAULT 0", none = true },
+		{ up = "ALTER TABLE users ADD CHECK (age > 0) NOT VALID", none = true },
+		{ up = "UPDATE users SET age = 1 WHERE id = 3", none = true },
+		{ up = "CREATE TABLE fresh (id int PRIMARY KEY); CREATE INDEX ON fresh (id); ALTER TABLE fresh ALTER COLUMN id TYPE bigint", none = true },
+		{ name = "index", none = true, step = { transaction = false, up = "CREATE INDEX CONCURRENTLY i ON users (age)", on_retry = "DROP INDEX CONCURRENTLY IF EXISTS i", down = "DROP INDEX CONCURRENTLY i" } },
+	}
+end
+
+tests["what belongs to the step is looked at"] = function()
+	expect {
+		{ rule = "lock-timeout-none", step = { up = "ALTER TABLE users ADD COLUMN c int", lock_timeout = "none" } },
+		{ rule = "if-not-exists-hides-invalid-index", step = { up = "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON users (age)", transaction = false } },
+		{ rule = "retry-finds-invalid-index", level = "warning", step = { up = "CREATE INDEX CONCURRENTLY i ON users (age)", transaction = false } },
+		{ rule = "concurrently-in-transaction", step = { up = "CREATE INDEX CONCURRENTLY i ON users (age)" } },
+		{ rule = "set-local-outside-transaction", level = "warning", step = { up = { "SET LOCAL work_mem = '1GB'", "ANALYZE users" }, transaction = false } },
+		{ rule = "slow-work-while-locked", step = { up = { "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID", "ALTER TABLE users VALIDATE CONSTRAINT c" } } },
+		{ rule = "slow-work-while-locked", step = { up = { "ALTER TABLE users ADD COLUMN c int", "UPDATE users SET c = 1" } } },
+		{ rule = "several-tables-in-one-transaction", level = "warning", step = { up = { "ALTER TABLE users ADD COLUMN c int", "ALTER TABLE orders ADD COLUMN c int" } } },
+		{ rule = "loop-is-one-transaction", step = { up = "DO $$ BEGIN LOOP UPDATE users SET age = 1 WHERE id < 100; EXIT; PERFORM pg_sleep(1); END LOOP; END $$" } },
+		{ rule = "commit-inside-transaction", step = { up = "DO $$ BEGIN LOOP UPDATE users SET age = 1; COMMIT; END LOOP; END $$" } },
+		{ rule = "nothing-undone", level = "warning", step = { up = "ALTER TABLE users ADD COLUMN c int", down = false } },
+	}
+end
+
+tests["a step without a way back is found, not refused"] = function()
+	local rules = found(rehearse.sql { name = "a step", up = "ALTER TABLE users ADD COLUMN c int" })
+	if rules["missing-down"] ~= "error" then error("it is not found") end
+end
+
+local SYNC = [[CREATE FUNCTION sync() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN %s RETURN NEW; END $$]]
+
+tests["triggers that keep columns in step by halves are found"] = function()
+	expect {
+		{ rule = "sync-trigger-without-insert", level = "warning", step = { up = { SYNC:format("NEW.age := 1;"), "CREATE TRIGGER s BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION sync()" } } },
+		{ rule = "sync-trigger-null-only", level = "warning",
+			step = { up = { SYNC:format("IF NEW.age IS NULL THEN NEW.age := 1; END IF;"), "CREATE TRIGGER s BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION sync()" } } },
+	}
+	local rules = found(step { up = { SYNC:format("IF NEW.age IS DISTINCT FROM OLD.age THEN NEW.age := 1; END IF;"), "CREATE TRIGGER s BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION sync()" } })
+	if next(rules) then error("a good one is found: " .. next(rules)) end
+end
+
+tests["a default that comes after the rows were filled is found"] = function()
+	local rules = found(step { name = "1", up = "ALTER TABLE users ADD COLUMN c int" },
+		rehearse.backfill { name = "2", table = "users", set = "c = 1", where = "c IS NULL" },
+		step { name = "3", up = "ALTER TABLE users ALTER COLUMN c SET DEFAULT 1" })
+	if rules["default-too-late"] ~= "warning" then error("it is not found") end
+	if rules["backfill-without-throttle"] ~= "note" then error("a backfill that looks at nothing is not found") end
+end
+
+tests["an error in a way back is a warning"] = function()
+	local _, result = found(step { up = "SELECT 1", down = "UPDATE users SET age = 1" })
+	if result.errors ~= 0 or result.warnings ~= 1 then error(result.errors .. " errors") end
+end
+
+return tests

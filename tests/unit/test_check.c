@@ -1,0 +1,92 @@
+/* Predictions, rules and conversions of migrations: the Lua tests of tests/unit/check/, each file a table from a sentence to a function
+ * that raises when it does not hold; and SQL as the parser sees it. */
+#define _GNU_SOURCE
+#include "unit.h"
+
+#include "runtime/script.h"
+#include "sql/parse.h"
+
+#include <limits.h>
+
+static int run_file(const char *file)
+{
+	char lib[PATH_MAX + 64], mine[PATH_MAX + 64], path[PATH_MAX + 128];
+	snprintf(lib, sizeof lib, "%s/scenarios/lib", script_home());
+	snprintf(mine, sizeof mine, "%s/tests/unit/check", script_home());
+	snprintf(path, sizeof path, "%s/%s", mine, file);
+	const char *const dirs[] = {lib, mine, NULL};
+	lua_State *L;
+	struct error err;
+	assert_int_equal(script_create(dirs, &L, &err), ST_OK);
+	sql_preload_lua(L);
+	if (script_load(L, path, &err) != ST_OK)
+		fail_msg("%s: %s", err.where, err.what);
+	int failed = 0;
+	int n = 0;
+	for (lua_pushnil(L); lua_next(L, 1); n++) {
+		const char *sentence = lua_tostring(L, -2);
+		if (script_call(L, 0, 0, ST_FAILED, &err) != ST_OK) {
+			print_error("%s: %s: %s: %s\n", file, sentence, err.where, err.what);
+			failed++;
+		}
+	}
+	script_free(L);
+	assert_true(n > 0);
+	return failed;
+}
+
+static void what_statements_lock_is_predicted(void **state)
+{
+	(void)state;
+	assert_int_equal(run_file("predicts.lua"), 0);
+}
+
+static void what_is_wrong_with_a_migration_is_found(void **state)
+{
+	(void)state;
+	assert_int_equal(run_file("finds.lua"), 0);
+}
+
+static void sql_is_parsed_and_what_cannot_be_is_placed(void **state)
+{
+	(void)state;
+	struct error err;
+	json_t *tree = NULL;
+	int at = -1;
+	assert_int_equal(sql_parse("SELECT 1; DROP TABLE t", &tree, &at, &err), ST_OK);
+	assert_int_equal(json_array_size(json_object_get(tree, "stmts")), 2);
+	assert_int_equal(at, 0);
+	json_decref(tree);
+	assert_int_equal(sql_parse("SELEKT 1", &tree, &at, &err), ST_USAGE);
+	assert_int_equal(at, 1);
+	assert_non_null(strstr(err.what, "syntax error"));
+	assert_true(sql_parser_version() >= 13);
+}
+
+static void a_statement_that_is_too_deep_is_refused(void **state)
+{
+	(void)state;
+	enum { DEEP = 100000 };
+	char *text = malloc(2 * DEEP + 16);
+	struct error err;
+	json_t *tree = NULL;
+	assert_non_null(text);
+	memcpy(text, "SELECT ", 7);
+	memset(text + 7, '(', DEEP);
+	text[7 + DEEP] = '1';
+	memset(text + 8 + DEEP, ')', DEEP);
+	text[8 + 2 * DEEP] = '\0';
+	assert_int_equal(sql_parse(text, &tree, NULL, &err), ST_USAGE);
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_statements_lock_is_predicted),
+		cmocka_unit_test(what_is_wrong_with_a_migration_is_found),
+		cmocka_unit_test(sql_is_parsed_and_what_cannot_be_is_placed),
+		cmocka_unit_test(a_statement_that_is_too_deep_is_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
