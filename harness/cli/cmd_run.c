@@ -16,14 +16,18 @@
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define DRILLS_MAX 8
+#define DRILLS_MAX 32
 
-static const char HELP[] = "usage: pgrehearse run SCENARIO.lua [--drill forward|rollback]... [OPTION]...\n\n"
+static const char HELP[] = "usage: pgrehearse run SCENARIO.lua [--drill NAME[,NAME...]] [OPTION]...\n\n"
 			   "Performs the scenario's migration under load, watched, once a drill, each on a fresh copy of one\n"
 			   "generated data set in a sandbox of its own, and judges it. Without --drill: forward, then rollback.\n\n"
-			   "  --drill NAME          forward: every step; rollback: every step, then the way back; repeatable\n"
+			   "  --drill NAMES         a list, or all. forward: every step; rollback: and the way back; rollback-each:\n"
+			   "                        from behind each step; crash: sessions are killed inside each step; failover,\n"
+			   "                        failover-sync: the primary is stopped; versions: each app version against each\n"
+			   "                        schema; blocked: a reader, writer, dump, vacuum, prepared transaction in the way\n"
 			   "  --scale N             size of the data (default: the scenario's, or 1)\n"
 			   "  --rate R              arrivals a second instead of the scenario's: 400, \"ramp(100, 2000, 60s)\"\n"
 			   "  --seed N              of data and traffic (default 1): the same seed asks the same questions\n"
@@ -51,18 +55,56 @@ struct run_options {
 	VEC(const char *) requires;
 };
 
+static enum status refuse_drill(const char *name, struct error *err)
+{
+	char known[400] = "";
+	size_t n = 0;
+	for (const char *const *d = drill_names(); *d != NULL && n < sizeof known; d++)
+		n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n > 0 ? ", " : "", *d);
+	error_set(err, ST_USAGE, "--drill %s: there is no such drill", name);
+	error_hint(err, "the drills are %s; blocked stands for its five, all for all of them", known);
+	return ST_USAGE;
+}
+
+static bool is_among(const struct run_options *o, const char *drill)
+{
+	bool found = false;
+	for (int i = 0; i < o->n_drills; i++)
+		found = found || strcmp(o->drills[i], drill) == 0;
+	return found;
+}
+
+/* One name of the list; "all" and the beginning of several stand for all of those. */
 static enum status add_drill(struct run_options *o, const char *name, struct error *err)
 {
-	if (strcmp(name, "forward") != 0 && strcmp(name, "rollback") != 0) {
-		error_set(err, ST_USAGE, "--drill %s: there is no such drill", name);
-		error_hint(err, "the drills are forward and rollback");
-		return ST_USAGE;
-	}
-	for (int i = 0; i < o->n_drills; i++)
-		if (strcmp(o->drills[i], name) == 0)
+	size_t length = strlen(name);
+	int found = 0;
+	bool group = strcmp(name, "all") == 0 || strcmp(name, "blocked") == 0;
+	for (const char *const *d = drill_names(); *d != NULL; d++) {
+		if (strcmp(name, "all") != 0 && strcmp(*d, name) != 0 && !(group && strncmp(*d, name, length) == 0 && (*d)[length] == '-'))
+			continue;
+		found++;
+		if (is_among(o, *d) && !group)
 			return error_set(err, ST_USAGE, "--drill %s is given twice", name);
-	o->drills[o->n_drills++] = name;
-	return ST_OK;
+		if (!is_among(o, *d))
+			o->drills[o->n_drills++] = *d;
+	}
+	return found > 0 ? ST_OK : refuse_drill(name, err);
+}
+
+static enum status add_drills(struct run_options *o, const char *list, struct error *err)
+{
+	enum status st = ST_OK;
+	for (const char *at = list; st == ST_OK; at++) {
+		char name[64];
+		size_t n = strcspn(at, ",");
+		snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : sizeof name - 1), at);
+		st = add_drill(o, name, err);
+		at += n;
+		if (*at == '\0')
+			break;
+	}
+	return st;
 }
 
 static enum status read_options(int argc, char **argv, struct run_options *o, int *bad_option, struct error *err)
@@ -86,7 +128,7 @@ static enum status read_options(int argc, char **argv, struct run_options *o, in
 	for (int c; st == ST_OK && (c = getopt_long(argc, argv, ":h", OPTIONS, NULL)) != -1;) {
 		switch (c) {
 		case 'd':
-			st = add_drill(o, optarg, err);
+			st = add_drills(o, optarg, err);
 			break;
 		case 's':
 			st = units_parse_number("--scale", optarg, 0.0001, 100000, &o->scale, err);
@@ -147,7 +189,35 @@ static enum status check_criteria(const char *const *criteria, const char *where
 	return ST_OK;
 }
 
-static enum status perform_drill(const struct run_options *o, struct target *target, const char *out, const char *drill,
+static enum status check_drill_criteria(const struct run_options *o, const struct scenario *scenario, struct error *err)
+{
+	enum status st = check_criteria(o->requires.at, "--require", err);
+	for (int i = 0; i < o->n_drills && st == ST_OK; i++) {
+		const char **criteria = NULL;
+		st = scenario_criteria(scenario, o->drills[i], &criteria, err);
+		if (st == ST_OK)
+			st = check_criteria(criteria, o->scenario, err);
+		free(criteria);
+	}
+	return st;
+}
+
+/* A crash has to arrive where forward did, in the same rehearsal. */
+static void add_forward(struct run_options *o)
+{
+	if (o->target != NULL || !is_among(o, "crash"))
+		return;
+	int at = 0;
+	while (at < o->n_drills && strcmp(o->drills[at], "forward") != 0)
+		at++;
+	if (at == o->n_drills)
+		o->n_drills++;
+	for (; at > 0; at--)
+		o->drills[at] = o->drills[at - 1];
+	o->drills[0] = "forward";
+}
+
+static enum status perform_drill(const struct run_options *o, struct target *target, const char *out, const char *drill, json_t **state,
 	struct progress *progress, enum verdict *verdict, struct error *err)
 {
 	char dir[PATH_MAX];
@@ -162,6 +232,8 @@ static enum status perform_drill(const struct run_options *o, struct target *tar
 		.criteria = o->requires.at,
 		.rate = o->rate,
 		.no_availability = o->no_availability,
+		.keep_state = strcmp(drill, "forward") == 0 && is_among(o, "crash") ? state : NULL,
+		.reference = strcmp(drill, "crash") == 0 ? *state : NULL,
 		.progress = progress_run,
 		.arg = progress,
 	};
@@ -191,13 +263,17 @@ static int perform_all(const struct run_options *o, struct target *target, const
 {
 	enum verdict worst = VERDICT_PASS;
 	struct error err;
-	for (int i = 0; i < o->n_drills; i++) {
+	json_t *state = NULL;
+	enum status st = ST_OK;
+	for (int i = 0; i < o->n_drills && st == ST_OK; i++) {
 		enum verdict verdict = VERDICT_INVALID;
-		if (perform_drill(o, target, out, o->drills[i], progress, &verdict, &err) != ST_OK)
-			return command_fail(&err);
+		st = perform_drill(o, target, out, o->drills[i], &state, progress, &verdict, &err);
 		if (verdict > worst)
 			worst = verdict;
 	}
+	json_decref(state);
+	if (st != ST_OK)
+		return command_fail(&err);
 	command_link_latest(out);
 	if (report_all(out, &err) != ST_OK)
 		return command_fail(&err);
@@ -224,10 +300,9 @@ static int rehearse(struct run_options *o)
 			"--target: a database that is not ours cannot be put back to where it started, so it takes one drill a run");
 		error_hint(&err, "--drill forward, or --drill rollback");
 	}
+	add_forward(o);
 	if (st == ST_OK)
-		st = check_criteria(scenario.criteria, o->scenario, &err);
-	if (st == ST_OK)
-		st = check_criteria(o->requires.at, "--require", &err);
+		st = check_drill_criteria(o, &scenario, &err);
 	struct target_config config = {
 		.dsn = o->target,
 		.workload_path = scenario.workload_path,

@@ -491,6 +491,37 @@ enum status sandbox_start_server(struct sandbox *sb, int server, struct error *e
 	return st != ST_OK || sb->member[server].running ? st : start_member(sb, server, err);
 }
 
+static void socket_path(const struct sandbox *sb, int i, char *out, size_t size)
+{
+	snprintf(out, size, "%.4000s/.s.PGSQL.%d", sb->info.socket_dir, sb->member[i].port);
+}
+
+/* Connecting to a socket follows links. */
+static enum status move_address(const struct sandbox *sb, int to, struct error *err)
+{
+	char address[PATH_MAX], target[32];
+	socket_path(sb, 0, address, sizeof address);
+	snprintf(target, sizeof target, ".s.PGSQL.%d", sb->member[to].port);
+	(void)!unlink(address);
+	return symlink(target, address) == 0 ? ST_OK
+					     : error_errno(err, ST_FAILED, "cannot let %s lead to %s", address, sb->member[to].name);
+}
+
+enum status sandbox_fail_over(struct sandbox *sb, int standby, struct error *err)
+{
+	if (standby < 0 || standby >= sb->info.standbys || !sb->member[1 + standby].running)
+		return error_set(err, ST_USAGE, "the sandbox %s has no running standby %d to fail over to", sb->info.name, standby);
+	char promoted[16] = "";
+	enum status st = sandbox_stop_server(sb, 0, true, err);
+	if (st == ST_OK)
+		st = server_query(sb->member[1 + standby].dsn, "SELECT pg_catalog.pg_promote(true, 60)", promoted, sizeof promoted, err);
+	if (st == ST_OK && strcmp(promoted, "t") != 0)
+		st = error_set(err, ST_FAILED, "%s was not promoted within a minute", sb->member[1 + standby].name);
+	if (st == ST_OK)
+		st = move_address(sb, 1 + standby, err);
+	return st;
+}
+
 /* Snapshots. */
 
 static enum status remove_member(struct sandbox *sb, int i, struct error *err)
@@ -554,6 +585,9 @@ enum status sandbox_reset(struct sandbox *sb, const char *snapshot, struct error
 	enum status st = check_snapshot(sb, snapshot, &needed, err);
 	for (int i = sb->info.standbys; i >= 0 && st == ST_OK; i--)
 		st = remove_member(sb, i, err);
+	char address[PATH_MAX];
+	socket_path(sb, 0, address, sizeof address);
+	(void)!unlink(address); /* a link, after a failover */
 	return st == ST_OK ? make_servers(sb, snapshot, err) : st;
 }
 

@@ -53,6 +53,10 @@ enum status sandbox_remove_snapshot(const char *dir, struct error *err);
 enum status sandbox_stop_server(struct sandbox *sb, int server, bool immediate, struct error *err) MUST_CHECK;
 enum status sandbox_start_server(struct sandbox *sb, int server, struct error *err) MUST_CHECK;
 
+/* Stops the primary at once, promotes standby i and lets the primary's address lead to it, as a floating address or a proxy would: connection
+ * strings stay. Returns when it takes writes. From then on server 0 is gone until sandbox_reset(). ST_USAGE: there is no such standby. */
+enum status sandbox_fail_over(struct sandbox *sb, int standby, struct error *err) MUST_CHECK;
+
 /* What follows lives as long as sb. */
 const char *sandbox_name(const struct sandbox *sb);
 const char *sandbox_dir(const struct sandbox *sb);

@@ -227,6 +227,7 @@ static const char *const REHEARSAL[] = {
 	"wal_level = replica",
 	"max_wal_senders = 16", /* 8 standbys, each with a base backup's two while it is made */
 	"max_replication_slots = 16",
+	"max_prepared_transactions = 8", /* for one that is left behind */
 	"track_io_timing = on",
 	"log_line_prefix = '%m [%p] %a '",
 	"log_lock_waits = on",

@@ -60,13 +60,15 @@ static const struct metric_row {
 	{"rollback", METRIC_ROLLBACK, NULL, false, false, UNIT_NONE,
 		{{"clean", STAT_CLEAN, UNIT_NONE}, {"identical", STAT_IDENTICAL, UNIT_NONE}}},
 	{"ledger", METRIC_LEDGER, NULL, false, false, UNIT_NONE, {{"clean", STAT_CLEAN, UNIT_NONE}, {"lost", STAT_COUNT, UNIT_NONE}}},
+	{"drill", METRIC_DRILL, NULL, false, false, UNIT_NONE, {{"clean", STAT_CLEAN, UNIT_NONE}}},
+	{"reconcile", METRIC_RECONCILE, "reconciliation", true, false, UNIT_NONE, {{"mismatches", STAT_ROWS, UNIT_NONE}}},
 };
 #define METRIC_COUNT (sizeof METRICS / sizeof METRICS[0])
 
 static const struct {
 	const char *text;
 	enum comparison comparison;
-} COMPARISONS[] = {{"<=", CMP_LE}, {">=", CMP_GE}, {"==", CMP_EQ}, {"<", CMP_LT}, {">", CMP_GT}};
+} COMPARISONS[] = {{"<=", CMP_LE}, {">=", CMP_GE}, {"==", CMP_EQ}, {"=", CMP_EQ}, {"<", CMP_LT}, {">", CMP_GT}};
 
 /* What is left to read, and the criterion for messages. */
 struct cursor {

@@ -31,7 +31,9 @@ enum metric {
 	METRIC_WAL,
 	METRIC_CHECK, /* [check] */
 	METRIC_ROLLBACK,
-	METRIC_LEDGER, /* acknowledged commits that are not there */
+	METRIC_LEDGER,    /* acknowledged commits that are not there */
+	METRIC_DRILL,     /* what the drill itself demands: findings */
+	METRIC_RECONCILE, /* [name] rows in which old and new differ */
 };
 
 enum stat {

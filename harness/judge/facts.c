@@ -233,6 +233,7 @@ static void add_step_edge(struct facts *f, const json_t *line)
 		s->duration_ns = json_get_int(line, "duration_ns", json_get_int(line, "t_ns", s->start_ns) - s->start_ns);
 		s->ok = json_is_true(json_object_get(line, "ok"));
 		snprintf(s->error, sizeof s->error, "%s", json_get_string(line, "error", ""));
+		s->interrupted = !s->ok && json_get_string(line, "interrupted", NULL) != NULL;
 		return;
 	}
 }

@@ -67,6 +67,7 @@ struct statement_facts {
 struct step_facts {
 	int phase;
 	bool down, ok;
+	bool interrupted;              /* by the drill, on purpose */
 	int64_t start_ns, duration_ns; /* -1: it did not end */
 	char name[NAME_SIZE], error[256];
 };

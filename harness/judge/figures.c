@@ -433,7 +433,7 @@ static void measure_migration(const struct facts *f, const struct criterion *c, 
 	for (size_t i = 0; i < f->steps.n; i++) {
 		const struct step_facts *at = &f->steps.at[i];
 		done += at->ok;
-		if (at->ok)
+		if (at->ok || at->interrupted)
 			continue;
 		out->value = 0;
 		sentence(out, "step \"%s\" (%s) %s%s", at->name, at->down ? "down" : "up",
@@ -545,7 +545,7 @@ static void measure_rollback(const struct facts *f, const struct criterion *c, s
 	const char *drill = json_get_string(f->run, "drill", "");
 	const json_t *rollback = json_object_get(f->run, "rollback");
 	const char *word = json_get_string(rollback, "verdict", "");
-	if (strcmp(drill, "rollback") != 0) {
+	if (strcmp(drill, "rollback") != 0 && strcmp(drill, "rollback-each") != 0) {
 		out->state = FIGURE_OTHER_DRILL;
 		sentence(out, "the drill %s does not roll back", drill);
 		return;
@@ -568,6 +568,58 @@ static void measure_rollback(const struct facts *f, const struct criterion *c, s
 			json_get_string(first, "object", ""), json_get_string(first, "detail", ""));
 }
 
+/* What the drill demanded: every finding has to be good. */
+static void measure_drill(const struct facts *f, struct figure *out)
+{
+	const json_t *findings = json_object_get(f->run, "findings"), *first = NULL;
+	size_t i, bad = 0;
+	json_t *finding;
+	if (!json_is_array(findings)) {
+		const char *drill = json_get_string(f->run, "drill", "");
+		out->state = FIGURE_OTHER_DRILL;
+		sentence(out, "the drill %s demands nothing of its own", drill);
+		return;
+	}
+	json_array_foreach(findings, i, finding)
+	{
+		if (json_is_true(json_object_get(finding, "ok")))
+			continue;
+		first = first != NULL ? first : finding;
+		bad++;
+	}
+	size_t n = json_array_size(findings);
+	out->value = bad == 0;
+	if (n == 0)
+		MISSING(out, "the drill did not get as far as its first finding");
+	else if (first == NULL)
+		sentence(out, "%zu finding%s, all as they should be", n, n == 1 ? "" : "s");
+	else
+		sentence(out, "%zu of %zu findings: %s: %s", bad, n, json_get_string(first, "what", ""),
+			json_get_string(first, "detail", ""));
+}
+
+static void measure_reconciliation(const struct facts *f, const struct criterion *c, struct figure *out)
+{
+	size_t i;
+	json_t *one;
+	json_array_foreach(json_object_get(f->run, "reconcile"), i, one)
+	{
+		if (strcmp(json_get_string(one, "name", ""), c->label) != 0)
+			continue;
+		const char *error = json_get_string(one, "error", NULL);
+		if (error != NULL) {
+			MISSING(out, "the reconciliation %s was not carried out: %s", c->label, error);
+			return;
+		}
+		out->value = json_get_number(one, "mismatches", 0);
+		sentence(out, "%lld rows compared, %lld of them a second time%s%.200s", (long long)json_get_int(one, "rows", 0),
+			(long long)json_get_int(one, "rechecked", 0), out->value > 0 ? "; differing keys: " : "",
+			json_get_string(one, "sample", ""));
+		return;
+	}
+	MISSING(out, "the reconciliation %s did not run", c->label);
+}
+
 void facts_measure(const struct facts *f, const struct criterion *c, const char *phase, struct figure *out)
 {
 	struct scope s;
@@ -578,6 +630,14 @@ void facts_measure(const struct facts *f, const struct criterion *c, const char 
 	}
 	if (c->metric == METRIC_LEDGER) {
 		measure_ledger(f, c, out);
+		return;
+	}
+	if (c->metric == METRIC_DRILL) {
+		measure_drill(f, out);
+		return;
+	}
+	if (c->metric == METRIC_RECONCILE) {
+		measure_reconciliation(f, c, out);
 		return;
 	}
 	if (c->metric == METRIC_CHECK) {

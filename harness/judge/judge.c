@@ -220,6 +220,8 @@ static enum status collect_criteria(
 	size_t i;
 	json_t *text;
 	enum status st = has_migration(f) ? add_criterion(all, "migration.completed", dir, err) : ST_OK;
+	if (st == ST_OK && json_object_get(facts_run(f), "findings") != NULL)
+		st = add_criterion(all, "drill.clean", dir, err);
 	json_array_foreach(json_object_get(facts_run(f), "criteria"), i, text) if (st == ST_OK && json_is_string(text))
 		st = add_criterion(all, json_string_value(text), dir, err);
 	for (int k = 0; st == ST_OK && k < n; k++)

@@ -15,7 +15,7 @@ int verdict_exit_code(enum verdict);
 
 /*
  * Judges the record in dir by its own criteria and `extra` (n of them, may be 0), and writes `verdict` and `invalid` into its run.json.
- * Every run with a phase migration is also judged by migration.completed, written or not.
+ * Every run with a phase migration is also judged by migration.completed, and one with findings by drill.clean, written or not.
  *
  * A criterion without data fails. One about a phase that the drill does not have (rollback.clean in the drill forward) is SKIPPED and
  * decides nothing. A percentile with fewer than ten samples above it is INCONCLUSIVE, unless even the longest sample satisfies it.

@@ -8,6 +8,7 @@
 #include "load/rate.h"
 #include "load/workload.h"
 #include "runtime/script.h"
+#include "scenario/drill_lua.h"
 #include "scenario/facts.h"
 #include "scenario/host.h"
 #include "scenario/lua_json.h"
@@ -29,6 +30,7 @@ struct conductor {
 	const struct rehearsal *spec;
 	struct rate_program rate;
 	struct scenario scenario; /* without path: of the drill "load" */
+	const char **criteria;    /* of the scenario for this drill */
 	struct host host;
 	struct fiber *fiber;
 	struct loop_timer tick;
@@ -48,7 +50,7 @@ static const char *scenario_name(const struct conductor *c)
 static json_t *criteria_json(const struct conductor *c)
 {
 	json_t *all = json_array();
-	for (const char **s = c->scenario.criteria; s != NULL && *s != NULL; s++)
+	for (const char **s = c->criteria; s != NULL && *s != NULL; s++)
 		json_array_append_new(all, json_text(*s));
 	for (const char *const *s = c->spec->criteria; s != NULL && *s != NULL; s++)
 		json_array_append_new(all, json_text(*s));
@@ -267,7 +269,7 @@ static void take_result(struct conductor *c)
 	lua_State *co = fiber_state(c->fiber);
 	if (!lua_istable(co, -1))
 		return;
-	static const char *const FIELDS[] = {"checks", "rollback"};
+	static const char *const FIELDS[] = {"checks", "rollback", "findings", "versions", "sizes", "reconcile"};
 	for (size_t i = 0; i < sizeof FIELDS / sizeof FIELDS[0]; i++) {
 		if (lua_getfield(co, -1, FIELDS[i]) != LUA_TNIL)
 			record_set(c->host.record, FIELDS[i], lua_json_value(co, -1));
@@ -302,6 +304,12 @@ static enum status perform(struct conductor *c, struct error *err)
 
 /* ---- set-up and the end ---- */
 
+/* The traffic of the drill `versions` comes in bursts of known size, which users who think would not make. */
+static bool asks_for_bursts(const char *drill)
+{
+	return strcmp(drill, "versions") == 0;
+}
+
 static struct load_config load_config_of(struct conductor *c)
 {
 	const struct rehearsal *r = c->spec;
@@ -312,7 +320,7 @@ static struct load_config load_config_of(struct conductor *c)
 		.scenario_path = r->scenario_path,
 		.scale = r->scale,
 		.seed = r->seed,
-		.closed = r->closed || s->closed,
+		.closed = (r->closed || s->closed) && !asks_for_bursts(r->drill),
 		.think = s->think.shape != THINK_NONE ? s->think : r->think,
 		.requests = s->requests.mean > 0 ? s->requests : r->requests,
 		.users = s->users > 0 ? s->users : r->users,
@@ -320,7 +328,7 @@ static struct load_config load_config_of(struct conductor *c)
 		.policies = s->policies,
 		.n_policies = s->n_policies,
 		.even = r->even || s->even,
-		.ledger = r->ledger || s->ledger,
+		.ledger = r->ledger || s->ledger || strncmp(r->drill, "failover", 8) == 0,
 		.program = &c->rate,
 		.pods = r->pods > 0 ? r->pods : s->pods,
 		.pool = r->pool > 0 ? r->pool : s->pool,
@@ -339,6 +347,8 @@ static enum status read_scenario(struct conductor *c, struct error *err)
 	if (c->spec->scenario_path != NULL) {
 		enum status st = scenario_read(c->spec->scenario_path, &c->scenario, err);
 		c->host.L = c->scenario.L;
+		if (st == ST_OK)
+			st = scenario_criteria(&c->scenario, c->spec->drill, &c->criteria, err);
 		return st;
 	}
 	return workload_create_state(NULL, NULL, &c->host.L, err);
@@ -491,6 +501,8 @@ static enum status take_down(struct conductor *c, enum status st, struct error *
 		fiber_cancel(c->fiber);
 	host_stop_spawned(h);
 	if (h->loop != NULL)
+		drill_lua_end(h);
+	if (h->loop != NULL)
 		host_close_sessions(h);
 	host_stop_load(h, INTERRUPTED_DRAIN_NS);
 	if (h->load != NULL && h->record != NULL)
@@ -512,6 +524,7 @@ static enum status take_down(struct conductor *c, enum status st, struct error *
 	if (h->loop != NULL)
 		loop_run_once(h->loop, 0);
 	fiber_free(c->fiber);
+	free(c->criteria);
 	if (c->spec->scenario_path != NULL)
 		scenario_free(&c->scenario);
 	else

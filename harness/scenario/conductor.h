@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "load/engine.h"
 
+#include <jansson.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,17 +38,20 @@ struct rehearsal_progress {
 	int64_t longest_wait_ns;
 };
 
+struct target;
+
 struct rehearsal {
 	const char *scenario_path; /* NULL: traffic without a migration */
 	const char *workload_path; /* path or name; NULL: the scenario's */
-	const char *drill;         /* "forward", "rollback", "load" (without scenario) */
+	const char *drill;         /* one of drill_names() or "load" (without scenario) */
 	double scale;              /* of the data that is there */
 	uint64_t seed;
 	const char *out_dir;         /* the record's folder: missing or empty */
 	const char *const *criteria; /* further ones (--require), NULL-terminated; or NULL */
 
-	const char *dsn; /* the target, which the guard has let pass */
-	bool sandbox;    /* it is one of ours */
+	const char *dsn;       /* the target, which the guard has let pass */
+	struct target *target; /* the same, for a failover; or NULL */
+	bool sandbox;          /* it is one of ours */
 	int standbys;
 	const char *const *standby_names;
 	const char *const *standby_dsns;
@@ -67,6 +71,11 @@ struct rehearsal {
 	int64_t duration_ns;  /* of the drill "load" */
 	bool no_availability; /* whether tables can be read and written is not tried, whatever the scenario says */
 
+	/* What the database was like after the migration: the drill "forward" keeps it (a new value, when keep_state is not NULL), "crash" has to
+	 * arrive at it (NULL: it is not compared). */
+	json_t **keep_state;
+	const json_t *reference;
+
 	const volatile sig_atomic_t *stop; /* when it turns non-zero, the drill ends with ST_INTERRUPTED; or NULL */
 	void (*progress)(const struct rehearsal_progress *p, void *arg);
 	void *arg;
@@ -75,5 +84,9 @@ struct rehearsal {
 /* ST_OK: it was performed to its end, though perhaps a step failed: that is a finding, for the judge. Otherwise the record says
  * `failed` or `interrupted`, or there is none (ST_USAGE: the scenario, the workload or the folder). Leaves no session behind. */
 enum status conductor_perform(const struct rehearsal *rehearsal, struct error *err) MUST_CHECK;
+
+/* The drills, in the order in which `all` performs them, NULL-terminated. A name followed by '-' stands for all that begin so, and so
+ * does the part before '-': "blocked". */
+const char *const *drill_names(void);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "load/workload.h"
+#include "scenario/drill_lua.h"
 #include "scenario/exec_lua.h"
 #include "scenario/lua_json.h"
 #include "scenario/session_lua.h"
@@ -375,4 +376,5 @@ void host_push(struct host *h, lua_State *L)
 	luaL_newlibtable(L, FUNCTIONS);
 	lua_pushlightuserdata(L, h);
 	luaL_setfuncs(L, FUNCTIONS, 1);
+	drill_lua_register(L, h);
 }

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct host_failover;
 struct host_session;
 struct exec_child;
 
@@ -43,8 +44,9 @@ struct host {
 	struct host_status status;
 	int64_t phase_ends_ns; /* of the run; -1: not known */
 	VEC(struct fiber *) spawned;
-	struct host_session *sessions; /* all that are open */
-	struct exec_child *children;   /* programs that steps run */
+	struct host_session *sessions;  /* all that are open */
+	struct exec_child *children;    /* programs that steps run */
+	struct host_failover *failover; /* NULL: there was none */
 };
 
 /* Pushes the table `host` on L. h outlives L. */

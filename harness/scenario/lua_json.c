@@ -90,3 +90,43 @@ json_t *lua_json_value(lua_State *L, int index)
 {
 	return convert(L, index, 0);
 }
+
+void lua_json_push(lua_State *L, const json_t *value)
+{
+	const char *key;
+	json_t *member;
+	size_t i;
+	luaL_checkstack(L, 4, "too deep");
+	switch (json_typeof(value)) {
+	case JSON_OBJECT:
+		lua_createtable(L, 0, (int)json_object_size(value));
+		json_object_foreach((json_t *)value, key, member)
+		{
+			lua_json_push(L, member);
+			lua_setfield(L, -2, key);
+		}
+		break;
+	case JSON_ARRAY:
+		lua_createtable(L, (int)json_array_size(value), 0);
+		json_array_foreach(value, i, member)
+		{
+			lua_json_push(L, member);
+			lua_seti(L, -2, (lua_Integer)i + 1);
+		}
+		break;
+	case JSON_STRING:
+		lua_pushlstring(L, json_string_value(value), json_string_length(value));
+		break;
+	case JSON_INTEGER:
+		lua_pushinteger(L, json_integer_value(value));
+		break;
+	case JSON_REAL:
+		lua_pushnumber(L, json_real_value(value));
+		break;
+	case JSON_NULL:
+		lua_pushnil(L);
+		break;
+	default:
+		lua_pushboolean(L, json_is_true(value));
+	}
+}

@@ -204,7 +204,6 @@ static enum status read_table(struct scenario *s, struct error *err)
 	lua_getfield(L, -1, "availability");
 	s->no_availability = !lua_toboolean(L, -1);
 	lua_pop(L, 2);
-	s->criteria = text_list(L, table, "criteria", NULL);
 	s->actors = text_list(L, table, "actors", "name");
 	lua_getfield(L, table, "steps");
 	s->steps = (int)luaL_len(L, -1);
@@ -245,9 +244,33 @@ enum status scenario_read(const char *path, struct scenario *out, struct error *
 	return st;
 }
 
+enum status scenario_criteria(const struct scenario *s, const char *drill, const char ***out, struct error *err)
+{
+	lua_State *L = s->L;
+	int top = lua_gettop(L);
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "rehearse.drill");
+	enum status st = script_call(L, 1, 1, ST_FAILED, err);
+	if (st == ST_OK) {
+		lua_getfield(L, -1, "criteria");
+		lua_rawgeti(L, LUA_REGISTRYINDEX, s->table_ref);
+		lua_pushstring(L, drill);
+		st = script_call(L, 2, 1, ST_USAGE, err);
+	}
+	if (st == ST_OK) {
+		/* The table keeps the texts alive. */
+		lua_createtable(L, 1, 0);
+		lua_insert(L, -2);
+		lua_setfield(L, -2, "list");
+		*out = text_list(L, lua_gettop(L), "list", NULL);
+		luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+	lua_settop(L, top);
+	return st;
+}
+
 void scenario_free(struct scenario *s)
 {
-	free(s->criteria);
 	free(s->actors);
 	free(s->workload_path);
 	free(s->rate);

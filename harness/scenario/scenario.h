@@ -32,8 +32,7 @@ struct scenario {
 	struct load_policy *policies;
 	size_t n_policies;
 	const char *migration_names, *migration_roles; /* as in observer.h; NULL: none */
-	const char **criteria;                         /* NULL-terminated, as are the names of actors */
-	const char **actors;
+	const char **actors;                           /* names, NULL-terminated */
 };
 
 /* Values for rehearse.settings in every Lua state made from now on: "NAME=VALUE", NULL-terminated. Call it before threads
@@ -42,6 +41,8 @@ enum status scenario_set_settings(const char *const *settings, struct error *err
 
 /* ST_USAGE: mistakes in the file, with file and line; settings that it does not look at. */
 enum status scenario_read(const char *path, struct scenario *out, struct error *err) MUST_CHECK;
+/* What the run of a drill is judged by; NULL-terminated, its texts belong to s, the caller frees the list. */
+enum status scenario_criteria(const struct scenario *s, const char *drill, const char ***out, struct error *err) MUST_CHECK;
 void scenario_free(struct scenario *s);
 
 #endif

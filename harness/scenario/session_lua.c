@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define METATABLE "rehearse.session"
 #define CONNECT_TIMEOUT_NS (10 * NS_PER_S)
@@ -241,6 +242,16 @@ static int host_lua_close(lua_State *L)
 	return 0;
 }
 
+/* session:cut(): the connection breaks, without a word to the server. */
+static int host_lua_cut(lua_State *L)
+{
+	struct host_session *s = check_session(L);
+	PGconn *conn = session_conn(s->session);
+	if (conn != NULL && PQsocket(conn) >= 0)
+		shutdown(PQsocket(conn), SHUT_RDWR);
+	return 0;
+}
+
 static int after_connect(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status;
@@ -313,7 +324,7 @@ void session_lua_forget(struct host *h, const struct fiber *f)
 void session_lua_register(lua_State *L, struct host *h)
 {
 	static const luaL_Reg METHODS[] = {{"query", host_lua_query}, {"pid", host_lua_pid}, {"connected", host_lua_connected},
-		{"cancel", host_lua_cancel}, {"close", host_lua_close}, {NULL, NULL}};
+		{"cancel", host_lua_cancel}, {"close", host_lua_close}, {"cut", host_lua_cut}, {NULL, NULL}};
 	luaL_newmetatable(L, METATABLE);
 	luaL_newlibtable(L, METHODS);
 	lua_pushlightuserdata(L, h);

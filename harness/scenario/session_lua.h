@@ -18,7 +18,8 @@ void session_lua_forget(struct host *h, const struct fiber *f);
  * session:query(sql, ...) waits for the server and returns { ok, sqlstate, message, rows, start_ns, end_ns, values }: values is an array
  * of rows, each an array with n; integers, floats and booleans are those, NULL is nil, all else is text. Without parameters several
  * statements may stand in sql. It never raises for what the server says.
- * session:pid(); session:connected(); session:cancel() asks the server to give up what another fiber waits for; session:close(). */
+ * session:pid(); session:connected(); session:cancel() asks the server to give up what another fiber waits for; session:close();
+ * session:cut(): the connection breaks as when the client's machine dies. */
 int session_lua_open(lua_State *L);
 
 #endif

@@ -161,11 +161,21 @@ enum status target_refresh(struct target *t, struct error *err)
 	return sandbox_reset(t->sandbox, t->snapshot, err);
 }
 
+enum status target_fail_over(struct target *t, struct error *err)
+{
+	if (t->sandbox != NULL && sandbox_standbys(t->sandbox) > 0)
+		return sandbox_fail_over(t->sandbox, 0, err);
+	error_set(err, ST_USAGE, "there is no standby of ours to fail over to");
+	error_hint(err, "the drill failover needs a sandbox: leave out --target");
+	return ST_USAGE;
+}
+
 void target_describe(struct target *t, struct rehearsal *r)
 {
 	r->scale = t->config.scale;
 	r->seed = t->config.seed;
 	r->stop = t->config.stop;
+	r->target = t;
 	if (t->sandbox == NULL) {
 		r->dsn = t->config.dsn;
 		return;

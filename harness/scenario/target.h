@@ -33,6 +33,10 @@ enum status target_prepare(const struct target_config *config, struct target **o
  * connection string, which cannot be put back. */
 enum status target_refresh(struct target *t, struct error *err) MUST_CHECK;
 
+/* Stops the primary at once and promotes its first standby, to which the connection string leads from then on. ST_USAGE: not with a target that
+ * is no sandbox with a standby. Blocks; may be called from a thread of its own while the drill is under way. */
+enum status target_fail_over(struct target *t, struct error *err) MUST_CHECK;
+
 /* Fills in the fields of r that say what the target is. They live as long as t. */
 void target_describe(struct target *t, struct rehearsal *r);
 

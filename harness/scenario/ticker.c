@@ -29,6 +29,8 @@ struct ticker {
 	int64_t detail_from_ns; /* when its histograms were last written */
 	char phase[64];
 	struct ticker_view view;
+	struct ticker_tally tally[LOAD_VERSIONS_MAX];
+	size_t n_tally;
 	struct hostload hostload;
 	int64_t host_busy, host_all; /* of /proc/stat at the last cut, in ticks */
 	double cpu_share_max;
@@ -180,7 +182,14 @@ static void note_view(struct ticker *t, const struct observation *seen)
 		.waiting = seen->waiting,
 		.longest_wait_ns = seen->longest_wait_ns,
 	};
+	t->n_tally = in->n_versions;
 	for (size_t i = 0; i < in->n_versions; i++) {
+		struct ticker_tally *sum = &t->tally[i];
+		sum->version = in->versions[i].name;
+		sum->ok += in->versions[i].ok;
+		sum->failed += in->versions[i].failed;
+		sum->abandoned += in->versions[i].abandoned;
+		stats_add_errors(&sum->errors, &in->versions[i].errors);
 		t->view.ok += in->versions[i].ok;
 		t->view.failed += in->versions[i].failed;
 		t->view.in_flight += in->versions[i].in_flight;
@@ -302,6 +311,12 @@ const char *ticker_phase_name(const struct ticker *t)
 struct ticker_view ticker_view(const struct ticker *t)
 {
 	return t->view;
+}
+
+size_t ticker_tally(const struct ticker *t, const struct ticker_tally **out)
+{
+	*out = t->tally;
+	return t->n_tally;
 }
 
 static json_t *workers_json(const struct ticker *t)

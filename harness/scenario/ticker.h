@@ -27,6 +27,13 @@ struct ticker_view {
 	int64_t longest_wait_ns;
 };
 
+/* Of one app version, since the ticker was made. */
+struct ticker_tally {
+	const char *version;
+	uint64_t ok, failed, abandoned;
+	struct load_errors errors;
+};
+
 /* All three outlive the ticker. observer may be NULL. */
 struct ticker *ticker_create(struct load *load, struct observer *observer, struct record *record);
 void ticker_free(struct ticker *t);
@@ -40,6 +47,9 @@ void ticker_phase(struct ticker *t, const char *name, bool started);
 
 const char *ticker_phase_name(const struct ticker *t);
 struct ticker_view ticker_view(const struct ticker *t);
+
+/* As of the last cut; returns how many there are. */
+size_t ticker_tally(const struct ticker *t, const struct ticker_tally **out);
 
 /* The fields `generator`, `latency` and `totals` of run.json. */
 json_t *ticker_generator_json(const struct ticker *t);

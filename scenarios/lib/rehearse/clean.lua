@@ -123,6 +123,15 @@ function clean.writes(session)
 	return map(query(session, WRITES))
 end
 
+-- Tables that the load wrote until `baseline` was counted.
+function clean.written(before, baseline)
+	local out = {}
+	for name, n in pairs(baseline) do
+		if (tonumber(n) or 0) > (tonumber(before.writes[name]) or 0) then out[name] = true end
+	end
+	return out
+end
+
 -- Everything that is compared later. A sum of hashes does not depend on the order of rows and, unlike xor, tells of duplicates.
 function clean.capture(session)
 	local out = { catalog = {}, places = {}, content = {} }
@@ -189,12 +198,12 @@ local function written_by_load(name, before, after, baseline, touched)
 	if in_run > 0 and not touched[name] then return string.format("%d rows were written during the run, not by the migration", in_run) end
 end
 
-local function compare_content(host, before, after, baseline, touched, add)
+local function compare_content(host, before, after, baseline, touched, add, how)
 	local tables = host.array {}
 	for _, name in ipairs(sorted_keys(before.content, after.content)) do
 		local was, is = before.content[name], after.content[name]
 		if was and is then
-			local reason = written_by_load(name, before, after, baseline, touched)
+			local reason = how == "later" and "compared when the traffic pauses" or how ~= "all" and written_by_load(name, before, after, baseline, touched) or nil
 			local entry = { table = name, method = reason and "skipped" or "whole", rows = is.rows, reason = reason }
 			if not reason then
 				entry.same = was.hash == is.hash and was.rows == is.rows and was.columns == is.columns
@@ -209,8 +218,9 @@ local function compare_content(host, before, after, baseline, touched, add)
 	return tables
 end
 
--- The `rollback` of run.json. baseline: rows written by the end of the baseline; touched: tables that the migration had locked for writing.
-function clean.compare(host, before, after, baseline, touched)
+-- The `rollback` of run.json. baseline: rows written by the end of the baseline; touched: tables that the migration had locked for writing;
+-- how: "all" when nobody else wrote meanwhile, so that every table is compared; "later" when none is, now; or nil.
+function clean.compare(host, before, after, baseline, touched, how)
 	local differences, verdict = host.array {}, "identical"
 	local function add(class, object, detail)
 		differences[#differences + 1] = { class = class, object = object, detail = detail }
@@ -218,7 +228,7 @@ function clean.compare(host, before, after, baseline, touched)
 	end
 	compare_catalog(before, after, add)
 	compare_places(before, after, add)
-	local tables = compare_content(host, before, after, baseline, touched, add)
+	local tables = compare_content(host, before, after, baseline, touched, add, how)
 	return { verdict = verdict, differences = differences, tables = tables }
 end
 

@@ -58,6 +58,7 @@ local SCENARIO = {
 	migration_sessions = { "table", default = {} }, versions = { "table", default = {} }, load = { "table", default = {} }, actors = { "table", default = {} },
 	phases = { "table", default = {} }, steps = { "table", required = true }, checks = { "table", default = {} },
 	criteria = { "table", default = {} }, observe = { "table", default = {} }, scale = { "number" }, ledger = { "boolean", default = false },
+	rollback_after = { "time", default = "0" }, failover_in = { "text" },
 }
 
 local LOAD = {
@@ -148,6 +149,23 @@ local function check_migration_sessions(given, commands)
 	return out
 end
 
+-- A list for forward and rollback, and lists by name for other drills.
+local function check_criteria(owner, criteria)
+	local drill_names = require("rehearse.stage").drills
+	for key, value in pairs(criteria) do
+		if math.type(key) == "integer" then
+			if type(value) ~= "string" then fields.fail(owner, "criteria[%d] is %s; text is expected", key, fields.show(value)) end
+		elseif type(value) ~= "table" or not drill_names[key] then
+			fields.fail(owner, "criteria: %s = %s is not understood; texts are expected, and lists of them by name of a drill: %s", fields.show(key), fields.show(value),
+				fields.list(drill_names()))
+		else
+			for i, criterion in ipairs(value) do
+				if type(criterion) ~= "string" then fields.fail(owner, "criteria, %s[%d] is %s; text is expected", key, i, fields.show(criterion)) end
+			end
+		end
+	end
+end
+
 function rehearse.scenario(given_scenario)
 	local owner = "the scenario"
 	local out = fields.check(owner, given_scenario, SCENARIO)
@@ -169,11 +187,11 @@ function rehearse.scenario(given_scenario)
 	out.checks = check_checks(out.checks, step_names)
 	out.actors = check_actors(out.actors)
 	out.migration_sessions = check_migration_sessions(out.migration_sessions, commands)
-	for i, criterion in ipairs(out.criteria) do
-		if type(criterion) ~= "string" then fields.fail(owner, "criteria[%d] is %s; text is expected", i, fields.show(criterion)) end
-	end
-	out.criteria = table.move(out.criteria, 1, #out.criteria, 1, {})
-	table.move(step_criteria, 1, #step_criteria, #out.criteria + 1, out.criteria)
+	check_criteria(owner, out.criteria)
+	local criteria = {}
+	for key, value in pairs(out.criteria) do criteria[key] = value end
+	out.criteria = table.move(step_criteria, 1, #step_criteria, #criteria + 1, criteria)
+	if out.failover_in and not step_names[out.failover_in] then fields.fail(owner, "failover_in = %q is no step's name", out.failover_in) end
 	out.kind = "scenario"
 	return out
 end

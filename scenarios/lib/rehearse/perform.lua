@@ -14,6 +14,8 @@ local function perform_sql(m, step, action)
 		if not step.on_retry then return end
 		for _, sql in ipairs(step.on_retry) do m:exec(sql) end
 	end
+	-- An attempt of it was broken off by a drill.
+	if m.host.watch and m.host.watch.again then cleanup() end
 	if step.transaction then
 		m:transaction(function()
 			for _, sql in ipairs(action) do m:exec(sql) end
@@ -200,7 +202,8 @@ function perform.step(m, step, direction)
 	end
 	m:end_step()
 	host.event { type = "step", name = step.name, kind = step.kind, direction = direction, edge = "end", ok = ok,
-		duration_ns = host.now() - from, error = text, within = m.within and m.within.name }
+		duration_ns = host.now() - from, error = text, within = m.within and m.within.name,
+		interrupted = not ok and host.watch and host.watch.fired or nil }
 	tell { step = "", detail = "", eta_ns = false }
 	if not ok and not Session.is_failure(problem) then error(problem, 0) end
 	return ok, text

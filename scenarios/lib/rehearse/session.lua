@@ -89,6 +89,12 @@ function Session:record_settings()
 	self.host.set("migration_settings", settings)
 end
 
+-- After its connection was lost.
+function Session:reconnect()
+	self.raw = self.host.session("pgrehearse migration")
+	self.in_transaction, self.transaction_now, self.pending = false, nil, {}
+end
+
 function Session:position() return self:internal(LSN).values[1][1] end
 
 local function write_events(self, to_ns)
@@ -170,6 +176,7 @@ function Session:attempt_statement(sql, ...)
 	local counters = not self.in_transaction and read_counters(self) or nil
 	local before = self:position()
 	host.note(id, self.raw:pid(), sql, self.in_transaction == true)
+	if host.watch then host.watch:before(self, sql) end
 	local out = self.raw:query(sql, ...)
 	host.note(id, self.raw:pid(), sql, self.in_transaction == true, out.start_ns, out.end_ns, out.sqlstate)
 	local event = { type = "statement", id = id, step = self.step and self.step.name, direction = self.direction, attempt = self.attempt,
@@ -193,6 +200,7 @@ function Session:attempt_statement(sql, ...)
 		look_after(self, event, sql, counters)
 		write_events(self)
 	end
+	if host.watch then host.watch:after(self, sql, out) end
 	return out
 end
 
@@ -323,7 +331,7 @@ function Session:transaction(body, before_retry)
 		self:internal("BEGIN")
 		self.in_transaction, self.transaction_now = true, tx
 		local ok, problem = xpcall(body, Session.describe)
-		local ended = { start_ns = self.host.now(), end_ns = self.host.now() }
+		local ended = { sqlstate = "08006", message = "the connection was lost", start_ns = self.host.now(), end_ns = self.host.now() }
 		if self.raw:connected() then ended = self.raw:query(ok and "COMMIT" or "ROLLBACK") end
 		self.in_transaction, self.transaction_now = false, nil
 		write_events(self, ended.end_ns)
