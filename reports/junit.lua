@@ -1,6 +1,7 @@
 -- JUnit XML for CI: a test suite a drill, a test case a criterion. Fits both the schema of Ant's JUnit task as many tools check it
 -- (attributes id, package, hostname, timestamp without a zone; properties first; system-out and system-err last) and that of
 -- Jenkins' xUnit plugin, which is laxer but wants times with at most three decimals.
+local availability = require "lib.availability"
 local facts = require "lib.facts"
 local felt = require "lib.felt"
 local words = require "lib.words"
@@ -61,6 +62,16 @@ local function suite(f, id)
 	end
 	local said = {}
 	for i, s in ipairs(felt.sentences(f)) do said[i] = felt.text(s, function(code) return code end) end
+	said[#said + 1] = felt.observing(f)
+	for i, r in ipairs(availability.rows(f)) do
+		if i > 50 then break end
+		local parts = {}
+		for k, what in pairs { [2] = "reads", [3] = "row locks", [4] = "writes" } do
+			if r[k] then parts[#parts + 1] = string.format("no %s for %s", what, words.time(r[k].total_ns)) end
+		end
+		table.sort(parts)
+		said[#said + 1] = r[1] .. ": " .. table.concat(parts, ", ") .. (r.sql and ", because of " .. words.sql(r.sql, 100) or r.by and ", because of " .. r.by or "")
+	end
 	add("    <system-out>%s</system-out>", E(table.concat(said, "\n")))
 	out[#out + 1] = "    <system-err></system-err>"
 	out[#out + 1] = "  </testsuite>"

@@ -1,5 +1,6 @@
 -- Markdown for a comment on a merge request: verdict, criteria, the worst of the blame table and of the waits. Stays under 1 MiB,
 -- in fact under MOST bytes a run, because every table and every text in it is bounded.
+local availability = require "lib.availability"
 local facts = require "lib.facts"
 local felt = require "lib.felt"
 local words = require "lib.words"
@@ -74,6 +75,18 @@ local function run_text(f, several)
 		add(table_of({ "Statement of the migration", "Waits:", "In sum:", "Longest:", "Who" }, rows))
 	end
 	rows = {}
+	for i, r in ipairs(availability.rows(f)) do
+		if i > 10 then break end
+		local row = { T(r[1]) }
+		for k = 2, 4 do row[k] = r[k] and words.time(r[k].total_ns) .. (r[k].n > 1 and " (longest " .. words.time(r[k].max_ns) .. ")" or "") or "0" end
+		row[5] = r.sql and code(r.sql, 80) or T(r.by or "")
+		rows[i] = row
+	end
+	if #rows > 0 then
+		add("**When tables could not be read or written**\n")
+		add(table_of({ "Table", "No reads for:", "No row locks for:", "No writes for:", "Longest because of" }, rows))
+	end
+	rows = {}
 	for i, w in ipairs(f.blame.longest) do
 		if i > 5 then break end
 		local root = w.root or {}
@@ -98,6 +111,7 @@ local function run_text(f, several)
 		end
 		add("")
 	end
+	if felt.observing(f) then add("<sub>" .. T(felt.observing(f)) .. "</sub>\n") end
 	return table.concat(out, "\n")
 end
 

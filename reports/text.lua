@@ -1,4 +1,5 @@
 -- Verdict tables for a terminal: what `pgrehearse run` ends with. Colour only where asked for, and never as the only sign.
+local availability = require "lib.availability"
 local words = require "lib.words"
 local felt = require "lib.felt"
 local facts = require "lib.facts"
@@ -73,6 +74,26 @@ return function(report)
 		end
 	end
 
+	local function windows_table(f)
+		local rows, most, name_width = availability.rows(f), 5, 8
+		if #rows == 0 then return end
+		for i = 1, math.min(most, #rows) do name_width = math.max(name_width, words.width(rows[i][1])) end
+		local function line(name, reads, row_locks, writes, by)
+			local text = "  " .. pad(name, name_width)
+			for _, figure in ipairs { reads, row_locks, writes } do text = text .. string.rep(" ", 12 - words.width(figure)) .. figure end
+			say(text .. (by and "  " .. by or ""))
+		end
+		say("")
+		say("  When tables could not be read or written:")
+		line("table", "no reads", "row locks", "writes", "because of")
+		for i = 1, math.min(most, #rows) do
+			local r, figures = rows[i], {}
+			for k = 2, 4 do figures[k] = r[k] and words.time(r[k].total_ns) or "0" end
+			line(words.clean(r[1]), figures[2], figures[3], figures[4], r.sql and words.sql(r.sql, math.max(20, width - 42 - name_width)) or r.by and words.clean(r.by) or "")
+		end
+		if #rows > most then say("  and " .. words.number_of(#rows - most, "table") .. " more") end
+	end
+
 	for n, f in ipairs(report.runs) do
 		if n > 1 then say("") end
 		say(coloured(f.word, f.word) .. "  " .. words.clean(f.title) .. " · " .. f.drill .. " · " .. words.time(f.duration_ns) .. (f.word == "PASS" and "" or " (" .. facts.meaning[f.word] .. ")"))
@@ -94,6 +115,11 @@ return function(report)
 			sentence("At " .. words.at(c.t_ns) .. " the traffic changed: " .. c.text .. ".", "  ")
 		end
 		blame_table(f)
+		windows_table(f)
+		if felt.observing(f) then
+			say("")
+			sentence(felt.observing(f), "  ")
+		end
 		if f.run.rollback and f.run.rollback.verdict then
 			say("")
 			local differences = f.run.rollback.differences or {}

@@ -126,6 +126,7 @@ static void on_state(struct session *s, void *arg)
 		const json_t *idle = json_object_get(server, "idle_in_transaction");
 		if (json_get_int(idle, "n", 0) > 0)
 			keep_largest(st->phase, "idle_in_transaction", json_object_get(server, "idle_in_transaction"), "longest_ns");
+		keep_largest(st->phase, "locks", json_object_get(server, "locks"), "n");
 		raise_number(st->phase, "prepared", json_get_int(server, "prepared", 0));
 		raise_number(st->phase, "xid_age", json_get_int(server, "xid_age", 0));
 		keep_autovacuum(st->phase, json_object_get(server, "autovacuum"));

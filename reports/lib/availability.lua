@@ -85,6 +85,30 @@ local function longest(f, a)
 		a.n > LISTED and "The longest " .. LISTED .. " of " .. words.number_of(a.n, "window") or nil)
 end
 
+-- For reports without pictures: tables with windows, worst first, each { name, {total_ns, max_ns, n} or nil of reads, of row locks, of writes,
+-- worst = the longest window that was kept, by = who was in the way of it, as SQL or as words }.
+function availability.rows(f)
+	local rows = {}
+	local a = f.availability
+	for _, name in ipairs(a and a.tables or {}) do
+		local by = a.by_table[name]
+		if by then
+			local row = { name, by.reads, by.row_locks, by.writes }
+			for _, w in ipairs(a.longest) do
+				if w.table == name then
+					local s = w.blamed and f.statements[w.blamed]
+					local h = (w.holders or {})[1]
+					row.worst, row.sql = w, s and s.sql
+					row.by = h and (h.role == "foreign" and h.application_name ~= "" and h.application_name or h.role) or nil
+					break
+				end
+			end
+			rows[#rows + 1] = row
+		end
+	end
+	return rows
+end
+
 function availability.section(f, board)
 	local a, summary = f.availability, f.run.availability or {}
 	if not a then return nil end

@@ -1,4 +1,5 @@
 -- What the users of the database would have felt, in a few plain sentences. Each sentence is a list of parts {text} or {code = text}.
+local availability = require "lib.availability"
 local words = require "lib.words"
 
 local felt = {}
@@ -30,6 +31,19 @@ local function culprit(f)
 	return { { code = words.sql(worst.sql or "a statement of the migration", 80) },
 		(worst.step and " (step “" .. worst.step .. "”)" or "") .. " made the application wait " .. (worst.load.n == 1 and "once" or words.count(worst.load.n) .. " times") .. where ..
 		", " .. words.time(worst.load.total_ns) .. " in sum, at the longest " .. words.time(worst.load.max_ns) .. "." }
+end
+
+-- The table that was closed longest; nil when none was, or nobody looked.
+local function closed(f)
+	local r = availability.rows(f)[1]
+	if not r then return nil end
+	local reads, writes = r[2] and r[2].total_ns or 0, r[4] and r[4].total_ns or 0
+	local function part(what, sum) return what .. " for " .. words.time(sum.total_ns) .. (sum.n > 1 and " in " .. words.number_of(sum.n, "window") .. ", the longest " .. words.time(sum.max_ns) or "") end
+	local kinds = {}
+	if reads > 0 then kinds[1] = part("read", r[2]) end
+	if writes > 0 then kinds[#kinds + 1] = part("written", r[4]) end
+	if #kinds == 0 and r[3] then kinds[1] = part("locked by row", r[3]) end
+	return { { code = r[1] }, " could not be " .. table.concat(kinds, ", and not ") .. "." }
 end
 
 local function failures(f)
@@ -66,8 +80,16 @@ function felt.sentences(f)
 	end
 	if not named and f.phases[1] then out[#out + 1] = latency(f, f.phases[#f.phases]) end
 	if f.phases.migration then out[#out + 1] = culprit(f) end
+	out[#out + 1] = closed(f)
 	out[#out + 1] = failures(f)
 	return out
+end
+
+-- What looking at the server cost, in a line; nil when nobody looked.
+function felt.observing(f)
+	local o = f.run.observer
+	if not o or not o.cpu_ns or f.duration_ns <= 0 then return nil end
+	return string.format("Observed with %s of a core and %s statements/s.", words.share(o.cpu_ns, f.duration_ns), words.number((o.statements or 0) / (f.duration_ns / 1e9)))
 end
 
 -- A sentence as plain text; quote(code) wraps what is code.

@@ -380,7 +380,8 @@ local function health(f)
 	} or {}
 	if o then
 		list[#list + 1] = { "Observer", string.format("%s at every %s, %s missed, %s", words.number_of(o.samples or 0, "sample"), words.time(o.period_ns), words.count(o.missed), words.number_of(o.statements or 0, "statement")) }
-		list[#list + 1] = { "Observer's CPU", o.cpu_ns and words.time(o.cpu_ns) .. (f.duration_ns > 0 and ", " .. words.share(o.cpu_ns, f.duration_ns) .. " of a core" or "") }
+		list[#list + 1] = { "Observer's CPU", o.cpu_ns and words.time(o.cpu_ns) .. (f.duration_ns > 0 and ", " .. words.share(o.cpu_ns, f.duration_ns) .. " of a core, and " .. words.number((o.statements or 0) / (f.duration_ns / 1e9)) .. " statements/s" or "") }
+		if (o.passed_over or 0) > 0 then list[#list + 1] = { "Waits for rows passed over", words.count(o.passed_over) .. " times, to save time: of short ones not all are in this report" } end
 	end
 	return page.facts(list)
 end

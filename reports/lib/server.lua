@@ -40,11 +40,12 @@ local function phases(f)
 			p.xmin and page.join(words.number_of(p.xmin.age or 0, "transaction"), ": ", who(p.xmin)) or nil,
 			p.longest_xact and who(p.longest_xact, p.longest_xact.age_ns) or nil,
 			p.idle_in_transaction and string.format("%s, %s", words.number_of(p.idle_in_transaction.n or 0, "session"), words.time(p.idle_in_transaction.longest_ns)) or "none",
-			#(p.autovacuum or {}) > 0 and table.concat(p.autovacuum, ", ") or "" }
+			#(p.autovacuum or {}) > 0 and table.concat(p.autovacuum, ", ") or "",
+			p.locks and string.format("%s of %s", words.count(p.locks.n), words.count(p.locks.room)) or nil }
 	end
 	if #rows == 0 then return "" end
 	return page.table({ { "Phase", "tight" }, { "Sessions active, on average" }, { "Checkpoints: by time + asked for", "num" }, { "From cache", "num" }, { "Vacuum held back by" },
-		{ "Longest transaction" }, { "Idle in transaction" }, { "Autovacuum on", "wide" } }, rows)
+		{ "Longest transaction" }, { "Idle in transaction" }, { "Autovacuum on", "wide" }, { "Shared lock table, at most", "num" } }, rows)
 end
 
 local function change(before, after, format)

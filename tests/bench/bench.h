@@ -149,4 +149,12 @@ static inline void bench_bar(const char *name, double value, const char *unit, d
 	fflush(stdout);
 }
 
+/* One that is broken when not all were. */
+static inline void bench_all(const char *name, int all, const char *were, int n)
+{
+	printf("{\"name\": \"%s\", \"value\": %d, \"unit\": \"\", \"peer\": \"%s\", \"peer_value\": %d, \"limit\": 1}\n", name, all, were,
+		n);
+	fflush(stdout);
+}
+
 #endif

@@ -1,61 +1,112 @@
-/* How well the observer measures lock waits of known length, and what it costs, on a sandbox with 100 sessions. Built and run by
+/* How well the observer measures lock waits of known length, and what looking costs, on a sandbox with 100 sessions. Built and run by
  * observe.sh; prints one JSON object a line as scripts/bench wants it. */
 #define _GNU_SOURCE
-#include "base/clock.h"
-#include "base/fs.h"
-#include "clone/sandbox.h"
-#include "observe/observer.h"
-#include "record/reader.h"
-#include "record/record.h"
-
-#include <libpq-fe.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
+#include "bench.h"
 
 #define SESSIONS 100
-#define FEW 8 /* measure accuracy: more would queue for a core when they are woken, and go on later than their wait ends */
+#define FEW 8 /* of those by sampling: more would queue for a core when they are woken, and go on later than their wait ends */
+#define CROWD 40
 #define ROUNDS 11
 #define HOLD_NS (300 * NS_PER_MS)
+#define SHORT_NS (25 * NS_PER_MS)
+#define SHORT_ROUNDS 20
 
-static char home[] = "/tmp/pgr-bench-XXXXXX";
-static struct observer *observer;
 static PGconn *sessions[SESSIONS];
+static int64_t run_start_ns;
 
-static void pause_for(int64_t ns)
-{
-	struct timespec t = {ns / NS_PER_S, ns % NS_PER_S};
-	nanosleep(&t, NULL);
-}
+/* ---- waits whose end the client tells, as those of the load do ---- */
 
-static PGconn *connect_as(const char *dsn, const char *name)
+/* A victim's wait: from sending its statement to what the server's clock said when the statement went on. One round, read back at once. */
+static struct {
+	int pid;
+	int64_t sent_ns, went_on_ns;
+	bool seen;
+} crowd[CROWD];
+static double crowd_errors[CROWD];
+static int crowd_seen;
+
+static bool compare_crowd(const json_t *line, void *arg)
 {
-	const char *keys[] = {"dbname", "application_name", NULL};
-	const char *values[] = {dsn, name, NULL};
-	PGconn *conn = PQconnectdbParams(keys, values, 1);
-	if (PQstatus(conn) != CONNECTION_OK) {
-		fprintf(stderr, "%s", PQerrorMessage(conn));
-		exit(1);
+	(void)arg;
+	int64_t pid = json_get_int(json_object_get(line, "waiter"), "pid", 0);
+	for (int i = 0; i < CROWD; i++) {
+		if (crowd[i].pid != pid || crowd[i].seen)
+			continue;
+		crowd[i].seen = true;
+		crowd_errors[crowd_seen++] = (double)llabs(json_get_int(line, "length_ns", 0) - (crowd[i].went_on_ns - crowd[i].sent_ns)) /
+			1e6;
 	}
-	return conn;
+	return true;
 }
 
-static void execute(PGconn *conn, const char *sql)
+/* As long as asked for from when all wait. Sent a millisecond apart, since each has to get a core before it can wait. */
+static void hold_crowd(PGconn *blocker, int64_t hold_ns, int n)
 {
-	PQclear(PQexec(conn, sql));
+	bench_execute(blocker, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	for (int i = 0; i < n; i++) {
+		crowd[i].pid = PQbackendPID(sessions[i]);
+		crowd[i].sent_ns = clock_now_ns();
+		PQsendQuery(sessions[i], "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 FROM users");
+		bench_pause(NS_PER_MS);
+	}
+	bench_pause(hold_ns);
+	int64_t wall_ahead_ns = clock_wall_ns() - clock_now_ns();
+	bench_execute(blocker, "COMMIT");
+	for (int i = 0; i < n; i++) {
+		PGresult *r = PQgetResult(sessions[i]);
+		int64_t done_ns = clock_now_ns();
+		crowd[i].went_on_ns = strtoll(PQgetvalue(r, 0, 0), NULL, 10) * 1000 - wall_ahead_ns;
+		observer_note_slow(bench_observer, crowd[i].pid, crowd[i].sent_ns, done_ns, "00000", "v1", "read", "read");
+		while (r != NULL) {
+			PQclear(r);
+			r = PQgetResult(sessions[i]);
+		}
+	}
 }
 
-static double cpu_share(int64_t for_ns)
+static void measure_crowd(PGconn *blocker, int64_t hold_ns, const char *length)
 {
-	struct observation seen;
-	observer_collect(observer, &seen);
-	pause_for(for_ns);
-	observer_collect(observer, &seen);
-	return seen.cpu_share;
+	char name[100];
+	crowd_seen = 0;
+	memset(crowd, 0, sizeof crowd);
+	bench_observe(0);
+	hold_crowd(blocker, hold_ns, CROWD);
+	bench_pause(50 * NS_PER_MS);
+	bench_stop_observing(NULL);
+	bench_read("waits", compare_crowd, NULL);
+	snprintf(name, sizeof name, "%s, %d victims", length, CROWD);
+	bench_all(name, CROWD, "seen", crowd_seen);
+	if (crowd_seen == 0)
+		return;
+	double middle = bench_median(crowd_errors, crowd_seen);
+	snprintf(name, sizeof name, "%s, %d victims: error of the median one", length, CROWD);
+	bench_bar(name, middle, "ms", 2);
+	snprintf(name, sizeof name, "%s, %d victims: largest error", length, CROWD);
+	bench_bar(name, crowd_errors[crowd_seen - 1], "ms", 10);
 }
+
+static int short_seen;
+
+static bool count_short(const json_t *line, void *arg)
+{
+	(void)arg;
+	short_seen += json_get_int(line, "length_ns", 0) >= 20 * NS_PER_MS;
+	return true;
+}
+
+static void measure_short(PGconn *blocker)
+{
+	bench_observe(0);
+	for (int i = 0; i < SHORT_ROUNDS; i++) {
+		hold_crowd(blocker, SHORT_NS, 4);
+		bench_pause(20 * NS_PER_MS);
+	}
+	bench_stop_observing(NULL);
+	bench_read("waits", count_short, NULL);
+	bench_all("waits of 25 ms", 4 * SHORT_ROUNDS, "seen", short_seen);
+}
+
+/* ---- waits whose end is seen by sampling alone ---- */
 
 /* Ends of the waits as the observer saw them against the time at which the waiter says it went on; of statements that work on afterwards, so
  * that no completion helps. (The blocker's commit is no truth: a hundred sessions that are woken at once wait for a core first.) */
@@ -65,8 +116,6 @@ static struct {
 } truths[SESSIONS];
 static double errors[SESSIONS * ROUNDS * 2], bounds[SESSIONS * ROUNDS * 2];
 static int seen_n, all_n, outside;
-static int64_t run_start_ns;
-
 static bool compare(const json_t *line, void *arg)
 {
 	(void)arg;
@@ -87,30 +136,19 @@ static bool compare(const json_t *line, void *arg)
 	return true;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static void print_row(const char *name, double value, const char *unit)
-{
-	printf("{\"name\": \"%s\", \"value\": %.4g, \"unit\": \"%s\"}\n", name, value, unit);
-}
-
 static void hold_once(PGconn *blocker, int round, int n)
 {
-	execute(blocker, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	bench_execute(blocker, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
 	for (int i = 0; i < n; i++)
 		PQsendQuery(sessions[i],
 			"SELECT count(*) FROM users; SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8; SELECT pg_sleep(0.06)");
-	while (observer_waiting(observer) < n)
-		pause_for(NS_PER_MS);
+	while (observer_waiting(bench_observer) < n)
+		bench_pause(NS_PER_MS);
 	if (n == SESSIONS)
-		print_row("observer's CPU with 100 sessions waiting", 100 * cpu_share(NS_PER_S), "% of a core");
+		bench_row("observer's CPU with 100 sessions waiting", 100 * bench_cpu_share(NS_PER_S), "% of a core");
 	else
-		pause_for(HOLD_NS);
-	execute(blocker, "COMMIT");
+		bench_pause(HOLD_NS);
+	bench_execute(blocker, "COMMIT");
 	int64_t wall_ahead_ns = clock_wall_ns() - clock_now_ns();
 	for (int i = 0; i < n; i++) {
 		PGresult *r;
@@ -125,56 +163,39 @@ static void hold_once(PGconn *blocker, int round, int n)
 
 int main(void)
 {
-	struct error err;
-	struct sandbox *sb;
-	char dir[64];
-	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0 || setenv("TMPDIR", home, 1) != 0)
-		return 1;
 	static const char *const SETTINGS[] = {"max_connections=200", NULL};
-	if (sandbox_up(&(struct sandbox_config){.name = "observe", .standbys = 1, .settings = SETTINGS}, &sb, &err) != ST_OK) {
-		fprintf(stderr, "%s\n", err.what);
-		return 1;
-	}
-	const char *dsn = sandbox_dsn(sb), *standby = sandbox_standby_dsn(sb, 0), *name = sandbox_standby_name(sb, 0);
-	PGconn *blocker = connect_as(dsn, "psql");
-	execute(blocker, "CREATE TABLE users AS SELECT 1 AS id");
+	bench_sandbox_up("observe", 1, SETTINGS);
+	PGconn *blocker = bench_connect(bench_dsn, "psql");
+	bench_execute(blocker, "CREATE TABLE users AS SELECT 1 AS id");
 	for (int i = 0; i < SESSIONS; i++)
-		sessions[i] = connect_as(dsn, "app");
-	snprintf(dir, sizeof dir, "%s/record", home);
-	struct record *record = record_create(dir, json_object(), &err);
-	if (record == NULL ||
-		observer_start(
-			&(struct observer_config){
-				.dsn = dsn, .standby_dsns = &standby, .standby_names = &name, .standbys = 1, .record = record},
-			&observer, &err) != ST_OK)
-		return 1;
-	run_start_ns = record_start_ns(record);
-	print_row("observer's CPU while nobody waits", 100 * cpu_share(3 * NS_PER_S), "% of a core");
+		sessions[i] = bench_connect(bench_dsn, i < CROWD ? "pgrehearse load v1 pod 1" : "app");
+	/* A session's first look at a table takes milliseconds before it can wait for it. */
+	bench_observe(0);
+	hold_crowd(blocker, 5 * NS_PER_MS, CROWD);
+	bench_stop_observing(NULL);
+	measure_crowd(blocker, 50 * NS_PER_MS, "a lock held for 50 ms");
+	measure_crowd(blocker, 500 * NS_PER_MS, "a lock held for 500 ms");
+	measure_crowd(blocker, 5 * NS_PER_S, "a lock held for 5 s");
+	measure_short(blocker);
+	bench_observe(1);
+	run_start_ns = record_start_ns(bench_record);
+	bench_row("observer's CPU while nobody waits", 100 * bench_cpu_share(3 * NS_PER_S), "% of a core");
 	for (int i = 0; i < ROUNDS; i++)
 		hold_once(blocker, i, i == ROUNDS - 1 ? SESSIONS : FEW);
-	pause_for(100 * NS_PER_MS);
+	bench_pause(100 * NS_PER_MS);
 	struct observer_totals totals;
-	if (observer_stop(observer, &totals, &err) != ST_OK)
-		fprintf(stderr, "%s\n", err.what);
-	if (record_finish(record, "finished", NULL, &err) != ST_OK)
-		return 1;
-	record_close(record);
-	struct record_reader *reader;
-	if (record_open(dir, &reader, &err) != ST_OK || reader_each(reader, "waits", compare, NULL, &err) != ST_OK)
-		return 1;
-	record_reader_free(reader);
-	qsort(errors, (size_t)seen_n, sizeof errors[0], by_value);
-	qsort(bounds, (size_t)seen_n, sizeof bounds[0], by_value);
-	print_row("waits seen of those that took place", 100.0 * all_n / (SESSIONS + FEW * (ROUNDS - 1)), "%");
-	print_row("end of a wait by sampling: error, median", errors[seen_n / 2], "ms");
-	print_row("end of a wait by sampling: error, p99", errors[seen_n * 99 / 100], "ms");
-	print_row("end of a wait by sampling: stated bound, p99", bounds[seen_n * 99 / 100], "ms");
-	print_row("waits off by more than their bound and 1 ms", outside, "");
-	print_row("ticks missed", 100.0 * (double)totals.missed / (double)(totals.samples + totals.missed), "%");
+	bench_stop_observing(&totals);
+	bench_read("waits", compare, NULL);
+	qsort(errors, (size_t)seen_n, sizeof errors[0], bench_by_value);
+	qsort(bounds, (size_t)seen_n, sizeof bounds[0], bench_by_value);
+	bench_row("waits seen of those that took place", 100.0 * all_n / (SESSIONS + FEW * (ROUNDS - 1)), "%");
+	bench_row("end of a wait by sampling: error, median", errors[seen_n / 2], "ms");
+	bench_row("end of a wait by sampling: error, p99", errors[seen_n * 99 / 100], "ms");
+	bench_row("end of a wait by sampling: stated bound, p99", bounds[seen_n * 99 / 100], "ms");
+	bench_all("waits by sampling", seen_n, "right to their bound and 1 ms", seen_n - outside);
+	bench_row("ticks missed", 100.0 * (double)totals.missed / (double)(totals.samples + totals.missed), "%");
 	for (int i = 0; i < SESSIONS; i++)
 		PQfinish(sessions[i]);
 	PQfinish(blocker);
-	sandbox_down(sb, &err);
-	sandbox_free(sb);
-	return fs_remove_tree(home, NULL) == ST_OK ? 0 : 1;
+	return bench_sandbox_down();
 }

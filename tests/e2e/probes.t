@@ -23,7 +23,7 @@ $run->{availability} = {period_ns => 10_000_000, blocked_period_ns => 5_000_000,
 	rounds => 9000, missed => 3, windows => 4, held_ns => 40_000_000, delayed => 2, delayed_ns => 1_500_000};
 $run->{phase_state} = [{phase => 'migration', profile_samples => 10, wait_events => {'Lock/relation' => 25, running => 5}, checkpoints_timed => 1, checkpoints_requested => 2, blocks_hit => 900, blocks_fetched => 1000,
 	xmin => {age => 1234, kind => 'session', name => 'nightly report', pid => 77, state => 'idle in transaction'}, longest_xact => {application_name => 'nightly report', pid => 77, state => 'idle in transaction', age_ns => 42_000_000_000},
-	idle_in_transaction => {n => 1, longest_ns => 41_000_000_000}, autovacuum => ['users'], tables => [{table => 'users', bytes_start => 1048576, bytes_end => 3145728, live_end => 1000, dead_start => 10, dead_end => 510}]}];
+	idle_in_transaction => {n => 1, longest_ns => 41_000_000_000}, autovacuum => ['users'], locks => {n => 9000, fastpath => 12, room => 6400}, tables => [{table => 'users', bytes_start => 1048576, bytes_end => 3145728, live_end => 1000, dead_start => 10, dead_end => 510}]}];
 $run->{criteria} = [];    # the record's own are not written as the judge reads them
 $run->{migration_settings} = [{name => 'lock_timeout', value => '5s', source => 'database'}];
 put("$dir/run.json", $json->encode($run));
@@ -50,6 +50,7 @@ my ($server) = $html =~ m{<h3 id="server1">(.*?)<h3 }s;
 my $state = $plain->($server // '');
 like($state, qr/migration 2\.50 Lock\/relation 0\.50* running 1 \+ 2 90\.00 %/, 'active sessions, checkpoints, share from cache');
 like($state, qr/1,234 transactions: nightly report \(pid 77\), idle in transaction/, 'who held vacuum back');
+like($state, qr/users 9,000 of 6,400/, 'how full the lock table was');
 like($state, qr/users migration 3\.00 MB \+ 2\.00 MB 1,000 510 \+ 500/, 'what grew');
 my ($commands) = $html =~ m{<h3 id="commands1">(.*?)<h3 }s;
 like($plain->($commands // ''), qr/CREATE INDEX CONCURRENTLY users waiting for writers before build .* nightly report \(pid 77\), whose transaction was 35\.0 s old/, 'whom a command waited for, folded to one line');
@@ -60,6 +61,16 @@ my $said = `$program judge $dir --require 'reads_blocked[users].max < 500ms' --r
 like($said, qr/FAIL\s+reads_blocked\[users\]\.max < 500ms\s+812 ms/, 'reads that were blocked for too long');
 like($said, qr/PASS\s+writes_blocked\[users\]\.total < 2s\s+912 ms/, 'writes that were not');
 like($said, qr/FAIL\s+writes_blocked\[orders\]\.max < 1s.*lacks the privilege/, 'what was not measured fails');
+
+# ---- the other formats ----
+for my $format (qw(text markdown junit)) {
+	my $text = qx("$program" report "$dir" --format $format);
+	$text = content($text =~ s/\n.*//sr) if $text =~ m{^/\S+\n$};
+	like($text, qr/could not be read for 812 ms, and not written for 912 ms/, "$format: the table that was closed longest");
+	like($text, $format eq 'text' ? qr/users +812 ms +0 +912 ms/ : $format eq 'markdown' ? qr/\| users \| 812 ms \| 0 \| 912 ms \(longest 812 ms\) \|/ : qr/users: no reads for 812 ms, no writes for 912 ms/,
+		"$format: a line for each table");
+	like($text, qr/Observed with \S+ % of a core and \S+ statements\/s/, "$format: what looking cost");
+}
 
 # ---- a record from before there were windows ----
 SyntheticRecord::write_record("$folder/old");

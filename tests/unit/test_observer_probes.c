@@ -153,6 +153,7 @@ static void await_tables(PGconn *conn, const char *sql, int n)
 		execute(conn, sql);
 		pause_for(10 * MS);
 	}
+	pause_for(100 * MS); /* the first attempt on a table tells nothing about when it began to be blocked */
 }
 
 static void a_table_under_an_exclusive_lock_can_neither_be_read_nor_written(void **state)
@@ -380,13 +381,13 @@ static const json_t *phase_named(const char *name)
 	return NULL;
 }
 
-static void an_idle_transaction_is_found_and_what_it_holds_back(void **state)
+static void an_idle_transaction_is_found_with_what_it_holds_back_and_how_many_locks_there_are(void **state)
 {
 	(void)state;
 	start();
 	observer_note_phase(observer, "migration");
 	PGconn *idle = connect_as(dsn, "nightly report");
-	execute(idle, "BEGIN; INSERT INTO orders VALUES (1)");
+	execute(idle, "BEGIN; INSERT INTO orders VALUES (1); SELECT count(pg_advisory_xact_lock(i)) FROM generate_series(1, 500) i");
 	int pid = PQbackendPID(idle);
 	for (int i = 0;; i++) {
 		assert_true(i < 1000);
@@ -408,6 +409,9 @@ static void an_idle_transaction_is_found_and_what_it_holds_back(void **state)
 	assert_string_equal(text_of(xmin, "kind"), "session");
 	assert_string_equal(text_of(json_object_get(phase, "longest_xact"), "application_name"), "nightly report");
 	assert_true(json_get_int(json_object_get(phase, "idle_in_transaction"), "longest_ns", 0) > 0);
+	const json_t *locks = json_object_get(phase, "locks");
+	assert_in_range(json_get_int(locks, "n", 0), 500, 5000);
+	assert_in_range(json_get_int(locks, "room", 0), 1000, 1000000); /* 64 by default for each of 100 sessions or more */
 }
 
 static void a_phase_is_summed_up_with_what_grew_in_it_and_what_sessions_waited_for(void **state)
@@ -537,7 +541,7 @@ int main(void)
 		TEST(availability_that_is_switched_off_leaves_tables_alone),
 		TEST(a_table_that_is_dropped_is_not_blocked_but_gone),
 		TEST(an_index_built_concurrently_tells_whose_transaction_it_waits_for),
-		TEST(an_idle_transaction_is_found_and_what_it_holds_back),
+		TEST(an_idle_transaction_is_found_with_what_it_holds_back_and_how_many_locks_there_are),
 		TEST(what_a_command_does_in_sessions_of_its_own_belongs_to_its_step),
 		TEST(a_phase_is_summed_up_with_what_grew_in_it_and_what_sessions_waited_for),
 	};
