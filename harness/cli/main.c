@@ -21,6 +21,7 @@ static const struct command {
 	{"calibrate", cmd_calibrate, "what this machine can generate on time"},
 	{"judge", cmd_judge, "judge a record again, with further criteria if need be"},
 	{"report", cmd_report, "a record as a page, Markdown, JUnit XML or text"},
+	{"new", cmd_new, "write a scenario to start from, or of a migration that there is"},
 	{"check", cmd_check, "what a scenario will lock and what is wrong with it, without a database"},
 	{"catalogue", cmd_catalogue, "what each schema change locks and rewrites, tried on a server"},
 	{"sandbox", cmd_sandbox, "servers to try things on: up, down, list, psql"},

@@ -4,6 +4,8 @@
 
 #include "base/fs.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <lualib.h>
 #include <pthread.h>
@@ -11,6 +13,41 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static int compare_names(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* files.list(folder): the names in it, in order, folders with a / behind; raises when it cannot be read. */
+static int files_list(lua_State *L)
+{
+	const char *folder = luaL_checkstring(L, 1);
+	struct dirent **entries = NULL;
+	int n = scandir(folder, &entries, NULL, compare_names);
+	if (n < 0)
+		return luaL_error(L, "%s cannot be read: %s", folder, strerror(errno));
+	lua_createtable(L, n, 0);
+	lua_Integer at = 0;
+	for (int i = 0; i < n; i++) {
+		char path[PATH_MAX];
+		snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
+		if (entries[i]->d_name[0] != '.') {
+			lua_pushfstring(L, "%s%s", entries[i]->d_name, fs_is_dir(path) ? "/" : "");
+			lua_rawseti(L, -2, ++at);
+		}
+		free(entries[i]);
+	}
+	free(entries);
+	return 1;
+}
+
+static int open_files(lua_State *L)
+{
+	static const luaL_Reg FUNCTIONS[] = {{"list", files_list}, {NULL, NULL}};
+	luaL_newlib(L, FUNCTIONS);
+	return 1;
+}
 
 enum status script_create(const char *const *dirs, lua_State **out, struct error *err)
 {
@@ -32,6 +69,10 @@ enum status script_create(const char *const *dirs, lua_State **out, struct error
 	lua_setfield(L, -2, "path");
 	lua_pushliteral(L, "");
 	lua_setfield(L, -2, "cpath");
+	lua_pop(L, 1);
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+	lua_pushcfunction(L, open_files);
+	lua_setfield(L, -2, "files");
 	lua_pop(L, 1);
 	*out = L;
 	return ST_OK;

@@ -9,7 +9,8 @@
 #include <stdbool.h>
 
 /* A state with Lua's standard libraries. `require` finds modules only below the folders of dirs (NULL-terminated; "DIR/?.lua",
- * "DIR/?/init.lua"): never below the current folder or LUA_PATH, so that a run does not depend on where it was started. */
+ * "DIR/?/init.lua"): never below the current folder or LUA_PATH, so that a run does not depend on where it was started. Its module `files` has
+ * list(folder): the names in it, in order, folders with a / behind. */
 enum status script_create(const char *const *dirs, lua_State **out, struct error *err) MUST_CHECK;
 void script_free(lua_State *L);
 

@@ -57,6 +57,8 @@ is_deeply($drop->{locks}, [{ relation => 'users', mode => 'AccessExclusiveLock' 
 my $sarif = eval { decode_json($said) } // {};
 is($sarif->{version}, '2.1.0', 'findings as SARIF');
 my $run = $sarif->{runs}[0];
+my $readme = do { open my $in, '<', "$top/scenarios/README.md" or die; local $/; <$in> };
+is(join(' ', grep { $readme !~ /^\| `$_->{id}` \| $_->{defaultConfiguration}{level} \|/m } @{ $run->{tool}{driver}{rules} }), '', '... each of its rules is in scenarios/README.md');
 my %rules = map { ($_->{id} => 1) } @{ $run->{tool}{driver}{rules} };
 is(scalar(grep { !$rules{ $_->{ruleId} } || $_->{level} !~ /^(?:error|warning|note)$/ || $_->{locations}[0]{physicalLocation}{region}{startLine} < 1 } @{ $run->{results} }), 0,
 	'... each with a rule that is described, a level and a place');

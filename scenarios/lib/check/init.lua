@@ -18,6 +18,8 @@ local function folder_of(path) return path:match("^(.*)/[^/]*$") or "." end
 local function place_of(path, step, source, text)
 	local call = located.step(step)
 	local from = call and call.file == path and call.line or nil
+	local read_from = located.source(step)
+	if read_from then return { file = read_from, line = located.sql(read_from, text, 1) or 1 } end
 	if source then
 		local full = source:sub(1, 1) == "/" and source or folder_of(path) .. "/" .. source
 		return { file = full, line = located.sql(full, text, 1) or 1 }

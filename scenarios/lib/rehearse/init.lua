@@ -49,6 +49,7 @@ end
 -- ---- steps ----
 
 for kind, make in pairs(steps.makers) do rehearse[kind] = make end
+rehearse.directory = require "rehearse.directory"(function(step) return rehearse.sql(step) end)
 rehearse.each_step = steps.each
 
 -- ---- the scenario ----

@@ -5,6 +5,7 @@ local located = {}
 local NO_STEPS = { scenario = true, setting = true, unknown_settings = true, directory = true }
 
 local lines = setmetatable({}, { __mode = "k" })   -- step -> { file, line }
+local sources = setmetatable({}, { __mode = "k" })
 local without_down = setmetatable({}, { __mode = "k" })
 
 local function caller()
@@ -13,6 +14,12 @@ local function caller()
 		if not info then break end
 		if info.source:sub(1, 1) == "@" and not info.source:match("/lib/rehearse/[%w_]+%.lua$") then return { file = info.source:sub(2), line = info.currentline } end
 	end
+end
+
+-- The folder of the scenario that calls.
+function located.folder()
+	local at = caller()
+	return at and at.file:match("^(.*)/[^/]*$") or "."
 end
 
 local TAKES_DOWN = { sql = true, step = true, exec = true }
@@ -39,6 +46,10 @@ function located.watch(rehearse)
 		end
 	end
 end
+
+-- The file that a step's SQL was read from by us.
+function located.remember(step, file) sources[step] = file end
+function located.source(step) return sources[step] end
 
 -- { file, line } of the call that made a step, or nil.
 function located.step(step) return lines[step] end

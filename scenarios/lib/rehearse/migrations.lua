@@ -1,0 +1,349 @@
+-- Migrations as other tools keep them, read as steps: folders of Flyway, sqitch, goose, dbmate, golang-migrate and node-pg-migrate (of
+-- SQL), and single files. Nothing is run; what comes out are the fields of rehearse.sql.
+local files = require "files"
+local split = require "rehearse.split"
+
+local migrations = {}
+
+local function fail(format, ...) error(string.format(format, ...), 0) end
+
+local function read(path)
+	local file, reason = io.open(path, "r")
+	if not file then fail("%s cannot be read: %s", path, reason) end
+	local text = file:read("a")
+	file:close()
+	return (text:gsub("^\239\187\191", ""):gsub("\r\n", "\n"))
+end
+
+-- ---- statements ----
+
+-- Without the blanks and comments before it.
+local function bare(statement)
+	local rest, before = statement, nil
+	repeat
+		before = rest
+		rest = rest:gsub("^%s+", ""):gsub("^%-%-[^\n]*\n?", ""):gsub("^/%*.-%*/", "")
+	until rest == before
+	return rest
+end
+
+local OPENS = { BEGIN = true, START = true }
+local CLOSES = { COMMIT = true, END = true, ROLLBACK = true, ABORT = true }
+
+local function first_word(statement) return (statement:match("^%a+") or ""):upper() end
+
+-- Statements that PostgreSQL refuses inside of a transaction.
+local function stands_alone(statement)
+	local word, upper = first_word(statement), statement:upper()
+	if word == "VACUUM" then return true end
+	if word == "ALTER" and upper:find("^ALTER%s+SYSTEM") then return true end
+	if (word == "CREATE" or word == "DROP") and (upper:find("^%a+%s+DATABASE") or upper:find("^%a+%s+TABLESPACE")) then return true end
+	return upper:find("%f[%w_]CONCURRENTLY%f[^%w_]") ~= nil and (word == "CREATE" or word == "DROP" or word == "REINDEX" or word == "ALTER")
+end
+
+-- A list of { statements, transaction, alone }: what one transaction holds, or each statement by itself.
+local function groups_of(text, in_transaction)
+	local out, current, explicit = {}, nil, false
+	local function add(statement, transaction, alone)
+		if not current or current.transaction ~= transaction or alone or current.alone then
+			current = { statements = {}, transaction = transaction, alone = alone }
+			out[#out + 1] = current
+		end
+		current.statements[#current.statements + 1] = statement
+	end
+	for _, raw in ipairs(split(text)) do
+		local statement = bare(raw)
+		local word = first_word(statement)
+		if statement == "" then goto continue end
+		if OPENS[word] then current, explicit = nil, true
+		elseif CLOSES[word] then current, explicit = nil, false
+		elseif stands_alone(statement) then add(statement, false, true)
+		else add(statement, explicit or in_transaction) end
+		::continue::
+	end
+	return out
+end
+
+local function index_of(statement)
+	local rest = statement:match("^[Cc][Rr][Ee][Aa][Tt][Ee]%s+(.*)$") or ""
+	rest = rest:gsub("^[Uu][Nn][Ii][Qq][Uu][Ee]%s+", "")
+	rest = rest:match("^[Ii][Nn][Dd][Ee][Xx]%s+[Cc][Oo][Nn][Cc][Uu][Rr][Rr][Ee][Nn][Tt][Ll][Yy]%s+(.*)$")
+	if not rest then return nil end
+	rest = rest:gsub("^[Ii][Ff]%s+[Nn][Oo][Tt]%s+[Ee][Xx][Ii][Ss][Tt][Ss]%s+", "")
+	local name = rest:match('^"[^"]+"') or rest:match("^[%w_]+")
+	return name and name:upper() ~= "ON" and name or nil
+end
+
+local COMMON = {}
+for word in ([[ALTER TABLE ADD DROP COLUMN CREATE INDEX CONCURRENTLY IF EXISTS NOT NULL ON CONSTRAINT DEFAULT SET TYPE INT INTEGER BIGINT TEXT BOOLEAN UNIQUE USING CHECK FOREIGN KEY REFERENCES ONLY
+	TRIGGER FUNCTION VIEW EXECUTE FOR EACH ROW BEFORE AFTER INSERT UPDATE DELETE OR REPLACE RETURNS LANGUAGE PLPGSQL AS BEGIN END PRIMARY VALIDATE VALID RENAME TO CASCADE PUBLIC]]):gmatch("%u+") do
+	COMMON[word] = true
+end
+
+local function shares_a_name(a, b)
+	local names = {}
+	for word in a:gmatch("[%a_][%w_]*") do if not COMMON[word:upper()] then names[word:upper()] = true end end
+	for word in b:gmatch("[%a_][%w_]*") do if names[word:upper()] then return true end end
+	return false
+end
+
+-- Gives each group its part of the way back: when there are as many statements there as here, in reverse order and about the same
+-- things. False when they cannot be told apart.
+local function pair_downs(groups, downs)
+	local ups, back = {}, {}
+	for _, group in ipairs(groups) do for _, statement in ipairs(group.statements) do ups[#ups + 1] = { group = group, sql = statement } end end
+	for _, group in ipairs(downs) do for _, statement in ipairs(group.statements) do back[#back + 1] = statement end end
+	if #ups ~= #back then return false end
+	for i, up in ipairs(ups) do if not shares_a_name(up.sql, back[#back - i + 1]) then return false end end
+	for i = #ups, 1, -1 do
+		local down = ups[i].group.down or {}
+		ups[i].group.down = down
+		down[#down + 1] = back[#back - i + 1]
+	end
+	return true
+end
+
+local function needs_no_transaction(statements)
+	for _, statement in ipairs(statements or {}) do if stands_alone(statement) then return true end end
+	return false
+end
+
+-- Fields of rehearse.sql for a migration of these texts. down: nil when there is none. options: name, in_transaction (what the tool does),
+-- no_way_back (the reason to give). Raises when there is no statement.
+function migrations.steps(up, down, options)
+	local groups, out = groups_of(up, options.in_transaction ~= false), {}
+	if #groups == 0 then fail("%s holds no statement", options.name) end
+	local downs = down and groups_of(down, options.in_transaction ~= false) or {}
+	local way_back = false
+	if #downs > 0 then
+		if #groups == 1 then
+			groups[1].down = {}
+			for _, group in ipairs(downs) do table.move(group.statements, 1, #group.statements, #groups[1].down + 1, groups[1].down) end
+			way_back = true
+		else
+			way_back = pair_downs(groups, downs)
+		end
+	end
+	for i, group in ipairs(groups) do
+		local name = #groups == 1 and options.name or string.format("%s, part %d", options.name, i)
+		local step = { name = name, up = group.statements, transaction = group.transaction }
+		local index = group.alone and index_of(group.statements[1])
+		if index then step.on_retry = { "DROP INDEX CONCURRENTLY IF EXISTS " .. index } end
+		out[#out + 1] = step
+		if way_back and group.transaction and needs_no_transaction(group.down) then
+			-- The way back cannot be in a transaction, the way there is: two steps, of which each goes one way.
+			step.down = false
+			out[#out + 1] = { name = name .. ", the way back", up = false, down = group.down, transaction = false }
+		elseif way_back then
+			step.down = group.down or false
+		elseif #downs == 0 then
+			step.irreversible = options.no_way_back or "no way back was written"
+		else
+			step.down = false
+		end
+	end
+	-- A way back that cannot be told apart is gone as a whole, when the first step is undone; what stands alone in it by itself.
+	if not way_back and #downs > 0 then
+		local steps_back = {}
+		for i, group in ipairs(downs) do
+			steps_back[i] = { name = #downs == 1 and options.name .. ", the way back" or string.format("%s, the way back, part %d", options.name, i), up = false, down = group.statements,
+				transaction = group.transaction }
+		end
+		for _, step in ipairs(steps_back) do table.insert(out, 1, step) end
+	end
+	return out
+end
+
+-- ---- folders: layout -> function(path) that returns { version, name, up, down, in_transaction, verify }... in order ----
+
+local function version_of(text)
+	local parts = {}
+	for digits in text:gmatch("%d+") do parts[#parts + 1] = (digits:gsub("^0+(%d)", "%1")) end
+	return parts
+end
+
+local function before(a, b)
+	for i = 1, math.max(#a, #b) do
+		local x, y = a[i] or "0", b[i] or "0"
+		if #x ~= #y then return #x < #y end
+		if x ~= y then return x < y end
+	end
+	return false
+end
+
+local function in_order(list)
+	table.sort(list, function(a, b)
+		if before(a.key, b.key) then return true end
+		if before(b.key, a.key) then return false end
+		return a.name < b.name
+	end)
+	for i = 2, #list do
+		if not before(list[i - 1].key, list[i].key) then fail("two migrations have the version %s: %s and %s", list[i].version, list[i - 1].name, list[i].name) end
+	end
+	return list
+end
+
+local function sql_files(path, below)
+	local out = {}
+	for _, name in ipairs(files.list(path)) do
+		if name:match("/$") then
+			if below then for _, inner in ipairs(sql_files(path .. "/" .. name:sub(1, -2), below)) do out[#out + 1] = inner end end
+		elseif name:match("%.sql$") then
+			out[#out + 1] = { name = name, path = path .. "/" .. name }
+		end
+	end
+	return out
+end
+
+local function words(text) return (text:gsub("[_%-]+", " ")) end
+
+local layouts = {}
+
+function layouts.flyway(path)
+	local list, undo, repeatable = {}, {}, {}
+	for _, file in ipairs(sql_files(path, true)) do
+		local kind, version, name = file.name:match("^([VUBR])([%d._]*)__(.+)%.sql$")
+		local settings = io.open(file.path .. ".conf", "r")
+		local in_transaction = true
+		if settings then
+			in_transaction = not settings:read("a"):find("executeInTransaction%s*=%s*false")
+			settings:close()
+		end
+		if kind == "V" and version ~= "" then
+			list[#list + 1] = { version = version, key = version_of(version), name = words(name), file = file.path, up = read(file.path), in_transaction = in_transaction }
+		elseif kind == "U" then undo[table.concat(version_of(version), ".")] = read(file.path)
+		elseif kind == "R" then repeatable[#repeatable + 1] = { version = "R", key = {}, name = words(name), file = file.path, up = read(file.path), in_transaction = in_transaction } end
+	end
+	in_order(list)
+	for _, m in ipairs(list) do m.down = undo[table.concat(m.key, ".")] end
+	table.sort(repeatable, function(a, b) return a.name < b.name end)
+	return table.move(repeatable, 1, #repeatable, #list + 1, list)
+end
+
+layouts["golang-migrate"] = function(path)
+	local list, downs = {}, {}
+	for _, file in ipairs(sql_files(path)) do
+		local version, name, direction = file.name:match("^(%d+)_(.+)%.(%a+)%.sql$")
+		if direction == "up" then list[#list + 1] = { version = version, key = version_of(version), name = words(name), file = file.path, up = read(file.path), in_transaction = true }
+		elseif direction == "down" then downs[table.concat(version_of(version))] = read(file.path) end
+	end
+	in_order(list)
+	for _, m in ipairs(list) do m.down = downs[m.key[1]] end
+	return list
+end
+
+-- One file holds both ways, told apart by marks: a pattern each, in lines of their own.
+local function marked(path, up_mark, down_mark, off)
+	local list = {}
+	for _, file in ipairs(sql_files(path)) do
+		local version, name = file.name:match("^(%d+)[_%-](.+)%.sql$")
+		if version then
+			local sides, side = { up = {}, down = {} }, nil
+			local text, in_transaction = read(file.path), true
+			for line in (text .. "\n"):gmatch("([^\n]*)\n") do
+				if line:find(up_mark) then side = "up" elseif line:find(down_mark) then side = "down" end
+				if line:find(off) then in_transaction = false end
+				local own = line:find(up_mark) or line:find(down_mark) or line:find("^%s*%-%-%s*%+goose")
+				if side and not own then table.insert(sides[side], line) end
+			end
+			if side then
+				local down = table.concat(sides.down, "\n")
+				list[#list + 1] = { version = version, key = version_of(version), name = words(name), file = file.path, up = table.concat(sides.up, "\n"),
+					down = down:find("%S") and down or nil, in_transaction = in_transaction }
+			end
+		end
+	end
+	return in_order(list)
+end
+
+function layouts.goose(path) return marked(path, "^%s*%-%-%s*%+goose%s+[Uu]p", "^%s*%-%-%s*%+goose%s+[Dd]own", "^%s*%-%-%s*%+goose%s+NO%s+TRANSACTION") end
+function layouts.dbmate(path) return marked(path, "^%s*%-%-%s*migrate:up", "^%s*%-%-%s*migrate:down", "^%s*%-%-%s*migrate:up.*transaction:%s*false") end
+layouts["node-pg-migrate"] = function(path) return marked(path, "^%s*%-%-%s*[Uu]p%s+[Mm]igration", "^%s*%-%-%s*[Dd]own%s+[Mm]igration", "^%s*%-%-%s*no%-transaction%s*$") end
+
+local function read_if_there(path)
+	local file = io.open(path, "r")
+	if not file then return nil end
+	file:close()
+	return read(path)
+end
+
+function layouts.sqitch(path)
+	local list, seen = {}, {}
+	for line in (read(path .. "/sqitch.plan") .. "\n"):gmatch("([^\n]*)\n") do
+		local name = line:match("^%s*([^%s@%%#%-+][^%s%[]*)")
+		if name and not line:match("^%s*$") then
+			if seen[name] then fail("%s/sqitch.plan: %s is reworked, which is not understood here; rehearse what comes after it", path, name) end
+			seen[name] = true
+			list[#list + 1] = { version = name, key = { tostring(#list + 1) }, name = words(name), file = path .. "/deploy/" .. name .. ".sql", up = read(path .. "/deploy/" .. name .. ".sql"),
+				down = read_if_there(path .. "/revert/" .. name .. ".sql"), verify = read_if_there(path .. "/verify/" .. name .. ".sql"), in_transaction = false }
+		end
+	end
+	return list
+end
+
+local function names_of(t)
+	local out = {}
+	for name in pairs(t) do out[#out + 1] = name end
+	table.sort(out)
+	return table.concat(out, ", ")
+end
+
+-- Which tool keeps its migrations like that.
+function migrations.detect(path)
+	local names = files.list(path)
+	for _, name in ipairs(names) do if name == "sqitch.plan" then return "sqitch" end end
+	for _, file in ipairs(sql_files(path, true)) do if file.name:match("^V[%d._]+__.+%.sql$") then return "flyway" end end
+	for _, name in ipairs(names) do if name:match("^%d+_.+%.up%.sql$") then return "golang-migrate" end end
+	for _, file in ipairs(sql_files(path)) do
+		local text = read(file.path)
+		if text:find("%-%-%s*%+goose%s+[Uu]p") then return "goose" end
+		if text:find("%-%-%s*migrate:up") then return "dbmate" end
+		if text:find("%-%-%s*[Uu]p%s+[Mm]igration") then return "node-pg-migrate" end
+	end
+	fail("%s holds no migrations that are understood: expected is a folder of %s", path, names_of(layouts))
+end
+
+-- All migrations of a folder, in order, and the layout's name. after: only those that come after this version; through: only up to this one.
+function migrations.read(path, layout, after, through)
+	layout = layout or migrations.detect(path)
+	if not layouts[layout] then fail("layout = %q is not known; the layouts are %s", layout, names_of(layouts)) end
+	local list, out, on, found = layouts[layout](path), {}, after == nil, { [after or ""] = after == nil, [through or ""] = through == nil }
+	local function is(m, version)
+		return version and (m.version == version or layout ~= "sqitch" and table.concat(m.key, ".") == table.concat(version_of(version), ".") and #m.key > 0)
+	end
+	for _, m in ipairs(list) do
+		if on then out[#out + 1] = m end
+		if is(m, after) then on, found[after] = true, true end
+		if is(m, through) then
+			found[through] = true
+			break
+		end
+	end
+	for _, version in ipairs { after or false, through or false } do
+		if version and not found[version] then fail("%s has no version %s", path, version) end
+	end
+	if #out == 0 then fail("%s: there is no migration of the layout %s%s", path, layout, after and " after " .. after or "") end
+	return out, layout
+end
+
+-- Fields of rehearse.sql for all of them, and the file that each comes from.
+function migrations.all_steps(list)
+	local out, sources = {}, {}
+	for _, m in ipairs(list) do
+		local name = m.version == m.name:gsub(" ", "_") and m.name or m.version == "R" and "repeatable " .. m.name or m.version .. " " .. m.name
+		name = name:gsub("[%[%]]", "")
+		local ok, steps = pcall(migrations.steps, m.up, m.down, { name = name, in_transaction = m.in_transaction, no_way_back = "the migration has no way back" })
+		if not ok then fail("%s: %s", m.file, steps) end
+		for _, step in ipairs(steps) do out[#out + 1], sources[#out + 1] = step, m.file end
+		if m.verify and bare(m.verify):find("%S") then
+			local verify = migrations.steps(m.verify, nil, { name = name .. ", verified", in_transaction = true })
+			for _, step in ipairs(verify) do
+				step.irreversible, step.down = nil, false
+				out[#out + 1], sources[#out + 1] = step, m.file
+			end
+		end
+	end
+	return out, sources
+end
+
+return migrations
