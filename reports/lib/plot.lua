@@ -65,7 +65,7 @@ local function time_tics(low, high)
 end
 
 -- Phases as shaded areas with their names, steps as a ribbon of numbered bars above the plot and faint lines
--- through it, changes of the traffic as dashed lines with a letter at the foot.
+-- through it, changes of the traffic as dashed lines with a letter beside them.
 local function backdrop(f, scale)
 	local out = {}
 	local function add(...) out[#out + 1] = string.format(...) end
@@ -93,7 +93,7 @@ local function backdrop(f, scale)
 		local at = c.t_ns / scale
 		add('set arrow from first %.6g, graph 0 to first %.6g, graph 1 nohead back dt 2 lc rgb "#333333" lw 0.5', at, at)
 		if at >= free then
-			add('set label "%s" at first %.6g, graph 0 left offset char 0.3, char 0.6 noenhanced font ",11" textcolor rgb "#333333" front', c.letter, at)
+			add('set label "%s" at first %.6g, graph 1 left offset char 0.3, char -2.0 noenhanced font ",11" textcolor rgb "#333333" front', c.letter, at)
 			free = at + span * 0.018
 		end
 	end

@@ -39,7 +39,7 @@ local function any(f, key)
 	return false
 end
 
--- What changed in the traffic, by the letters at the foot of the pictures.
+-- What changed in the traffic, by the letters in the pictures.
 local function traffic_changes(f)
 	if #f.changes == 0 then return "" end
 	local rows = {}
