@@ -297,12 +297,11 @@ static void learn_from_misses(struct worker *w)
 
 /* A transaction that waits for nothing ends inside of this, which brings its session back into the queue; so there is a bound,
  * after which what has arrived from the server is read first. */
-void claim_due(struct worker *w)
+void claim_due_at(struct worker *w, int64_t now_ns)
 {
 	if (!w->running || w->claiming)
 		return;
 	w->claiming = true;
-	int64_t now_ns = loop_refresh(w->loop);
 	claim_end_thinking(w, now_ns);
 	give_up_overdue(w, now_ns);
 	int left = w->n_clients;
@@ -319,6 +318,11 @@ void claim_due(struct worker *w)
 	if (w->led >= LEAD_LENGTH && w->crew->config->workers > 1)
 		hand_over_lead(w);
 	set_due_timer(w, left == 0 && w->idle_first != NULL ? now_ns : next_event(w));
+}
+
+void claim_due(struct worker *w)
+{
+	claim_due_at(w, loop_refresh(w->loop));
 }
 
 static void on_due(struct loop_timer *t)

@@ -11,6 +11,9 @@ void claim_init(struct worker *w);
  * is on the C stack already, or the worker does not run. */
 void claim_due(struct worker *w);
 
+/* For who has just read the clock. */
+void claim_due_at(struct worker *w, int64_t now_ns);
+
 /* The idle queue has another first session. */
 void claim_publish_idle(struct worker *w);
 

@@ -450,7 +450,7 @@ static int timeout_set(lua_State *L, int status, lua_KContext ctx)
 	return perform(L, c);
 }
 
-int client_perform(lua_State *L)
+static int client_perform(lua_State *L)
 {
 	struct client *c = client_of(L);
 	int64_t timeout_ns = c->worker->workload->transactions[c->transaction].statement_timeout_ns;
@@ -461,4 +461,18 @@ int client_perform(lua_State *L)
 	client_note_extra(c, EXTRA_SET);
 	session_query(c->session, sql, client_statement_done, c);
 	return fiber_wait(L, timeout_set, 0);
+}
+
+int client_push_transaction(lua_State *L, struct client *c)
+{
+	const struct workload *w = c->worker->workload;
+	const struct workload_transaction *t = &w->transactions[c->transaction];
+	/* Nothing to do before it, most often: then Lua's function is called without one of ours around it. */
+	if (t->args_ref != LUA_NOREF || t->statement_timeout_ns != *timeout_of(c)) {
+		lua_pushcfunction(L, client_perform);
+		return 0;
+	}
+	lua_rawgeti(L, LUA_REGISTRYINDEX, w->versions[c->version].run_refs[c->transaction]);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, c->object_ref);
+	return 1;
 }

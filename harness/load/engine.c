@@ -231,6 +231,9 @@ const struct workload *load_workload(const struct load *load)
 static void *run_worker(void *arg)
 {
 	struct worker *w = arg;
+	char name[16];
+	snprintf(name, sizeof name, "load %d", w->number);
+	pthread_setname_np(pthread_self(), name);
 	loop_run(w->loop);
 	return NULL;
 }

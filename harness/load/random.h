@@ -20,6 +20,7 @@ struct zipf {
 #define RANDOM_ZIPF_SLOTS 8
 
 struct random {
+	uint64_t mark; /* tells Lua's random sources from other userdata faster than their metatable does; random_lua.c */
 	struct rng rng;
 	struct zipf zipf[RANDOM_ZIPF_SLOTS]; /* by (n, s), replaced in turn */
 	unsigned next_slot;

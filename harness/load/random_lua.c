@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define RANDOM_TYPE "pgrehearse random source"
+#define RANDOM_MARK UINT64_C(0x72616e646f6d2121)
 #define TEXT_MAX (1 << 20)
 #define NURAND_MAX (INT64_C(1) << 61)
 #define WEIGHTED_MAX 1000000
@@ -22,6 +23,9 @@ static const char WEIGHTED_KEY;
 
 struct random *random_check(lua_State *L, int index)
 {
+	struct random *r = lua_touserdata(L, index);
+	if (r != NULL && lua_rawlen(L, index) == sizeof *r && r->mark == RANDOM_MARK)
+		return r;
 	return luaL_checkudata(L, index, RANDOM_TYPE);
 }
 
@@ -271,6 +275,7 @@ struct random *random_push(lua_State *L)
 {
 	struct random *r = lua_newuserdatauv(L, sizeof *r, 0);
 	memset(r, 0, sizeof *r);
+	r->mark = RANDOM_MARK;
 	random_seed(r, 0);
 	if (luaL_newmetatable(L, RANDOM_TYPE)) {
 		luaL_newlib(L, METHODS);

@@ -185,7 +185,7 @@ static void serve_again(struct client *c, int64_t now_ns)
 		try_later(c);
 	} else {
 		push_idle(w, c, now_ns);
-		claim_due(w);
+		claim_due_at(w, now_ns);
 	}
 }
 
@@ -220,8 +220,8 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg);
 static void start_attempt(struct client *c)
 {
 	random_seed(c->random, c->seed);
-	lua_pushcfunction(fiber_state(c->fiber), client_perform);
-	fiber_start(c->fiber, 0, transaction_done, c);
+	int args = client_push_transaction(fiber_state(c->fiber), c);
+	fiber_start(c->fiber, args, transaction_done, c);
 }
 
 static void try_again(struct loop_timer *t)

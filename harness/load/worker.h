@@ -212,8 +212,9 @@ void client_set_version(struct client *c);
 /* Fires for c->deadline: cancels the statement under way. */
 void client_give_up(struct loop_timer *t);
 
-/* The function that a fiber performs: args(r), then run(c, ...) of the client's transaction and version. */
-int client_perform(lua_State *L);
+/* Pushes what a fiber performs, args(r) and then run(c, ...) of the client's transaction and version: a function and its arguments, whose
+ * number is returned. */
+int client_push_transaction(lua_State *L, struct client *c);
 
 /* The SQLSTATE of the error value on top of L's stack into out: "LUA" when it is no statement's. Returns whether it was a statement's. */
 bool client_error_sqlstate(lua_State *L, char out[6]);

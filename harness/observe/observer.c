@@ -299,6 +299,7 @@ static void *run(void *arg)
 	state_start(&o->state, o->loop);
 	if (o->probes)
 		availability_start(&o->availability, o->loop);
+	loop_relax(o->loop);
 	loop_run(o->loop);
 	state_stop(&o->state);
 	replication_stop(&o->replication);
@@ -444,6 +445,8 @@ enum status observer_stop(struct observer *o, struct observer_totals *out, struc
 void observer_note_slow(struct observer *o, int pid, int64_t sent_ns, int64_t done_ns, const char *sqlstate, const char *version,
 	const char *transaction, const char *statement)
 {
+	if (sent_ns > atomic_load(&o->sampler.seen_until_ns))
+		return;
 	struct wait_note note = {
 		.pid = pid, .sent_ns = sent_ns, .done_ns = done_ns, .version = version, .transaction = transaction, .statement = statement};
 	snprintf(note.sqlstate, sizeof note.sqlstate, "%s", sqlstate);

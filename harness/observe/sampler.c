@@ -15,10 +15,17 @@ static struct sampler *sampler_of(void *link)
 	return container_of(link, struct sampler, link);
 }
 
+static void set_in_round(struct sampler *sampler, bool in_round, int64_t now_ns)
+{
+	sampler->in_round = in_round;
+	atomic_store(&sampler->seen_until_ns, in_round ? INT64_MAX : now_ns);
+}
+
 static void end_round(struct sampler *sampler)
 {
-	sampler->in_round = false;
-	waits_settle(sampler->waits, clock_now_ns());
+	int64_t now_ns = clock_now_ns();
+	set_in_round(sampler, false, now_ns);
+	waits_settle(sampler->waits, now_ns);
 	sampler->after(sampler);
 }
 
@@ -98,7 +105,9 @@ static void on_tick(struct loop_timer *t)
 	}
 	int watched[WAITS_MAX];
 	queries_format_pids(watched, waits_watched(sampler->waits, watched, WAITS_MAX), sampler->pids, sizeof sampler->pids);
-	sampler->in_round = link_execute(&sampler->link, &QUERY_GLANCE, sampler->values, on_glance);
+	set_in_round(sampler, true, now_ns);
+	if (!link_execute(&sampler->link, &QUERY_GLANCE, sampler->values, on_glance))
+		set_in_round(sampler, false, now_ns);
 }
 
 static void on_server(struct session *s, void *arg)
@@ -127,7 +136,7 @@ static void on_up(struct link *link)
 
 static void on_down(struct link *link)
 {
-	sampler_of(link)->in_round = false;
+	set_in_round(sampler_of(link), false, clock_now_ns());
 }
 
 void sampler_start(struct sampler *sampler, struct loop *loop)

@@ -8,6 +8,7 @@
 #include "observe/waits.h"
 #include "runtime/loop.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,6 +25,9 @@ struct sampler {
 	int64_t samples;
 	int64_t missed; /* ticks at which nothing could be sent */
 	struct server_facts facts;
+
+	/* Any thread: what began later than this can have been seen by no look. INT64_MAX while one is under way. */
+	atomic_int_fast64_t seen_until_ns;
 
 	/* Its own. */
 	struct clockmap map;

@@ -40,6 +40,9 @@ void loop_free(struct loop *loop);
 /* Runs until loop_stop. Sets this thread's timer slack to 1 ns: the default of 50 µs would delay each wake-up. */
 void loop_run(struct loop *loop);
 
+/* Timers of this loop may fire as late as the kernel wakes us up (some 50 µs), for which it spends no CPU on being precise. */
+void loop_relax(struct loop *loop);
+
 /* Runs one pass: waits at most max_wait_ns, then handles what is due. */
 void loop_run_once(struct loop *loop, int64_t max_wait_ns);
 

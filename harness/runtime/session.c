@@ -31,24 +31,24 @@ struct session {
 	/* The operation under way. */
 	session_done_fn *done;
 	void *arg;
-	struct session_outcome out;
-	bool failed;                               /* an error result has been seen; later results do not replace it */
 	const struct session_statement *statement; /* to execute once its Parse is answered, or being executed */
 	const char *const *values;
+	bool failed; /* an error result has been seen; later results do not replace it */
 	bool preparing;
 	bool prepare_only;       /* no Execute follows the Parse */
 	bool in_pipeline;        /* also when its connection has been lost, until its end */
+	bool held;               /* what was cancelled has ended, and waits for the cancel request to be delivered */
+	char part_sqlstate[6];   /* of the part of the pipeline that is being answered, when that has failed; see part_message */
+	uint16_t generation;     /* of prepared, below */
 	unsigned syncs;          /* of the pipeline, not yet answered */
-	char part_sqlstate[6];   /* of the part of it that is being answered, */
-	char part_message[256];  /* when that has failed */
 	struct loop_io cancel;   /* readable when the cancel request under way has been delivered; see session_cancel */
-	bool held;               /* what was cancelled has ended, and waits for that */
 	struct loop_timer timer; /* connect timeout, or the end of an operation that failed at its start */
+	struct session_outcome out;
+	char part_message[256];
 
 	/* Under which generation each statement is prepared on this connection; 0 = not. A statement that failed with 0A000 is
 	 * prepared afresh under a new name: the old name lives on in the server until the connection ends. */
 	uint16_t prepared[SESSION_STATEMENTS_MAX];
-	uint16_t generation;
 };
 
 static void on_ready(struct loop_io *io, uint32_t ready);
@@ -141,9 +141,10 @@ static void begin(struct session *s, session_done_fn *done, void *arg)
 	s->in_pipeline = false;
 	s->syncs = 0;
 	s->statement = NULL;
+	if (!s->out.ok)
+		s->out.message[0] = '\0';
 	s->out.ok = true;
 	memcpy(s->out.sqlstate, "00000", 6);
-	s->out.message[0] = '\0';
 	s->out.rows = 0;
 	s->out.sent_ns = clock_now_ns();
 }

@@ -33,11 +33,11 @@ struct session_statement {
 struct session_outcome {
 	bool ok;
 	char sqlstate[6];  /* "00000" when ok; "08006" connection lost, "08001" could not connect */
-	char message[512]; /* primary message of the server or of libpq; "" when ok */
 	PGresult *result;  /* last result of a successful operation (the first error's when not ok), or NULL; owned by the session */
 	int64_t sent_ns;   /* just before the first byte was handed to libpq */
 	int64_t done_ns;   /* when the last result had been read */
 	int64_t rows;      /* rows returned or affected by the last statement */
+	char message[512]; /* primary message of the server or of libpq; "" when ok. Last: what is used with each statement lies together */
 };
 
 struct session;

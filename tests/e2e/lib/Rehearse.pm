@@ -23,6 +23,18 @@ delete @ENV{grep { /^PG(?!REHEARSE)/ } keys %ENV};
 sub run
 {
 	my @words = @_;
+	for my $again (1 .. 3) {
+		my ($code, $text) = run_once(@words);
+		my ($out) = map { $words[$_] eq '--out' ? $words[$_ + 1] : () } 0 .. $#words - 1;
+		return ($code, $text) if $again == 3 || $code != 3 || !defined $out || $text !~ /unfit: the load generator was late/;
+		# INVALID: something else on this machine took the CPU. What a user would do is what we do.
+		rename $out, "$out.unfit$again" or die "$out: $!\n";
+	}
+}
+
+sub run_once
+{
+	my @words = @_;
 	my ($pid, $out) = start(@words);
 	my $text = do { local $/; <$out> } // '';
 	close $out;
