@@ -45,6 +45,10 @@ enum stat {
 	STAT_TOTAL,
 	STAT_RATE,
 	STAT_DURATION,
+	STAT_ETA,          /* of a backfill, from batches all over the table */
+	STAT_ETA_ERROR,    /* how far off it was, as a share, without its sign */
+	STAT_VICTIMS,      /* lock waits of the application that the step's statements are blamed for */
+	STAT_LONGEST_WAIT, /* of those */
 	STAT_BYTES,
 	STAT_ROWS,
 	STAT_CLEAN, /* holds or not; no comparison follows */

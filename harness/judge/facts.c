@@ -7,6 +7,7 @@
 #include "base/vec.h"
 #include "judge/facts_private.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -238,6 +239,30 @@ static void add_step_edge(struct facts *f, const json_t *line)
 	}
 }
 
+static void add_eta(struct facts *f, const json_t *line)
+{
+	struct eta_facts *e = NULL;
+	const char *step = json_get_string(line, "step", "");
+	for (size_t i = 0; i < f->etas.n; i++)
+		if (strcmp(f->etas.at[i].step, step) == 0)
+			e = &f->etas.at[i];
+	if (e == NULL) {
+		VEC_PUSH(&f->etas, (struct eta_facts){.eta_ns = -1, .error = NAN});
+		e = &f->etas.at[f->etas.n - 1];
+		snprintf(e->step, sizeof e->step, "%s", step);
+	}
+	if (strcmp(json_get_string(line, "edge", ""), "end") == 0) {
+		e->error = json_get_number(line, "error", NAN);
+		return;
+	}
+	e->eta_ns = json_get_int(line, "eta_ns", -1);
+	e->low_ns = json_get_int(line, "low_ns", e->eta_ns);
+	e->high_ns = json_get_int(line, "high_ns", e->eta_ns);
+	e->rows = json_get_int(line, "rows", 0);
+	e->samples = json_get_int(line, "samples", 0);
+	e->production = json_is_true(json_object_get(line, "production"));
+}
+
 static bool add_event(const json_t *line, void *arg)
 {
 	struct facts *f = arg;
@@ -246,6 +271,8 @@ static bool add_event(const json_t *line, void *arg)
 		add_statement(f, line);
 	else if (strcmp(type, "step") == 0)
 		add_step_edge(f, line);
+	else if (strcmp(type, "eta") == 0)
+		add_eta(f, line);
 	return true;
 }
 
@@ -291,6 +318,7 @@ void facts_free(struct facts *f)
 	VEC_FREE(&f->windows);
 	VEC_FREE(&f->statements);
 	VEC_FREE(&f->steps);
+	VEC_FREE(&f->etas);
 	record_reader_free(f->reader);
 	free(f);
 }

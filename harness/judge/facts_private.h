@@ -72,6 +72,14 @@ struct step_facts {
 	char name[NAME_SIZE], error[256];
 };
 
+/* Of a backfill: what was estimated before it began, and how far off that was (NAN: it did not end). */
+struct eta_facts {
+	int64_t eta_ns, low_ns, high_ns, rows, samples; /* eta_ns -1: nothing was estimated */
+	bool production;                                /* of the size that production has */
+	double error;
+	char step[NAME_SIZE];
+};
+
 /* In which a table could not be read or written. */
 struct window_facts {
 	int phase;
@@ -93,6 +101,7 @@ struct facts {
 	VEC(struct window_facts) windows;
 	VEC(struct statement_facts) statements;
 	VEC(struct step_facts) steps;
+	VEC(struct eta_facts) etas;
 };
 
 /* METRIC_READS_BLOCKED and METRIC_WRITES_BLOCKED over the phases whose bits are set; scope: "during migration". */

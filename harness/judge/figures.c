@@ -379,9 +379,60 @@ static void measure_statement(const struct facts *f, const struct criterion *c, 
 		strcmp(longest->sqlstate, "00000") != 0 ? longest->sqlstate : "");
 }
 
+static void measure_eta(const struct facts *f, const struct criterion *c, struct figure *out)
+{
+	const struct eta_facts *e = NULL;
+	char times[3][32];
+	for (size_t i = 0; i < f->etas.n; i++)
+		if (strcmp(f->etas.at[i].step, c->label) == 0)
+			e = &f->etas.at[i];
+	if (e == NULL || e->eta_ns < 0) {
+		MISSING(out, "step \"%s\" made no estimate: it is not a backfill, took no samples, or did not begin", c->label);
+		return;
+	}
+	if (c->stat == STAT_ETA_ERROR && isnan(e->error)) {
+		MISSING(out, "step \"%s\" did not walk to its end, so that its estimate cannot be compared", c->label);
+		return;
+	}
+	out->value = c->stat == STAT_ETA ? seconds(e->eta_ns) : fabs(e->error);
+	sentence(out, "%lld batches all over the table of step \"%s\": %s for the %lld rows %s, between %s and %s at 95 %%",
+		(long long)e->samples, c->label, time_text(e->eta_ns, times[0]), (long long)e->rows,
+		e->production ? "of production" : "that are here", time_text(e->low_ns, times[1]), time_text(e->high_ns, times[2]));
+}
+
+static bool is_of_step(const struct facts *f, int64_t statement, const char *step)
+{
+	for (size_t i = 0; i < f->statements.n; i++)
+		if (f->statements.at[i].id == statement)
+			return strcmp(f->statements.at[i].step, step) == 0;
+	return false;
+}
+
+/* Lock waits of the application behind statements of the step, all of their attempts. */
+static void measure_victims(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
+{
+	int64_t n = 0, longest_ns = 0;
+	char len[32];
+	for (size_t i = 0; i < f->waits.n; i++) {
+		const struct wait_facts *w = &f->waits.at[i];
+		if (!in_scope(s, w->phase) || w->blamed == 0 || !is_of_step(f, w->blamed, c->label))
+			continue;
+		n++;
+		if (w->length_ns > longest_ns)
+			longest_ns = w->length_ns;
+	}
+	out->value = c->stat == STAT_VICTIMS ? (double)n : seconds(longest_ns);
+	sentence(out, "%lld lock wait%s of the application %s blamed on statements of step \"%s\"; the longest took %s", (long long)n,
+		n == 1 ? "" : "s", n == 1 ? "is" : "are", c->label, time_text(longest_ns, len));
+}
+
 static void measure_step(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
 {
 	const struct step_facts *longest = NULL;
+	if (c->stat == STAT_ETA || c->stat == STAT_ETA_ERROR) {
+		measure_eta(f, c, out);
+		return;
+	}
 	bool down = strcmp(c->phase, "rollback") == 0;
 	for (size_t i = 0; i < f->steps.n; i++) {
 		const struct step_facts *at = &f->steps.at[i];
@@ -397,6 +448,10 @@ static void measure_step(const struct facts *f, const struct criterion *c, const
 		out->value = seconds(longest->duration_ns);
 		sentence(out, "step \"%s\" %s%s%s", c->label, longest->ok ? "completed" : "failed", longest->error[0] ? ": " : "",
 			longest->error);
+		return;
+	}
+	if (c->stat == STAT_VICTIMS || c->stat == STAT_LONGEST_WAIT) {
+		measure_victims(f, c, s, out);
 		return;
 	}
 	int64_t attempts = 0;

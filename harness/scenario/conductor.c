@@ -230,7 +230,15 @@ static void lua_side_ended(struct fiber *f, bool ok, int nresults, void *arg)
 	struct conductor *c = arg;
 	c->ended = true;
 	c->outcome = ST_OK;
-	if (!ok) {
+	lua_State *co = fiber_result(f);
+	bool refused = !ok && lua_istable(co, -1) && lua_getfield(co, -1, "usage") == LUA_TBOOLEAN;
+	if (refused) { /* a mistake in the scenario that only the server's answers show */
+		lua_getfield(co, -2, "message");
+		c->outcome = error_set(c->err, ST_USAGE, "%s", lua_tostring(co, -1));
+		error_where(c->err, "%s", c->scenario.path);
+	} else if (!ok) {
+		if (lua_isnil(co, -1))
+			lua_pop(co, 1);
 		lua_pushstring(c->host.L, fiber_traceback(f));
 		c->outcome = script_error(c->host.L, ST_FAILED, c->err);
 	}

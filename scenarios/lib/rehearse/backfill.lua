@@ -1,127 +1,257 @@
--- The backfill step: batches in the key's order, a commit each, with pauses and throttles; then whatever still matches.
-local POLL_S = 0.1
+-- The backfill step: an estimate from batches all over the table, then batches in the key's order, a commit each, perhaps by several
+-- sessions; with pauses and throttles; then passes over whatever still matches.
+local Resume = require "rehearse.resume"
+local Session = require "rehearse.session"
+local Throttle = require "rehearse.throttle"
+local eta = require "rehearse.eta"
+local keys = require "rehearse.keys"
+local tasks = require "rehearse.tasks"
+
 local EVENT_EVERY_NS = 500000000
-local LAST_PASSES = 50
+local LAST_PASSES = 20
+local SAME_PASSES = 4      -- that do not find fewer rows than the one before: it will never end
+local WINDOW_NS = 30000000000
+local SMALLEST_SHARE = 4   -- of the table all samples together take 1/4 at most
 
 local backfill = {}
 
--- The statements of a backfill. `set` and `where` are the scenario's own SQL and stand as they are.
-function backfill.statements(table_name, key, key_type, set, where, batch)
-	local function walk(from)
-		return string.format([[
-WITH batch AS MATERIALIZED (SELECT %s AS k FROM %s WHERE %s ORDER BY %s LIMIT %d),
-last AS MATERIALIZED (SELECT k FROM batch ORDER BY k DESC LIMIT 1),
-done AS (UPDATE %s SET %s WHERE %s AND %s <= (SELECT k FROM last) AND (%s) RETURNING 1)
-SELECT (SELECT k FROM last)::text, (SELECT pg_catalog.count(*) FROM batch), (SELECT pg_catalog.count(*) FROM done)]],
-			key, table_name, from, key, batch, table_name, set, from, key, where)
+local Run = {}
+Run.__index = Run
+
+-- ---- what is known of its progress ----
+
+function Run:time_left()
+	local now, w = self.host.now(), self.window
+	if now - w.from > WINDOW_NS then
+		w.before = { from = w.from, seen = w.seen }
+		w.from, w.seen = now, self.seen
 	end
-	return {
-		first = walk("true"),
-		next = walk(string.format("%s > $1::%s", key, key_type)),
-		rest = string.format("UPDATE %s SET %s WHERE %s IN (SELECT %s FROM %s WHERE (%s) ORDER BY %s LIMIT %d) AND (%s)",
-			table_name, set, key, key, table_name, where, key, batch, where),
-		past = string.format("SELECT $1::%s >= $2::%s", key_type, key_type),
-		bounds = string.format("SELECT %s::text FROM %s ORDER BY %s DESC LIMIT 1", key, table_name, key),
-	}
+	local since = w.before or w
+	local seen = self.seen - since.seen
+	if seen <= 0 then return nil end
+	return math.max(0, math.floor((now - since.from) / seen * (self.total - self.seen)))
 end
 
--- Waits while a throttle's limit is exceeded; returns how long, and why.
-local function wait_for_throttle(m, step)
-	local host, throttle = m.host, step.throttle
-	local from, reason = host.now(), nil
-	while true do
-		local lag, p99, now_reason = throttle.replay_lag and host.replay_lag(), throttle.p99 and host.p99(), nil
-		if lag and lag > throttle.replay_lag then
-			now_reason = string.format("replay lag %.1f s", lag / 1e9)
-		elseif p99 and p99 > throttle.p99 then
-			now_reason = string.format("p99 %.0f ms", p99 / 1e6)
-		end
-		if not now_reason then return host.now() - from, reason end
-		reason = now_reason
-		host.status { detail = "paused: " .. reason }
-		if host.now() - from > throttle.longest then
-			m:fail("throttled for longer than %.0f s: %s", throttle.longest / 1e9, reason)
-		end
-		host.sleep(POLL_S)
-	end
-end
-
--- One batch in a transaction of its own, tried again when it had to wait too long for a row. Returns the statement's outcome.
-local function perform_batch(m, sql, ...)
-	local args, out = table.pack(...), nil
-	m:transaction(function()
-		out = m:outcome(sql, table.unpack(args, 1, args.n))
-		if out.values[1] then m:correct_rows(out.values[1][3]) end
-	end)
-	return out
-end
-
--- What the step knows of its progress; one event at most every half second, and one when it is done.
-local Progress = {}
-Progress.__index = Progress
-
-function Progress:report(seen, filled, paused_ns, reason, done)
+-- One event at most every half second, and one when it is done.
+function Run:report(seen, filled, done)
 	local host, now = self.host, self.host.now()
-	self.batches, self.seen, self.filled = self.batches + 1, self.seen + seen, self.filled + filled
-	self.paused_ns, self.reason = self.paused_ns + paused_ns, reason or self.reason
-	local eta_ns
-	if done then
-		eta_ns = 0
-	elseif self.total and self.seen > 0 then
-		eta_ns = math.max(0, math.floor((now - self.from) / self.seen * (self.total - self.seen)))
-	end
-	host.status { detail = string.format("%d of about %s rows, %d batches", self.seen, self.total or "?", self.batches), eta_ns = eta_ns }
+	self.seen, self.filled = self.seen + seen, self.filled + filled
+	if not done then self.batches = self.batches + 1 end
+	local left = done and 0 or self:time_left()
+	host.status { detail = string.format("%d of about %d rows, %d batches", self.seen, self.total, self.batches), eta_ns = left }
 	if not done and now - self.said < EVENT_EVERY_NS then return end
 	self.said = now
-	host.event { type = "backfill", step = self.step, batches = self.batches, rows = self.filled, total = self.total, eta_ns = eta_ns,
-		paused_ns = self.paused_ns, reason = self.reason, done = done }
-	self.reason = nil
+	host.event { type = "backfill", step = self.step.name, phase = self.phase, batches = self.batches, batch = self.size, workers = self.workers, rows = self.filled,
+		total = self.total, eta_ns = left, paused_ns = self.throttle.paused_ns, paused = next(self.throttle.paused) and self.throttle.paused or nil,
+		reason = self.throttle.reason, done = done or false }
+	self.throttle.reason = nil
 end
 
--- Walks the keys that exist now; rows that come later are the business of defaults and triggers, and of the last pass.
-local function walk(m, step, sql, progress)
-	local newest = m:internal(sql.bounds).values[1]
-	if not newest then return end
-	local at
-	repeat
-		local paused_ns, reason = wait_for_throttle(m, step)
-		local out = at and perform_batch(m, sql.next, at) or perform_batch(m, sql.first)
-		local last, seen, filled = out.values[1][1], out.values[1][2], out.values[1][3]
-		progress:report(seen, filled, paused_ns, reason, false)
-		local past = last == nil or m:internal(sql.past, last, newest[1]).values[1][1]
-		at = last
-		if not past and step.pause > 0 then m.host.sleep(step.pause / 1e9) end
-	until past
-end
+-- ---- a batch ----
 
--- Rows that still match: written while we walked, by something that does not know of the new column.
-local function finish(m, step, sql, progress)
-	for round = 1, LAST_PASSES do
-		local out = perform_batch(m, sql.rest)
-		if out.rows == 0 then return end
-		progress:report(0, out.rows, 0, nil, false)
-		if round == LAST_PASSES then
-			m:fail("rows still match %q after %d further batches: either set does not make it false, or new rows keep coming that nothing fills", step.where, round)
+-- Fills the rows between two keys in a transaction of its own; returns how many, and how long it took.
+function Run:batch(m, place, free, part)
+	local from, filled = self.host.now(), 0
+	local sql, tells = self.key:fill(self.step, free)
+	local args = table.move(place.last, 1, #place.last, #place.first + 1, table.move(place.first, 1, #place.first, 1, {}))
+	m:transaction(function()
+		local out = m:outcome(sql, table.unpack(args))
+		filled = out.rows
+		if not self.step.statement then
+			filled = out.values[1] and out.values[1][1] or 0
+			m:correct_rows(filled)
+			if tells and out.values[1] and out.values[1][2] > 0 then
+				m:fail("%d of %d rows still match %q after they were filled: set does not make it false, so that this would never end", out.values[1][2], filled, self.step.where)
+			end
 		end
-		if step.pause > 0 then m.host.sleep(step.pause / 1e9) end
+		if part and self.store then self.store:note(m, part, place.last, filled) end
+	end)
+	return filled, self.host.now() - from
+end
+
+-- ---- the estimate ----
+
+-- Batches at places all over the table, as many as the step asks for, or until its share is done.
+function Run:take_samples(m)
+	local step, places = self.step, self.places
+	local wanted = step.sample and math.huge or step.samples
+	local enough = step.sample and step.sample * self.total or math.huge
+	local size = math.max(1, math.min(step.batch, math.ceil(step.sample and self.total * step.sample / 3 or self.total / (SMALLEST_SHARE * (step.samples + 1)))))
+	local samples, at, done, i, idle = {}, {}, 0, 0, 0
+	self.phase = "sample"
+	-- The first is not counted: what it runs into is cold.
+	while #samples < wanted and done < enough and idle < keys.TILES do
+		self.throttle:wait(m)
+		local slot = i == 0 and 1 or 1 + math.floor(eta.fraction((i - 1) % keys.TILES + 1) * #places + 0.5)
+		local place
+		if slot > #places and not at.last then
+			place, at.last = self.key:next(m, size, nil, nil, nil, true), true
+		else
+			slot = math.min(slot, #places)
+			-- The place itself is the first row after nothing, or after the one before it: a row more or less does not matter here.
+			place = self.key:next(m, size, at[slot] or slot > 1 and places[slot] or nil)
+			at[slot] = place and place.last or at[slot]
+		end
+		if place then
+			local filled, ns = self:batch(m, place, false)
+			if i > 0 then samples[#samples + 1] = { seen = place.n, ns = ns } end
+			done, idle = done + place.n, 0
+			self.filled, self.batches = self.filled + filled, self.batches + 1
+			m:pause(step.pause)
+		else
+			idle = idle + 1
+		end
+		i = i + 1
+	end
+	return samples, done
+end
+
+function Run:estimate(m)
+	local step = self.step
+	local samples, done = self:take_samples(m)
+	local rows = step.production_rows or self.total
+	local all = eta.estimate(samples, rows, step.batch, step.pause, self.workers)
+	local here = eta.estimate(samples, math.max(0, self.total - done), step.batch, step.pause, self.workers)
+	if not all then return end
+	self.guess = here
+	self.host.event { type = "eta", step = step.name, edge = "estimate", rows = rows, production = step.production_rows ~= nil, samples = #samples, sampled_rows = done,
+		eta_ns = all.ns, low_ns = all.low_ns, high_ns = all.high_ns, left_ns = here.ns }
+end
+
+-- How far off it was: of the time that the walk took, without the pauses that throttles made.
+function Run:judge_estimate(took_ns)
+	local guess = self.guess
+	if not guess or took_ns <= 0 then return end
+	self.host.event { type = "eta", step = self.step.name, edge = "end", left_ns = guess.ns, low_ns = guess.low_ns, high_ns = guess.high_ns, took_ns = took_ns,
+		error = guess.ns / took_ns - 1, inside = took_ns >= guess.low_ns and took_ns <= guess.high_ns }
+end
+
+-- ---- the walk ----
+
+function Run:walk_part(m, part, index)
+	local step, size, row_ns = self.step, self.size, nil
+	while not self.stop do
+		self.throttle:wait(m, index)
+		local place = self.key:next(m, size, part.at, part.upper)
+		if not place then break end
+		local filled, ns = self:batch(m, place, step.skip_locked, index)
+		part.at = place.last
+		row_ns = row_ns and 0.6 * row_ns + 0.4 * ns / place.n or ns / place.n
+		self:report(place.n, filled)
+		if place.n < size then break end
+		size = eta.next_size(step, size, row_ns)
+		self.size = size
+		m:pause(step.pause)
+	end
+	if self.store and not self.stop then self.store:note_done(m, index) end
+end
+
+-- Ranges of keys that do not overlap, up to the newest key that there is now: rows that come later are the business of defaults and
+-- triggers, and of the last passes.
+function Run:split(newest)
+	local parts, before = {}, nil
+	for i = 1, self.workers do
+		local upper = i == self.workers and newest or self.places[1 + i * #self.places // self.workers]
+		if upper then
+			parts[#parts + 1] = { at = before, upper = upper }
+			before = upper
+		end
+	end
+	return parts
+end
+
+function Run:walk(m, parts)
+	self.phase = "walk"
+	local open = {}
+	for i, part in ipairs(parts) do
+		if not part.done then open[#open + 1] = { part = part, index = i } end
+	end
+	if #open == 1 then return self:walk_part(m, open[1].part, open[1].index) end
+	local list = {}
+	for i, one in ipairs(open) do
+		list[i] = function()
+			local session = Session.open(self.host)
+			session:begin_step(self.step, "up")
+			session:set_deadline(m.timeout_ns, m.deadline_ns)
+			local ok, problem = xpcall(self.walk_part, Session.describe, self, session, one.part, one.index)
+			if not ok then self.stop = true end
+			session:close(m)
+			if not ok then error(problem, 0) end
+		end
+	end
+	for _, ended in ipairs(tasks.all(self.host, list)) do
+		if not ended.ok then error(ended.problem, 0) end
 	end
 end
+
+-- ---- what still matches ----
+
+-- Rows that were locked when we came by, or were written meanwhile by something that does not know of the new column. Each pass ends at the
+-- newest key that there was when it began, so it ends; and there must be fewer each time.
+function Run:finish(m)
+	local step, found, same = self.step, {}, 0
+	self.phase = "rest"
+	for pass = 1, LAST_PASSES do
+		local upper, at, n = self.key:newest(m), nil, 0
+		while upper do
+			self.throttle:wait(m)
+			local place = self.key:next(m, self.size, at, upper, step.where)
+			if not place then break end
+			local filled = self:batch(m, place, false)
+			at, n = place.last, n + place.n
+			self:report(0, filled)
+			if place.n < self.size then break end
+			m:pause(step.pause)
+		end
+		if n == 0 then return end
+		same = found[pass - 1] and n >= found[pass - 1] and same + 1 or 0
+		found[pass] = n
+		if same == SAME_PASSES then break end
+		m:pause(step.pause)
+	end
+	m:fail("rows still match %q after %d passes over the table, which found %s: either it is not made false, or new rows keep coming that nothing fills",
+		step.where, #found, table.concat(found, ", "))
+end
+
+-- ---- all of it ----
 
 function backfill.perform(m, step)
 	local host = m.host
-	local found = m:internal([[
-SELECT pg_catalog.format_type(a.atttypid, a.atttypmod), pg_catalog.quote_ident(a.attname), c.reltuples::int8
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
-WHERE c.oid = pg_catalog.to_regclass($1) AND a.attname = $2 AND NOT a.attisdropped]], step.table, step.key).values[1]
-	if not found then m:fail("there is no table %s with a column %s", step.table, step.key) end
-	local key_type, key, total = found[1], found[2], found[3]
-	local sql = backfill.statements(step.table, key, key_type, step.set, step.where, step.batch)
-	local progress = setmetatable({ host = host, step = step.name, batches = 0, seen = 0, filled = 0, paused_ns = 0,
-		total = total >= 0 and total or nil, from = host.now(), said = 0 }, Progress)
-	walk(m, step, sql, progress)
-	finish(m, step, sql, progress)
-	progress.batches = progress.batches - 1
-	progress:report(0, 0, 0, nil, true)
+	local key, why = keys.read(m, step)
+	if not key then m:fail("%s", why) end
+	local spread = key:spread(m)
+	local throttle = Throttle.new(host, step, key.oid)
+	local run = setmetatable({ host = host, step = step, key = key, throttle = throttle, places = spread.places, total = spread.rows, workers = math.max(1, math.min(step.workers, #spread.places)),
+		size = step.batch, seen = 0, filled = 0, batches = 0, said = 0, window = { from = host.now(), seen = 0 } }, Run)
+	local store = Resume.open(m, step, table.concat({ key.table, table.concat(key.names, ","), step.set or step.statement, step.where }, "\n"))
+	local parts = store and store:parts(#key.columns) or {}
+	local newest = key:newest(m)
+	if #parts > 0 then
+		for _, part in ipairs(parts) do run.filled, run.batches = run.filled + part.filled, run.batches + part.batches end
+		host.event { type = "backfill", step = step.name, phase = "resume", batches = run.batches, rows = run.filled, total = run.total, workers = #parts, resumed = true, done = false }
+	elseif newest then
+		if step.sample or step.samples > 0 then run:estimate(m) end
+		if step.sample then
+			run:report(0, 0, true)
+			if store then store:forget() end
+			return
+		end
+		parts = run:split(newest)
+		if store then store:begin(parts) end
+	end
+	run.store, run.window = store, { from = host.now(), seen = 0 }
+	local from, paused = host.now(), throttle.paused_ns
+	run:walk(m, parts)
+	run:judge_estimate(host.now() - from - (throttle.paused_ns - paused) // run.workers)
+	run:finish(m)
+	run:report(0, 0, true)
+	if store then store:forget() end
+end
+
+-- What is known to be wrong before anything is performed: nil, or why. A table that is not there yet may be made by a step before it.
+function backfill.examine(m, step)
+	local key, why, missing = keys.read(m, step)
+	return not key and not missing and why or nil
 end
 
 return backfill

@@ -43,6 +43,36 @@ function kinds.time(v)
 	return nil, 'a duration with its unit: "250us", "50ms", "2s", "10min", "24h"'
 end
 
+local BYTES = { B = 1, kB = 2 ^ 10, MB = 2 ^ 20, GB = 2 ^ 30, TB = 2 ^ 40 }
+
+function kinds.bytes(v)
+	local number, unit = tostring(v):match("^%s*([%d.]+)%s*(%a+)%s*$")
+	if BYTES[unit] and tonumber(number) then return math.floor(tonumber(number) * BYTES[unit]) end
+	return nil, 'a size with its unit: "512kB", "30MB", "2GB"'
+end
+
+-- "1%" -> 0.01
+function kinds.share(v)
+	local number = type(v) == "string" and tonumber(v:match("^%s*([%d.]+)%s*%%%s*$"))
+	if number and number > 0 and number <= 100 then return number / 100 end
+	return nil, 'a share over 0, at most 100: "1%"'
+end
+
+-- Columns: "id", "order_id, line_no", or a list.
+function kinds.key(v)
+	local list = {}
+	if type(v) == "string" then
+		for name in v:gmatch("[^,]+") do list[#list + 1] = name:match("^%s*(.-)%s*$") end
+	elseif type(v) == "table" then
+		list = table.move(v, 1, #v, 1, {})
+	end
+	for _, name in ipairs(list) do
+		if type(name) ~= "string" or not name:match("%S") then list = {} end
+	end
+	if #list > 0 and #list <= 8 then return list end
+	return nil, 'the columns of a unique key: "id", or { "order_id", "line_no" }'
+end
+
 -- A timeout that guards others: leaving it off must be spelled out.
 function kinds.timeout(v)
 	if v == "none" then return 0 end

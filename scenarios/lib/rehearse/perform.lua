@@ -1,6 +1,7 @@
 -- Performs one step, up or down, with its events. The drills are made of it.
 local Session = require "rehearse.session"
 local backfill = require "rehearse.backfill"
+local steps = require "rehearse.steps"
 local swap = require "rehearse.swap"
 local tasks = require "rehearse.tasks"
 
@@ -181,6 +182,14 @@ local function set_deadline(m, step)
 	else
 		m:set_deadline(step.timeout, own)
 	end
+end
+
+-- Before anything is performed: what of the steps is known to be wrong now that there is a server. Raises the first.
+function perform.examine(m, scenario)
+	steps.each(scenario.steps, function(step)
+		local why = step.kind == "backfill" and backfill.examine(m, step)
+		if why then error({ message = string.format("step %q: %s", step.name, why), usage = true }, 0) end
+	end)
 end
 
 -- Returns true, or false and why. Errors of the scenario's own Lua code are raised: they are no verdict on the migration.

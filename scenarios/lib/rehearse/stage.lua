@@ -216,6 +216,7 @@ function stage.open(host, scenario, name)
 	host.status { detail = "connecting" }
 	run.migration = Session.open(host)
 	run.migration:record_settings()
+	perform.examine(run.migration, scenario)
 	run.inspector = host.session("pgrehearse inspector")
 	return run
 end

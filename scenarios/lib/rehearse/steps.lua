@@ -181,23 +181,51 @@ end
 
 local BACKFILL = with_policy(with_down {
 	table = { "text", required = true, why = "the table whose rows are to be filled" },
-	key = { "text", default = "id" },
-	set = { "text", required = true, why = 'what to assign: "status = ..."' },
+	alias = { "name" },
+	key = { "key" },
+	set = { "text" },
+	statement = { "text" },
 	where = { "text", required = true, why = "which rows still need it; a row that has been filled must not match any more" },
-	batch = { "positive", default = 5000 },
+	batch = { "positive" }, batch_time = { "time" }, batch_min = { "positive", default = 100 }, batch_max = { "positive", default = 100000 },
+	workers = { "positive", default = 1 },
 	pause = { "time", default = "0" },
 	throttle = { "table", default = {} },
+	skip_locked = { "boolean" },
+	resume = { "boolean", default = true },
+	samples = { "count", default = 9 }, sample = { "share" }, production_rows = { "positive" },
 	down = { "action", default = false },
 	transaction = { "boolean", default = true },
 	long_transactions = { "long_transactions", default = "ignore" },
 })
 
+local THROTTLE = { replay_lag = { "time" }, p99 = { "time" }, wal_rate = { "bytes" }, dead_tuples = { "positive" }, autovacuum = { "boolean" }, query = { "text" },
+	longest = { "time", default = "5min" } }
+
+local BATCH, BATCH_TIME_NS = 1000, 500000000 -- when the size of a batch is left to us
+
 -- Fills a column in batches of the key's order, each committed by itself.
 function steps.makers.backfill(step)
 	local out, owner = checked("backfill", step, BACKFILL)
-	out.throttle = fields.check(owner .. ", throttle", out.throttle, { replay_lag = { "time" }, p99 = { "time" }, longest = { "time", default = "5min" } })
+	out.throttle = fields.check(owner .. ", throttle", out.throttle, THROTTLE)
+	if not out.throttle.autovacuum then out.throttle.autovacuum = nil end
 	out.down = statements(owner, "down", out.down)
-	if out.key:match(",") then fields.fail(owner, "key = %q: a key of one column is expected", out.key) end
+	if not out.set == not out.statement then
+		fields.fail(owner, 'either set = "status = ..." is expected, or statement = "INSERT ... SELECT ... WHERE :range"; it has %s', out.set and "both" or "neither")
+	end
+	if out.statement then
+		if not out.statement:find(":range", 1, true) then fields.fail(owner, "statement has no :range: that is where the keys of a batch are put") end
+		if out.statement:find("$", 1, true) and out.statement:find("%$%d") then fields.fail(owner, "statement has a parameter of its own, %s", out.statement:match("%$%d+")) end
+		if #statements(owner, "statement", { out.statement }) > 1 then fields.fail(owner, "statement is more than one") end
+		if out.skip_locked then fields.fail(owner, "skip_locked is for set: what statement locks is its own business") end
+	elseif out.skip_locked == nil then
+		out.skip_locked = true
+	end
+	if not out.batch then
+		out.batch, out.batch_time = BATCH, out.batch_time or BATCH_TIME_NS
+	end
+	if out.batch_time == 0 then fields.fail(owner, 'batch_time = "0": how long a batch should take is expected, "500ms"') end
+	if out.batch_time and (out.batch_min > out.batch_max) then fields.fail(owner, "batch_min is above batch_max") end
+	if not out.transaction then fields.fail(owner, "transaction = false: each batch has one of its own, that is what it is for") end
 	check_policy(owner, out)
 	if out.irreversible then out.down = nil end
 	return out

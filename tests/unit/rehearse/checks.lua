@@ -25,6 +25,9 @@ tests["an unknown field is named, with those that are accepted and the step's na
 end
 
 tests["a step without a way back must say why"] = function()
+	fails(function() rehearse.exec { name = "run it", up = "true" } end, 'step "run it"', "irreversible")
+	fails(function() rehearse.sql { name = "x", up = "SELECT 1", irreversible = true } end, "needs a reason")
+	assert(rehearse.sql { name = "x", up = "SELECT 1", irreversible = true, reason = "gone" }.irreversible == "gone")
 	fails(function() rehearse.sql { name = "drop it", up = "DROP TABLE t" } end, 'step "drop it"', "irreversible")
 	assert(rehearse.sql { name = "drop it", up = "DROP TABLE t", irreversible = "the rows are gone" }.irreversible)
 	fails(function() rehearse.sql { name = "x", up = "SELECT 1", down = "SELECT 2", irreversible = "no" } end, "keep one")
@@ -92,7 +95,7 @@ tests["defaults are filled in"] = function()
 	local s = scenario()
 	assert(s.load.rate == 200 and s.load.pods == 2 and s.phases.baseline == 10000000000 and s.phases.settle == 2000000000)
 	local b = rehearse.backfill { name = "b", table = "t", set = "a = 1", where = "a IS NULL" }
-	assert(b.key == "id" and b.batch == 5000 and b.down == false and b.throttle.longest == 300000000000)
+	assert(b.key == nil and b.batch == 1000 and b.batch_time == 500000000 and b.workers == 1 and b.skip_locked and b.down == false and b.throttle.longest == 300000000000)
 end
 
 tests["traffic is changed by a rate, a mix or both, by name of transactions"] = function()
@@ -118,9 +121,70 @@ tests["users and patience are checked for what belongs together"] = function()
 	fails(function() scenario { versions = versions, load = { overload = { v2 = { timeout = "1s" } } } } end, "overload.v2", "timeout")
 end
 
-tests["a backfill without its set, or with a composite key, is refused"] = function()
-	fails(function() rehearse.backfill { name = "b", table = "t", where = "a IS NULL" } end, "set is missing")
-	fails(function() rehearse.backfill { name = "b", table = "t", set = "a = 1", where = "a IS NULL", key = "x, y" } end, "one column")
+tests["a backfill says what it assigns or performs, and how its key goes"] = function()
+	local function backfill(changes)
+		local step = { name = "b", table = "t", set = "a = 1", where = "a IS NULL" }
+		for k, v in pairs(changes) do step[k] = v or nil end
+		return rehearse.backfill(step)
+	end
+	fails(function() backfill { set = false } end, 'step "b"', "it has neither")
+	fails(function() backfill { statement = "INSERT INTO u SELECT id FROM t WHERE :range" } end, "it has both")
+	fails(function() backfill { set = false, statement = "INSERT INTO u SELECT id FROM t" } end, ":range")
+	fails(function() backfill { key = 5 } end, "the columns of a unique key")
+	fails(function() backfill { throttle = { lag = "1s" } } end, "throttle", 'unknown field "lag"', "replay_lag")
+	fails(function() backfill { throttle = { wal_rate = 5 } } end, "wal_rate = 5", '"30MB"')
+	fails(function() backfill { sample = "1" } end, 'sample = "1"', '"1%"')
+	fails(function() backfill { batch_time = "1s", batch_min = 10, batch_max = 5 } end, "batch_min is above batch_max")
+	assert(table.concat(backfill { key = "x, y" }.key, "+") == "x+y" and backfill { key = { "x", "y" } }.key[2] == "y")
+	assert(backfill { batch = 10 }.batch_time == nil and backfill { throttle = { wal_rate = "2MB" } }.throttle.wal_rate == 2097152)
+	assert(backfill { sample = "1%" }.sample == 0.01)
+end
+
+tests["samples are taken at 0, 1, 1/2, 1/4, 3/4 and so on, and tell a time with an interval"] = function()
+	local eta = require "rehearse.eta"
+	local places = {}
+	for i = 1, 9 do places[i] = eta.fraction(i) end
+	assert(table.concat(places, " ") == "0 1 0.5 0.25 0.75 0.125 0.625 0.375 0.875", table.concat(places, " "))
+	-- 1, 2 and 3 ms a row: mean 2, standard error 1/sqrt(3), t = 4.303 for 2 degrees of freedom.
+	local e = eta.estimate({ { seen = 10, ns = 10e6 }, { seen = 10, ns = 20e6 }, { seen = 10, ns = 30e6 } }, 1000, 100, 50e6, 2)
+	assert(e.ns == 1250000000 and math.abs(e.high_ns - (1250000000 + 500 * 4.303e6 / math.sqrt(3))) < 2, e.high_ns)
+	assert(e.low_ns == 250000000, e.low_ns)
+	assert(eta.estimate({}, 10, 1, 0, 1) == nil)
+end
+
+tests["the size of a batch goes towards the time that one is to take, in steps"] = function()
+	local eta = require "rehearse.eta"
+	local step = { batch_time = 100000000, batch_min = 10, batch_max = 5000 }
+	assert(eta.next_size({}, 77, 5) == 77)
+	assert(eta.next_size(step, 1000, 1) == 1500 and eta.next_size(step, 4000, 1) == 5000)
+	assert(eta.next_size(step, 1000, 1e9) == 500 and eta.next_size(step, 12, 1e9) == 10)
+	assert(eta.next_size(step, 1000, 1e5) == 1000)
+end
+
+tests["a step's own criteria get its name, and become the scenario's"] = function()
+	local s = scenario { criteria = { "lock_wait.max < 1s" }, steps = { rehearse.sql { name = "a b", up = "SELECT 1", down = false,
+		criteria = { "duration < 5s", "migration.statement.max < 1s", "step.attempts <= 1", "lock_wait[users].max < 1s" } } } }
+	assert(table.concat(s.criteria, "; ") == "lock_wait.max < 1s; step[a b].duration < 5s; migration.statement[a b].max < 1s; step[a b].attempts <= 1; lock_wait[users].max < 1s", table.concat(s.criteria, "; "))
+	fails(function() rehearse.sql { name = "x", up = "SELECT 1", down = false, criteria = { "errors.rate < 1%" } } end, "whole run")
+end
+
+tests["steps inside of others are steps of the scenario"] = function()
+	local function both(a, b) return rehearse.parallel { name = "both", steps = { rehearse.wait_until { name = a, time = "1s" }, { name = b, up = function() end, down = false } } } end
+	local names = {}
+	local s = scenario { steps = { both("x", "y") }, checks = { c = { sql = "SELECT 1", after = "y" } } }
+	rehearse.each_step(s.steps, function(step) names[#names + 1] = step.name .. ":" .. step.kind end)
+	assert(table.concat(names, " ") == "both:parallel x:wait_until y:function", table.concat(names, " "))
+	fails(function() scenario { steps = { both("x", "x") } } end, 'step "x"', "two steps")
+	fails(function() rehearse.parallel { name = "p", steps = { both("a", "b"), both("c", "d") } } end, "cannot run beside others")
+end
+
+tests["a lock policy is safe by default, and anything else is spelled out"] = function()
+	local s = rehearse.sql { name = "a", up = "SELECT 1", down = false }
+	assert(s.lock_timeout == 2e9 and s.statement_timeout == 300e9 and s.retries == 5 and s.drain == 5e9 and s.long_transactions.action == "wait")
+	assert(rehearse.sql { name = "a", up = "SELECT 1", down = false, transaction = false }.statement_timeout == 0)
+	assert(rehearse.sql { name = "a", up = "SELECT 1", down = false, long_transactions = { action = "fail", older_than = "1s" } }.long_transactions.longest == 30e9)
+	fails(function() rehearse.sql { name = "a", up = "SELECT 1", down = false, long_transactions = "kill" } end, '"kill"', '"wait", "fail" or "ignore"')
+	fails(function() rehearse.sql { name = "a", up = "SELECT 1", down = false, backoff = "1min" } end, "backoff_max is below backoff")
 end
 
 tests["a setting has the type of its default"] = function()

@@ -167,54 +167,105 @@ tests["checks run after what they name, and their rows are counted"] = function(
 	assert(result.checks[1].rows == 12 and not result.checks[1].ok and result.checks[1].sample == "(1,x), (2,y)" and result.checks[1].when == "migration")
 end
 
--- A table of 25 rows with keys 1 to 25, filled by the statements of the backfill.
+-- A table of 25 rows with keys 1 to 25, walked and filled by the statements of the backfill. rest: how many still match when asked.
 local function backfill_host(rest)
 	local host
-	local at = 0
+	local asked = 0
 	host = fake_host {
-		["format_type"] = function() return { values = { { "bigint", "id", 25 } } } end,
-		["^SELECT id::text FROM"] = function() return { values = { { "25" } } } end,
-		[">= %$2"] = function() return { values = { { at >= 25 } } } end,
-		["^WITH batch"] = function()
-			local from = at
-			at = math.min(25, at + 10)
-			return { values = { { tostring(at), at - from, at - from } } }
-		end,
-		["^UPDATE t SET"] = function(n) return { rows = rest(n) } end,
+		["pg_partition_tree%(c%.oid%)"] = function() return { values = { { 7, "public.t", "t", "r", 1, 25, "id" } } } end,
+		["attnotnull"] = function() return { values = { { "id", "bigint", true, 1 } } } end,
+		["indisunique"] = function() return { values = { { 1 } } } end,
+		["TABLESAMPLE"] = function() return { values = { { "1", 25 }, { "13", 25 } } } end,
+		["^WITH batch"] = function() return nil end,
+		["AS filled"] = function() return nil end,
 	}
+	local session = host.session()
+	local query = session.query
+	function session:query(sql, ...)
+		local at, upper = ...
+		local out = query(self, sql, ...)
+		if sql:match("^WITH batch") then
+			local n = tonumber(sql:match("LIMIT (%d+)%)"))
+			if sql:find("a IS NULL", 1, true) then
+				asked = asked + 1
+				local left = rest(asked)
+				out.values = left > 0 and { { "26", tostring(25 + left), left } } or {}
+			elseif sql:find("^WITH batch AS MATERIALIZED %([^)]*DESC LIMIT") then
+				out.values = { { tostring(26 - n), "25", n } }
+			else
+				local from = sql:find("t.id > ", 1, true) and tonumber(at) or 0
+				local last = math.min(25, from + n, tonumber(upper) or 25)
+				out.values = last > from and { { tostring(from + 1), tostring(last), last - from } } or {}
+			end
+		elseif sql:find("filled AS", 1, true) then
+			host.log[#host.log + 1] = at .. "-" .. upper
+			out.values = { { math.tointeger(tonumber(upper)) - math.tointeger(tonumber(at)) + 1, 0 } }
+		end
+		return out
+	end
 	return host
+end
+
+local function fill(changes)
+	local step = { name = "fill", table = "t", set = "a = 1", where = "a IS NULL", batch = 10, samples = 0, resume = false }
+	for k, v in pairs(changes or {}) do step[k] = v end
+	return rehearse.backfill(step)
+end
+
+local function batches(host)
+	local out = {}
+	for _, line in ipairs(host.log) do if line:match("^%d+%-%d+$") then out[#out + 1] = line end end
+	return table.concat(out, " ")
 end
 
 tests["a backfill walks the keys that were there, then does the rest"] = function()
 	local host = backfill_host(function(n) return n == 1 and 3 or 0 end)
-	local step = rehearse.backfill { name = "fill", table = "t", set = "a = 1", where = "a IS NULL", batch = 10, pause = "1s" }
-	assert(not perform(host, { step }).problem)
-	assert(host.counts["^WITH batch"] == 3 and host.counts["^UPDATE t SET"] == 2)
+	assert(not perform(host, { fill { pause = "1s" } }).problem)
+	assert(batches(host) == "1-10 11-20 21-25 26-28", batches(host))
 	local last
 	for _, e in ipairs(host.events) do if e.type == "backfill" then last = e end end
 	assert(last.done and last.rows == 28 and last.batches == 4 and last.total == 25, last.rows .. " " .. last.batches)
 end
 
-tests["a backfill that never ends is ended"] = function()
-	local host = backfill_host(function() return 10 end)
-	local step = rehearse.backfill { name = "fill", table = "t", set = "a = 1", where = "a IS NULL", batch = 10 }
-	assert(perform(host, { step }).problem:find("still match", 1, true))
+tests["a backfill that never ends is ended, and says what its passes found"] = function()
+	local problem = perform(backfill_host(function() return 8 end), { fill() }).problem
+	assert(problem:find("still match", 1, true) and problem:find("8, 8, 8, 8, 8", 1, true), problem)
 end
 
-tests["a backfill waits while the standby is behind"] = function()
+tests["a backfill waits while the standby is behind, and says for how long and why"] = function()
 	local host = backfill_host(function() return 0 end)
 	local lag = 30e9
 	function host.replay_lag()
 		lag = lag - 1e9
 		return lag
 	end
-	local step = rehearse.backfill { name = "fill", table = "t", set = "a = 1", where = "a IS NULL", batch = 10, throttle = { replay_lag = "5s" } }
-	assert(not perform(host, { step }).problem)
-	local paused, reason = 0, nil
+	assert(not perform(host, { fill { throttle = { replay_lag = "5s" } } }).problem)
+	local pause, paused
 	for _, e in ipairs(host.events) do
-		if e.type == "backfill" then paused, reason = math.max(paused, e.paused_ns), reason or e.reason end
+		if e.type == "pause" then pause = e end
+		if e.type == "backfill" then paused = e end
 	end
-	assert(paused >= 2e9 and reason:find("replay lag", 1, true))
+	assert(pause.reason == "replay_lag" and pause.detail:find("replay lag 29.0 s", 1, true) and pause.length_ns >= 2e9)
+	assert(paused.paused_ns >= 2e9 and paused.paused.replay_lag == paused.paused_ns)
+end
+
+tests["an estimate is made from batches all over the table, and compared with what it took"] = function()
+	local host = backfill_host(function() return 0 end)
+	assert(not perform(host, { fill { samples = 3, batch = 5, production_rows = 2500 } }).problem)
+	assert(batches(host):find("^1%-2 3%-4 24%-25 14%-15 "), batches(host))
+	local guess, truth
+	for _, e in ipairs(host.events) do
+		if e.type == "eta" and e.edge == "estimate" then guess = e end
+		if e.type == "eta" and e.edge == "end" then truth = e end
+	end
+	assert(guess.samples == 3 and guess.sampled_rows == 8 and guess.rows == 2500 and guess.production and guess.low_ns <= guess.eta_ns and guess.eta_ns <= guess.high_ns)
+	assert(truth.took_ns > 0 and math.abs(truth.error - (truth.left_ns / truth.took_ns - 1)) < 1e-9 and truth.inside ~= nil)
+end
+
+tests["a sample is all that is done when that is asked for"] = function()
+	local host = backfill_host(function() error "it went on" end)
+	assert(not perform(host, { fill { sample = "20%" } }).problem)
+	assert(batches(host) == "1-2 3-4 24-25", batches(host))
 end
 
 tests["traffic alone has the workload's checks run before and after it"] = function()
