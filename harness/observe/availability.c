@@ -221,6 +221,7 @@ static void take_holders(struct availability *a, const PGresult *r)
 static void on_holders(struct session *s, void *arg)
 {
 	struct availability *a = availability_of(arg);
+	a->refresh(a->arg); /* the statement that holds it may have begun a moment ago: it was noted before it was sent */
 	if (link_went_well(&a->link, "reading who holds a table's lock"))
 		take_holders(a, session_outcome(s)->result);
 	end_round(a);

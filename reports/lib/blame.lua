@@ -3,6 +3,7 @@
 local blame = {}
 
 blame.KEPT = 50
+blame.DRAWN = 500 -- waits of a victim that are drawn, the longest
 local OWN_KEPT = 20000
 
 local function new_sum() return { n = 0, total_ns = 0, max_ns = 0, lengths = {}, ended = {}, bound_ns = 0 } end
@@ -58,12 +59,20 @@ local function keep_longest(list, wait)
 	end
 end
 
+local function keep_drawn(list, wait)
+	list[#list + 1] = { wait.start_ns or 0, (wait.start_ns or 0) + (wait.length_ns or 0), wait.ended }
+	if #list >= 4 * blame.DRAWN then
+		table.sort(list, function(a, b) return a[2] - a[1] > b[2] - b[1] end)
+		for i = #list, blame.DRAWN + 1, -1 do list[i] = nil end
+	end
+end
+
 local function victim_of(group, waiter)
 	local name = table.concat({ waiter.role or "", waiter.version or "", waiter.transaction or "" }, "\0")
 	local victim = group.victims[name]
 	if not victim then
 		victim = new_sum()
-		victim.role, victim.version, victim.transaction, victim.statements = waiter.role or "unknown", waiter.version, waiter.transaction, {}
+		victim.role, victim.version, victim.transaction, victim.statements, victim.drawn = waiter.role or "unknown", waiter.version, waiter.transaction, {}, {}
 		group.victims[name] = victim
 		group.victims[#group.victims + 1] = victim
 	end
@@ -124,7 +133,8 @@ end
 
 -- next_wait: iterator over the lines of waits.jsonl; statements: migration statements by id.
 -- Returns { groups, all, longest, during }: groups with their victims, worst first, those of the migration before others; victims
--- have their statements, groups the attempts that caused the waits, each a sum of its own;
+-- have their statements, groups the attempts that caused the waits, each a sum of its own; victims of the migration have `drawn`,
+-- {from, to, how it ended} of their longest waits, attempts first_ns and last_ns of the waits behind them;
 -- all: the sum over every line; load: over those in which the application waited; longest: at most KEPT lines, longest first;
 -- own: the waits of the migration itself;
 -- phase_of(ns) names the phase of a wait; phases: sums of the application's waits by the phase in which they began.
@@ -137,7 +147,12 @@ function blame.gather(next_wait, statements, phase_of)
 		local part, attempt = part_of(victim, waiter), attempt_of(group, wait, statements)
 		add(victim, wait)
 		if part then add(part, wait) end
-		if attempt then add(attempt, wait) end
+		if attempt then
+			add(attempt, wait)
+			attempt.first_ns = math.min(attempt.first_ns or math.huge, wait.start_ns or 0)
+			attempt.last_ns = math.max(attempt.last_ns or 0, (wait.start_ns or 0) + (wait.length_ns or 0))
+		end
+		if group.migration then keep_drawn(victim.drawn, wait) end
 		add(group.sum, wait)
 		add(all, wait)
 		if waiter.role == "load" then

@@ -308,6 +308,47 @@ function plot:availability(a)
 		ROWS = #tics, TICS = table.concat(tics, ", "), CURVES = table.concat(curves, ", \\\n\t") })
 end
 
+-- Swim lanes: a lane for a statement of the migration, from when it began until nobody waited behind it, and below it one for each who waited.
+local LANES, VICTIMS = 5, 4
+function plot:lanes()
+	local rows, tics, row = { blocker = {}, granted = {}, failed = {} }, {}, 0
+	local least = self.f.last_ns / self.scale * 0.0015
+	local function bar(list, from_ns, to_ns, part)
+		local from, to = from_ns / self.scale, to_ns / self.scale
+		list[#list + 1] = { from, math.max(to, from + least), row - 0.5 - part, row - 0.5 + part }
+	end
+	local function lane(label)
+		row = row + 1
+		tics[row] = string.format('"%s" %.1f', quoted(words.cut(label, 24)), row - 0.5)
+	end
+	local shown = 0
+	for _, g in ipairs(self.f.blame.groups) do
+		if g.migration and #g.attempts > 0 and shown < LANES then
+			shown = shown + 1
+			lane(g.step or words.sql(g.sql or "the migration", 24))
+			for _, a in ipairs(g.attempts) do
+				local s = self.f.statements[a.id] or {}
+				bar(rows.blocker, s.start_ns or a.first_ns, math.max(s.end_ns or 0, a.last_ns), 0.32)
+			end
+			for i, v in ipairs(g.victims) do
+				if i > VICTIMS then break end
+				lane(v.role == "load" and (v.transaction or "?") .. (v.version and " " .. v.version or "") or v.role)
+				for _, w in ipairs(v.drawn) do bar(w[3] == "granted" and rows.granted or rows.failed, w[1], w[2], 0.22) end
+			end
+		end
+	end
+	if shown == 0 then return nil end
+	local curves = {}
+	for _, kind in ipairs { { "blocker", "#333333", "in the way", "solid 0.9" }, { "granted", "#E69F00", "waited", "transparent solid 0.5" }, { "failed", "#D55E00", "waited in vain", "transparent solid 0.8" } } do
+		if #rows[kind[1]] > 0 then
+			local data = self:data("lanes-" .. kind[1], { "from", "to", "low", "high" }, rows[kind[1]])
+			curves[#curves + 1] = string.format('"%s" using (($1+$2)/2):(($3+$4)/2):1:2:3:4 with boxxyerror fc rgb "%s" fs %s noborder title "%s"', data, kind[2], kind[4], kind[3])
+		end
+	end
+	return self:draw("lanes", "bars", "Who stood in the way, and who waited", { DATA = self.prefix .. "-lanes-*.dat", HEIGHT = 110 + 24 * #tics, YLABEL = "",
+		ROWS = #tics, TICS = table.concat(tics, ", "), CURVES = table.concat(curves, ", \\\n\t") })
+end
+
 function plot:wal()
 	return self:series("wal", "Write-ahead log written", "MB per second", max_of(self.f.points, rate_of("wal_bytes")) / 2 ^ 20, 0.1, {
 		string.format('"%s" using 1:($12 / 1048576) with steps lt 4 notitle', self:timeline()) }, 180)

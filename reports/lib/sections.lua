@@ -112,6 +112,12 @@ local function blame_table(f)
 	return page.table({ { "Behind what, and who stood there", "wide" }, { "Waits", "num" }, { "In sum", "num" }, { "Longest", "num" }, { "p99", "num" }, { "Gave up" } }, rows)
 end
 
+local function who_stood_in_the_way(f, board)
+	local text = blame_table(f)
+	local svg, reason = board:lanes()
+	return text and text .. ((svg or reason) and page.figure(svg, reason) or "")
+end
+
 local function who_behind_whom(f)
 	local list = f.blame.longest
 	if #list == 0 then return nil end
@@ -410,7 +416,7 @@ end
 return {
 	{ write = criteria },
 	{ id = "felt", title = "What the users felt", write = what_users_felt },
-	{ id = "blame", title = "Who was held up by what", write = blame_table },
+	{ id = "blame", title = "Who was held up by what", write = who_stood_in_the_way },
 	{ id = "time", title = "Over time", write = timelines.load },
 	{ id = "curve", title = "How many were answered how fast", write = timelines.curve },
 	{ id = "waits", title = "The longest lock waits", write = who_behind_whom },

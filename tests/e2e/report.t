@@ -174,7 +174,8 @@ subtest 'each picture keeps its script and data, from which it can be drawn agai
 	SKIP: {
 		skip 'gnuplot is not installed', 2 if system('gnuplot --version >/dev/null 2>&1') != 0;
 		my $pictures = () = $html =~ /<svg /g;
-		is($pictures, 20, 'ten pictures a drill');
+		is($pictures, 22, 'eleven pictures a drill');
+		like($html, qr/Who stood in the way, and who waited/, 'one of them lanes of those who waited below who stood in the way');
 		unlink "$folder/both/plots/forward-response.svg";
 		system("cd $folder/both/plots && gnuplot forward-response.gp");
 		ok(-s "$folder/both/plots/forward-response.svg", 'drawn again');
