@@ -298,7 +298,7 @@ static void check_engine(double rate, int64_t seconds)
 	load_free(load);
 }
 
-enum { SENT_RATE = 1000, WINDOWS_A_SECOND = 250 };
+enum { SENT_RATE = 1000, WINDOWS_A_SECOND = 250, ROUNDS_MAX = 51 };
 
 /* Of n times in seconds, which it sorts: distance of their gaps to the exponential distribution, and how far variance / mean of counts is
  * from 1. */
@@ -340,35 +340,64 @@ static void note_wake(int64_t due_ns, int64_t now_ns, void *arg)
 		sent.at[sent.n++] = (double)now_ns / 1e9;
 }
 
-static void check_sent_times(int64_t seconds)
+/* What the plan itself says, without a machine: its counts in the same windows. */
+static void check_planned_counts(int64_t seconds)
 {
-	double d, dispersion, bare_d, bare_dispersion;
-	struct load_totals totals;
+	struct plan *plan;
+	struct rate_program program;
+	struct arrival a;
+	struct error err;
+	struct plan_cursor cursor = {0};
+	double d, dispersion;
+	int n = 0, most = (int)seconds * SENT_RATE * 2;
+	double *at = calloc((size_t)most, sizeof *at);
+	if (at == NULL || rate_constant(SENT_RATE, &program, &err) != ST_OK || plan_create(11, &program, false, &plan, &err) != ST_OK)
+		exit(1);
+	plan_start(plan, 0);
+	while (n < most && plan_claim(plan, &cursor, seconds * NS_PER_S, &a))
+		at[n++] = (double)a.due_ns / 1e9;
+	judge_times(at, n, seconds, &d, &dispersion);
+	print_against("gaps in the plan, Kolmogorov-Smirnov D", d, "", "1 % point", 1.63 / sqrt(n), 1);
+	print_against("counts in the plan, |variance / mean - 1|", dispersion, "", "allowed", 0.05, 1);
+	plan_free(plan);
+	free(at);
+}
+
+/* Rounds, because a machine that stands still for some milliseconds in one of them moves many arrivals into one window. */
+static void check_sent_times(int64_t seconds, int rounds)
+{
+	double d[ROUNDS_MAX], dispersion[ROUNDS_MAX], bare_d[ROUNDS_MAX], bare_dispersion[ROUNDS_MAX];
+	int n = 0;
 	sent.most = (int)seconds * SENT_RATE * 2;
 	sent.at = calloc((size_t)sent.most, sizeof *sent.at);
 	if (sent.at == NULL)
 		exit(1);
-	struct load *load = make_load(SENT_RATE, false, 32, 11);
-	load_start(load, clock_now_ns());
-	pause_for(seconds * NS_PER_S);
-	load_stop(load, NS_PER_S, &totals);
-	load_free(load);
-	int n = sent.n;
-	judge_times(sent.at, sent.n, seconds, &d, &dispersion);
-	sent.n = 0;
-	wake_up_for(SENT_RATE, 11, seconds, note_wake, NULL);
-	judge_times(sent.at, sent.n, seconds, &bare_d, &bare_dispersion);
+	for (int i = 0; i < rounds; i++) {
+		struct load_totals totals;
+		struct load *load = make_load(SENT_RATE, false, 32, 11 + (uint64_t)i);
+		sent.n = 0;
+		load_start(load, clock_now_ns());
+		pause_for(seconds * NS_PER_S);
+		load_stop(load, NS_PER_S, &totals);
+		load_free(load);
+		n = sent.n;
+		judge_times(sent.at, sent.n, seconds, &d[i], &dispersion[i]);
+		sent.n = 0;
+		wake_up_for(SENT_RATE, 11 + (uint64_t)i, seconds, note_wake, NULL);
+		judge_times(sent.at, sent.n, seconds, &bare_d[i], &bare_dispersion[i]);
+	}
 	free(sent.at);
+	double our_d = median(d, rounds), ours = median(dispersion, rounds);
 	/* Two that are due at once are sent one after the other, some 10 us apart: the second term. */
-	print_against("gaps between sends, Kolmogorov-Smirnov D", d, "", "1 % point + 0.01", 1.63 / sqrt(n) + 0.01, 1);
-	print_against("gaps between sends, Kolmogorov-Smirnov D", d, "", "a loop that only wakes up", bare_d, 0);
-	print_against("counts of sends, |variance / mean - 1|", dispersion, "", "allowed", 0.05, 1);
-	print_against("counts of sends, |variance / mean - 1|", dispersion, "", "a loop that only wakes up", bare_dispersion, 0);
+	print_against("gaps between sends, Kolmogorov-Smirnov D", our_d, "", "1 % point + 0.01", 1.63 / sqrt(n) + 0.01, 1);
+	print_against("gaps between sends, Kolmogorov-Smirnov D", our_d, "", "a loop that only wakes up", median(bare_d, rounds), 0);
+	print_against("counts of sends, |variance / mean - 1|", ours, "", "allowed", 0.05, 1);
+	print_against("counts of sends, |variance / mean - 1|", ours, "", "a loop that only wakes up", median(bare_dispersion, rounds), 0);
 }
 
 static void bench_rate(void)
 {
-	int64_t seconds = from_environment("BENCH_SECONDS", 10);
+	int64_t seconds = from_environment("BENCH_SECONDS", 10), rounds = from_environment("BENCH_ROUNDS", 5);
 	static const double PLANNED[] = {0.1, 1, 400, 20000, 100000};
 	static const double STARTED[] = {1, 100, 1000, 10000, 30000};
 	start("SELECT 1");
@@ -377,7 +406,8 @@ static void bench_rate(void)
 	for (size_t i = 0; i < sizeof STARTED / sizeof STARTED[0]; i++)
 		check_engine(STARTED[i], seconds);
 	write_workload("SELECT pg_sleep(0.0015)");
-	check_sent_times(seconds * 3);
+	check_planned_counts(seconds * 20);
+	check_sent_times(seconds * 2, (int)(rounds < ROUNDS_MAX ? rounds : ROUNDS_MAX));
 	end();
 }
 
