@@ -8,6 +8,9 @@ work=$(mktemp -d) && chmod 755 "$work"
 export TMPDIR="$work"
 name=bench-allocations
 cc -std=gnu17 -O2 -shared -fPIC -o "$work/mallocs.so" tests/bench/mallocs.c -ldl
+# All of Lua's allocations come from one file of it, whose functions lie together.
+MALLOC_LUA=$(nm -n "$program" | awk '/ t luaM_/ && !from {from = $1} / t luaM_/ {seen = 1; next} seen && !to {to = $1} END {print from, to}')
+export MALLOC_LUA
 "$program" sandbox up $name --standbys 0 --setting synchronous_commit=off --setting shared_buffers=256MB >"$work/up"
 trap '"$program" sandbox down $name >/dev/null 2>&1; rm -rf "$work"' EXIT INT TERM
 dsn=$(sed -n 's/^  primary *//p' "$work/up")

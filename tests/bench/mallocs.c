@@ -1,5 +1,5 @@
 /* Preloaded by allocations.sh: counts calls of malloc and its fellows by who makes them, in a file that the script reads while the
- * program runs: [0] the program's own code, [1] Lua's library, [2] everything else (libpq, jansson, libc). */
+ * program runs: [0] the program's own code, [1] Lua, [2] everything else (libpq, jansson, libc). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -27,6 +27,12 @@ static int note_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;
 	int *n = arg;
+	const char *within = getenv("MALLOC_LUA"); /* "FROM TO", hexadecimal: where Lua allocates, if it is a part of the program */
+	if (*n == 0 && within != NULL) {
+		char *end;
+		lua.from = info->dlpi_addr + strtoul(within, &end, 16);
+		lua.to = info->dlpi_addr + strtoul(end, NULL, 16);
+	}
 	struct range *out = (*n)++ == 0 ? &program : strstr(info->dlpi_name, "/liblua") != NULL ? &lua : NULL;
 	for (int i = 0; out != NULL && i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
@@ -59,7 +65,7 @@ static void count(void *caller)
 {
 	uintptr_t at = (uintptr_t)caller;
 	if (counts != NULL)
-		atomic_fetch_add_explicit(&counts[holds(program, at) ? 0 : holds(lua, at) ? 1 : 2], 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&counts[holds(lua, at) ? 1 : holds(program, at) ? 0 : 2], 1, memory_order_relaxed);
 }
 
 void *malloc(size_t n)
