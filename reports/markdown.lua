@@ -1,6 +1,7 @@
 -- Markdown for a comment on a merge request: verdict, criteria, the worst of the blame table and of the waits. Stays under 1 MiB,
 -- in fact under MOST bytes a run, because every table and every text in it is bounded.
 local availability = require "lib.availability"
+local drills = require "lib.drills"
 local facts = require "lib.facts"
 local felt = require "lib.felt"
 local words = require "lib.words"
@@ -98,6 +99,32 @@ local function run_text(f, several)
 		add(table_of({ "At:", "Waited:", "Who", "For", "Behind", "Ended" }, rows))
 		add("</details>\n")
 	end
+	rows = {}
+	for i, one in ipairs(f.run.findings or {}) do
+		if i > 100 then break end
+		rows[i] = { mark[one.ok and "PASS" or "FAIL"], T(one.what or ""), T(one.detail or "") }
+	end
+	if #rows > 0 then
+		add("<details><summary>What the drill found</summary>\n")
+		add(table_of({ "", "What it demands", "What was found" }, rows))
+		add("</details>\n")
+	end
+	local heads, lines = drills.versions(f)
+	if heads then
+		for _, line in ipairs(lines) do for i, cell in ipairs(line) do line[i] = T(cell) end end
+		for i, h in ipairs(heads) do heads[i] = T(h) end
+		add("**App versions and schemas**\n")
+		add(table_of(heads, lines))
+	end
+	rows = {}
+	for i, b in ipairs(f.blockers) do
+		if i > 10 then break end
+		rows[i] = { T(b.blocker), T(b.who), words.count(b.n), words.time(b.max_ns), words.count(b.not_had) }
+	end
+	if #rows > 0 then
+		add("**Who stood in the way of whom**\n")
+		add(table_of({ "At the root", "Who waited", "Waits:", "Longest:", "Did not get it:" }, rows))
+	end
 	local r = f.run.rollback
 	if r and r.verdict then
 		local differences = r.differences or {}
@@ -130,6 +157,11 @@ return function(report)
 	if f.server then about[#about + 1] = T(f.server) end
 	if run.seed then about[#about + 1] = "seed " .. T(run.seed) end
 	out[2] = table.concat(about, " · ") .. "\n"
+	if several then
+		local rows = {}
+		for i, r in ipairs(drills.summary(report)) do rows[i] = { T(r.drill), (mark[r.word] or "") .. " " .. r.word, r.time, T(r.why) } end
+		out[#out + 1] = table_of({ "Drill", "Verdict", "Took:", "Why" }, rows)
+	end
 	local length, left = 0, 0
 	for _, g in ipairs(report.runs) do
 		local text = run_text(g, several)

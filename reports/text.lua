@@ -1,5 +1,6 @@
 -- Verdict tables for a terminal: what `pgrehearse run` ends with. Colour only where asked for, and never as the only sign.
 local availability = require "lib.availability"
+local drills = require "lib.drills"
 local words = require "lib.words"
 local felt = require "lib.felt"
 local facts = require "lib.facts"
@@ -120,12 +121,62 @@ return function(report)
 			say("")
 			sentence(felt.observing(f), "  ")
 		end
+		local ledger = f.run.totals and f.run.totals.ledger
+		if ledger and ledger.acknowledged then
+			sentence(string.format("Of %s %s are not in the database.", words.number_of(ledger.acknowledged, "acknowledged commit"), words.count(ledger.lost)), "  ")
+		end
+		local failed = 0
+		for _, one in ipairs(f.run.findings or {}) do
+			if not one.ok and failed < 10 then
+				if failed == 0 then
+					say("")
+					say("  What was not as the drill demands:")
+				end
+				failed = failed + 1
+				sentence((one.what or "?") .. ": " .. (one.detail or ""), "    ")
+			end
+		end
+		local heads, rows = drills.versions(f)
+		if heads then
+			table.insert(rows, 1, heads)
+			local widths = {}
+			for _, r in ipairs(rows) do for i, cell in ipairs(r) do widths[i] = math.max(widths[i] or 0, words.width(words.clean(cell))) end end
+			say("")
+			for _, r in ipairs(rows) do
+				local cells = {}
+				for i, cell in ipairs(r) do cells[i] = pad(words.clean(cell), widths[i]) end
+				say("  " .. table.concat(cells, "  "))
+			end
+		end
+		if #f.blockers > 0 then
+			say("")
+			say("  Who stood in the way of whom:")
+			for i = 1, math.min(6, #f.blockers) do
+				local b = f.blockers[i]
+				sentence(string.format("%s: %s waited %s, at the longest %s%s", b.blocker, b.who, b.n == 1 and "once" or words.count(b.n) .. " times", words.time(b.max_ns),
+					b.not_had > 0 and string.format(" (%d without getting the lock)", b.not_had) or ""), "    ")
+			end
+		end
 		if f.run.rollback and f.run.rollback.verdict then
 			say("")
 			local differences = f.run.rollback.differences or {}
 			say("  After the rollback: " .. f.run.rollback.verdict .. (#differences > 0 and ", " .. words.number_of(#differences, "difference") or "") .. ".")
 			for i = 1, math.min(5, #differences) do sentence(differences[i].class .. ": " .. differences[i].object .. ": " .. differences[i].detail, "    ") end
 			if #differences > 5 then say("    and " .. (#differences - 5) .. " more") end
+		end
+	end
+	if #report.runs > 2 then
+		local rows, widths = drills.summary(report), { 5, 7, 4 }
+		for _, r in ipairs(rows) do
+			widths = { math.max(widths[1], #r.drill), math.max(widths[2], #r.word), math.max(widths[3], words.width(r.time)) }
+		end
+		say("")
+		say("  " .. pad("drill", widths[1]) .. "  " .. pad("verdict", widths[2]) .. "  " .. pad("took", widths[3]))
+		for _, r in ipairs(rows) do
+			local rest = width - widths[1] - widths[2] - widths[3] - 8
+			local lines = wrap(r.why, math.max(20, rest))
+			say("  " .. pad(r.drill, widths[1]) .. "  " .. coloured(r.word, pad(r.word, widths[2])) .. "  " .. pad(r.time, widths[3]) .. "  " .. (lines[1] or ""))
+			for i = 2, math.min(3, #lines) do say(string.rep(" ", widths[1] + widths[2] + widths[3] + 8) .. lines[i]) end
 		end
 	end
 	return table.concat(out, "\n") .. "\n"

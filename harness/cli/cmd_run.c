@@ -1,5 +1,6 @@
 /* pgrehearse run: a scenario's drills, each on a fresh target, each judged; ends with the verdicts and where the records are. */
 #define _GNU_SOURCE
+#include "base/json.h"
 #include "base/units.h"
 #include "base/vec.h"
 #include "cli/commands.h"
@@ -9,6 +10,7 @@
 #include "judge/criterion.h"
 #include "judge/judge.h"
 #include "load/rate.h"
+#include "record/reader.h"
 #include "scenario/conductor.h"
 #include "scenario/scenario.h"
 #include "scenario/target.h"
@@ -245,6 +247,47 @@ static enum status perform_drill(const struct run_options *o, struct target *tar
 	return judge_record(dir, NULL, 0, verdict, err);
 }
 
+/* One entry a drill: what a script wants to know of a rehearsal without reading its records. */
+static json_t *summary_json(const char *out, const char *drill)
+{
+	struct record_reader *reader;
+	struct error ignored;
+	char dir[PATH_MAX];
+	snprintf(dir, sizeof dir, "%s/%s", out, drill);
+	if (record_open(dir, &reader, &ignored) != ST_OK)
+		return json_pack("{s:s, s:n, s:n}", "drill", drill, "record", "verdict");
+	const json_t *run = reader_run(reader), *verdict = json_object_get(run, "verdict");
+	json_t *broken = json_array(), *c;
+	size_t i;
+	json_array_foreach(json_object_get(verdict, "criteria"), i, c)
+	{
+		const char *word = json_get_string(c, "verdict", "");
+		if (strcmp(word, "PASS") != 0 && strcmp(word, "SKIPPED") != 0)
+			json_array_append(broken, c);
+	}
+	json_t *one = json_pack("{s:s, s:s, s:s, s:O?, s:I, s:O?, s:o}", "drill", drill, "record", drill, "status",
+		json_get_string(run, "status", "?"), "verdict", json_object_get(verdict, "verdict"), "duration_ns",
+		(json_int_t)json_get_int(run, "duration_ns", 0), "error", json_object_get(run, "error"), "broken", broken);
+	record_reader_free(reader);
+	return one;
+}
+
+static enum status write_summary(const struct run_options *o, const char *out, int exit_code, struct error *err)
+{
+	char path[PATH_MAX];
+	json_t *drills = json_array();
+	for (int i = 0; i < o->n_drills; i++)
+		json_array_append_new(drills, summary_json(out, o->drills[i]));
+	json_t *summary = json_pack(
+		"{s:i, s:o, s:i, s:o}", "format", 1, "scenario", json_text(o->scenario), "exit_code", exit_code, "drills", drills);
+	snprintf(path, sizeof path, "%s/summary.json", out);
+	enum status st = json_write_file(path, summary, err);
+	json_decref(summary);
+	snprintf(path, sizeof path, "%s/summary.md", out);
+	struct report_spec page = {.dir = out, .format = "markdown", .out = path, .stream = stdout};
+	return st == ST_OK ? report_write(&page, err) : st;
+}
+
 /* The verdict tables, and the page for people. */
 static enum status report_all(const char *out, struct error *err)
 {
@@ -259,25 +302,31 @@ static enum status report_all(const char *out, struct error *err)
 	return st;
 }
 
+/* A drill that could not be carried out does not keep the others from it; the exit code tells of it. */
 static int perform_all(const struct run_options *o, struct target *target, const char *out, struct progress *progress)
 {
 	enum verdict worst = VERDICT_PASS;
 	struct error err;
 	json_t *state = NULL;
-	enum status st = ST_OK;
-	for (int i = 0; i < o->n_drills && st == ST_OK; i++) {
+	int code = 0;
+	for (int i = 0; i < o->n_drills; i++) {
 		enum verdict verdict = VERDICT_INVALID;
-		st = perform_drill(o, target, out, o->drills[i], &state, progress, &verdict, &err);
+		enum status st = perform_drill(o, target, out, o->drills[i], &state, progress, &verdict, &err);
+		if (st != ST_OK)
+			code = command_fail(&err);
+		if (st != ST_OK && (st != ST_FAILED || i + 1 == o->n_drills)) {
+			json_decref(state);
+			return code;
+		}
 		if (verdict > worst)
 			worst = verdict;
 	}
 	json_decref(state);
-	if (st != ST_OK)
-		return command_fail(&err);
+	code = code != 0 ? code : verdict_exit_code(worst);
 	command_link_latest(out);
-	if (report_all(out, &err) != ST_OK)
+	if (write_summary(o, out, code, &err) != ST_OK || report_all(out, &err) != ST_OK)
 		return command_fail(&err);
-	return verdict_exit_code(worst);
+	return code;
 }
 
 static int rehearse(struct run_options *o)

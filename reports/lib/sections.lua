@@ -1,5 +1,6 @@
 -- The sections of a run's part of the HTML report, in order. write(f, board) returns markup, or nil where there is nothing to say.
 local availability = require "lib.availability"
+local drills = require "lib.drills"
 local felt = require "lib.felt"
 local page = require "lib.page"
 local server = require "lib.server"
@@ -415,6 +416,9 @@ end
 
 return {
 	{ write = criteria },
+	{ id = "findings", title = "What the drill found", write = drills.findings_section },
+	{ id = "versions", title = "App versions and schemas", write = drills.versions_section },
+	{ id = "blockers", title = "Who stood in the way of whom", write = drills.blockers_section },
 	{ id = "felt", title = "What the users felt", write = what_users_felt },
 	{ id = "blame", title = "Who was held up by what", write = who_stood_in_the_way },
 	{ id = "time", title = "Over time", write = timelines.load },

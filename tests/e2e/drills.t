@@ -4,12 +4,14 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use JSON::PP;
 use List::Util qw(first);
 use Rehearse;
 use Test::More;
 
 my $drills = "$FindBin::Bin/drills";
 
+sub decode { my ($path) = @_; open my $in, '<', $path or return {drills => []}; local $/; return decode_json(<$in>); }
 sub opinion { my ($run, $criterion) = @_; my $o = first { $_->{criterion} eq $criterion } @{$run->{verdict}{criteria}}; return $o // {}; }
 sub verdicts { my ($run) = @_; return join ' ', map { "$_->{criterion}=$_->{verdict}" } @{$run->{verdict}{criteria}}; }
 sub bad { my ($run) = @_; return join '; ', map { "$_->{what}: $_->{detail}" } grep { !$_->{ok} } @{$run->{findings} // []}; }
@@ -26,24 +28,54 @@ sub bad { my ($run) = @_; return join '; ', map { "$_->{what}: $_->{detail}" } g
 # ---- one that is right ----
 {
 	my $out = "$home/good";
-	my ($code, $text) = run('run', "$drills/good.lua", '--drill', 'crash,rollback-each', '--scale', '0.3', '--out', $out);
-	my %run = map { $_ => record("$out/$_") } qw(forward crash rollback-each);
-	is($run{crash}{status}, 'finished', 'crash brings forward along, to compare with') or diag $text;
-	is(opinion($_, 'drill.clean')->{verdict}, 'PASS', "$_->{drill}: what it demands is so") or diag bad($_), $text for @run{qw(crash rollback-each)};
-	is(opinion($run{crash}, 'migration.completed')->{verdict}, 'PASS', 'attempts that the drill broke off are no failures');
-	is(opinion($run{crash}, 'checks.clean')->{verdict}, 'PASS', "the scenario's checks hold after all the crashes");
+	my ($code, $text) = run('run', "$drills/good.lua", '--drill', 'all', '--scale', '0.3', '--out', $out);
+	my @names = qw(forward rollback rollback-each crash failover failover-sync versions blocked-reader blocked-writer blocked-dump blocked-vacuum blocked-prepared);
+	my $summary = decode("$out/summary.json");
+	is(join(' ', map { $_->{drill} } @{$summary->{drills}}), "@names", 'all drills are performed, each with a record of its own') or diag $text;
+	my %run = map { $_ => record("$out/$_") } @names;
+	is($run{$_}{status}, 'finished', "$_ was carried out") for @names;
+	for my $name (@names[2 .. $#names]) {
+		is(opinion($run{$name}, 'drill.clean')->{verdict}, 'PASS', "$name: what it demands is so") or diag bad($run{$name});
+		is(opinion($run{$name}, 'migration.completed')->{verdict}, 'PASS', "$name: every step was completed") or diag opinion($run{$name}, 'migration.completed')->{evidence};
+	}
+	for my $name (qw(crash failover failover-sync blocked-writer)) {
+		is(opinion($run{$name}, 'checks.clean')->{verdict}, 'PASS', "$name: the scenario's checks hold afterwards");
+	}
+	like($text, qr/drill +verdict +took.*rollback-each.*blocked-prepared/s, 'what is printed ends with a table of them');
+	ok(-s "$out/report.html" && -s "$out/summary.md", '... and there is a page and a summary');
+
 	my %broken = map { ($_->{step} // '') => $_->{detail} } @{$run{crash}{findings}};
-	like($broken{'index it'}, qr/terminated.*completed/, 'a build of an index is broken off in the middle') or diag explain \%broken;
-	like($broken{'add state'}, qr/terminated, then cut; then it was completed/, 'a transaction is broken off both ways');
-	like($broken{'fill state'}, qr/terminated, then cut/, 'so is a backfill');
+	like($broken{'index it'}, qr/terminated.*completed/, 'crash: a build of an index is broken off in the middle') or diag explain \%broken;
+	like($broken{'add state'}, qr/terminated, then cut; then it was completed/, 'crash: a transaction is broken off both ways');
+	like($broken{'fill state'}, qr/terminated, then cut/, 'crash: so is a backfill');
 	my @ends = grep { $_->{type} eq 'step' && $_->{edge} eq 'end' && $_->{interrupted} } lines("$out/crash", 'events');
-	cmp_ok(scalar @ends, '>=', 7, 'each of these attempts is in the record');
-	like($run{crash}{findings}[-1]{what}, qr/where forward ends/, 'the end is compared with that of forward');
-	like($run{'rollback-each'}{rollback}{verdict}, qr/^(identical|equivalent)$/, 'each way back is clean');
-	my @rounds = @{$run{'rollback-each'}{findings}};
-	is(scalar @rounds, 12, 'from behind each step, with traffic and without');
-	ok((grep { $_->{table} eq 'public.notes' && $_->{method} eq 'whole' } @{$run{'rollback-each'}{rollback}{tables}}),
-		'tables that the traffic writes are compared, too');
+	cmp_ok(scalar @ends, '>=', 7, 'crash: each of these attempts is in the record');
+	like($run{crash}{findings}[-1]{what}, qr/where forward ends/, 'crash: the end is compared with that of forward');
+
+	my $each = $run{'rollback-each'};
+	like($each->{rollback}{verdict}, qr/^(identical|equivalent)$/, 'rollback-each: each way back is clean');
+	is(scalar @{$each->{findings}}, 12, 'rollback-each: from behind each step, with traffic and without');
+	ok((grep { $_->{table} eq 'public.notes' && $_->{method} eq 'whole' } @{$each->{rollback}{tables}}), 'rollback-each: tables that the traffic writes are compared, too');
+
+	for my $name (qw(failover failover-sync)) {
+		ok((grep { $_->{type} eq 'failover' && $_->{edge} eq 'end' && $_->{ok} } lines("$out/$name", 'events')), "$name: the standby took the primary's place");
+		my $ledger = $run{$name}{totals}{ledger};
+		cmp_ok($ledger->{acknowledged}, '>', 0, "$name: acknowledged commits are counted");
+		is($ledger->{acknowledged}, $ledger->{found} + $ledger->{lost}, "$name: ... and each is looked for");
+	}
+	is(opinion($run{'failover-sync'}, 'ledger.clean')->{verdict}, 'PASS', 'failover-sync: none of them is lost');
+
+	my %cell = map { ("$_->{state}/$_->{version}" => $_) } @{$run{versions}{versions}};
+	is(scalar keys %cell, 12, 'versions: each version meets each schema');
+	ok($cell{'the start/v2'}{transactions}{get}{errors}{42703}, 'versions: the new one does not work with the old schema, and the table says how');
+	ok(!$cell{'the start/v2'}{serves} && $cell{'index it/v2'}{serves} && $cell{'index it/v1'}{serves}, 'versions: which of them serve where');
+
+	for my $name (qw(blocked-reader blocked-writer blocked-dump blocked-vacuum blocked-prepared)) {
+		my @behind = grep { $_->{waiter}{role} eq 'migration' } lines("$out/$name", 'waits');
+		ok(scalar @behind, "$name: the migration waited for it");
+		my ($actor) = map { $_->{name} } grep { $_->{type} eq 'actor' } lines("$out/$name", 'events');
+		like($text, qr/\Q$actor\E:\s+the\s+migration/, "$name: ... and it is named");
+	}
 	ok(nothing_is_left(), 'nothing is left');
 }
 

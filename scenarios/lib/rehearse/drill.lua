@@ -1,11 +1,12 @@
 -- The drills: in which order phases and steps are performed. What they are performed with is the conductor's (`host`).
+local blocked = require "rehearse.blocked"
 local clean = require "rehearse.clean"
 local stage = require "rehearse.stage"
 
 local BRIEF_WARMUP_NS, BRIEF_BASELINE_NS = 1000000000, 2000000000
 
 -- Drills that live in files of their own.
-local OTHERS = { ["rollback-each"] = "rehearse.rollback_each", crash = "rehearse.crash" }
+local OTHERS = { ["rollback-each"] = "rehearse.rollback_each", crash = "rehearse.crash", versions = "rehearse.versions", failover = "rehearse.failover", ["failover-sync"] = "rehearse.failover" }
 
 local drills = {}
 
@@ -65,6 +66,7 @@ function drill.criteria(scenario, name)
 		add { "drill.clean" }
 		if name == "rollback-each" then add { "rollback.clean" } end
 		if name == "failover-sync" then add { "ledger.clean" } end
+		if name:match("^blocked%-") then add(blocked.criteria(scenario)) end
 		if #scenario.checks > 0 and name ~= "rollback-each" and name ~= "versions" then add { "checks.clean" } end
 	end
 	local family = name:match("^%a+")
@@ -77,7 +79,7 @@ end
 function drill.perform(host, given, name)
 	local scenario = setmetatable({ phases = phases_of(given, name) }, { __index = given })
 	local run = stage.open(host, scenario, name)
-	local body = drills[name] or require(OTHERS[name])
+	local body = drills[name] or name:match("^blocked%-") and blocked.perform or require(OTHERS[name])
 	local compares = name == "rollback" or name == "rollback-each" or name == "crash" or name == "forward" and host.keeps_state and host.keeps_state()
 	if compares then
 		host.status { detail = "taking the fingerprint" }
