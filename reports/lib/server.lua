@@ -41,7 +41,7 @@ local function phases(f)
 			p.longest_xact and who(p.longest_xact, p.longest_xact.age_ns) or nil,
 			p.idle_in_transaction and string.format("%s, %s", words.number_of(p.idle_in_transaction.n or 0, "session"), words.time(p.idle_in_transaction.longest_ns)) or "none",
 			#(p.autovacuum or {}) > 0 and table.concat(p.autovacuum, ", ") or "",
-			p.locks and string.format("%s of %s", words.count(p.locks.n), words.count(p.locks.room)) or nil }
+			p.locks and p.locks.n and p.locks.room and string.format("%s of %s", words.count(p.locks.n), words.count(p.locks.room)) or nil }
 	end
 	if #rows == 0 then return "" end
 	return page.table({ { "Phase", "tight" }, { "Sessions active, on average" }, { "Checkpoints: by time + asked for", "num" }, { "From cache", "num" }, { "Vacuum held back by" },

@@ -35,6 +35,8 @@ put("$dir/windows.jsonl", join '', map { $json->encode($_) . "\n" } (
 put("$dir/events.jsonl", $json->encode({t_ns => 50_000_000_000 + $_, type => 'progress', pid => 9, application_name => 'pgrehearse migration', command => 'CREATE INDEX CONCURRENTLY', table => 'users',
 	phase => 'waiting for writers before build', done => 0, total => 1, unit => 'transactions', eta_ns => undef, waiting_for => {pid => 77, application_name => 'nightly report', xact_age_ns => 33_000_000_000 + 1_000_000_000 * $_}}) . "\n", '>>') for 0 .. 2;
 
+# Of a step that asked for nothing.
+put("$dir/events.jsonl", $json->encode({t_ns => 51_000_000_000, type => 'transaction', step => 'asks nothing', start_ns => 50_500_000_000, ending_ns => 50_900_000_000, end_ns => 50_900_000_000, committed => JSON::PP::true, locks => []}) . "\n", '>>');
 is(system("$program report $dir > $folder/said 2>&1"), 0, 'a report is made') or diag content("$folder/said");
 my $html = content("$dir/report.html");
 my ($windows) = $html =~ m{<h3 id="availability1">(.*?)<h3 }s;
