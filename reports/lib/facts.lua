@@ -69,6 +69,18 @@ local function read_events(rec, f)
 		b.points[#b.points + 1] = e
 		b.last = e
 	end
+	f.etas, f.pauses, f.tries = {}, {}, {}
+	function handlers.eta(e)
+		f.etas[e.step] = f.etas[e.step] or {}
+		f.etas[e.step][e.edge] = e
+	end
+	function handlers.pause(e)
+		local sums = f.pauses[e.step] or {}
+		f.pauses[e.step] = sums
+		sums[e.reason] = (sums[e.reason] or 0) + (e.length_ns or 0)
+	end
+	function handlers.retry(e) f.tries[#f.tries + 1] = e end
+	handlers.precheck = handlers.retry
 	function handlers.actor(e)
 		local key = "actor\0" .. tostring(e.name)
 		if e.edge == "start" then

@@ -429,6 +429,7 @@ return {
 	{ id = "locks", title = "Locks of the migration's statements", write = locks },
 	{ id = "held", title = "Locks held", write = held },
 	{ id = "commands", title = "Long commands", write = server.commands },
+	{ id = "tries", title = "Tries, and who was in the way", write = timelines.tries },
 	{ id = "backfill", title = "Backfill", write = timelines.backfill },
 	{ id = "lag", title = "Replication and write-ahead log", write = timelines.replication },
 	{ id = "server", title = "The server meanwhile", write = server.section },

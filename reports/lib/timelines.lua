@@ -143,23 +143,66 @@ function timelines.replication(f, board)
 	return #out > 0 and table.concat(out) or nil
 end
 
-function timelines.backfill(f, board)
-	if #f.backfills == 0 then return nil end
-	local svg, reason = board:backfill()
-	local rows = {}
-	for i, b in ipairs(f.backfills) do
-		local last = b.last
-		local reasons, seen = {}, {}
+-- Why it paused, and how long for each; of records that do not say, the texts.
+local function pauses_of(f, b)
+	local reasons, seen = {}, {}
+	for name, ns in pairs(f.pauses[b.step] or {}) do reasons[#reasons + 1] = name .. " " .. time(ns) end
+	if #reasons == 0 then
 		for _, p in ipairs(b.points) do
 			if p.reason and not seen[p.reason] then
 				seen[p.reason] = true
 				reasons[#reasons + 1] = p.reason
 			end
 		end
-		rows[i] = { b.step, count(last.rows), count(last.total), count(last.batches), time(last.t_ns - b.points[1].t_ns), time(last.paused_ns), table.concat(reasons, ", "),
+	end
+	table.sort(reasons)
+	return table.concat(reasons, ", ")
+end
+
+-- What was estimated before each began, and how far off that was.
+local function estimates(f)
+	local rows = {}
+	for _, b in ipairs(f.backfills) do
+		local e = f.etas[b.step]
+		local guess, truth = e and e.estimate, e and e["end"]
+		if guess then
+			rows[#rows + 1] = { b.step, count(guess.samples), count(guess.rows) .. (guess.production and " (production)" or ""), time(guess.eta_ns), time(guess.low_ns) .. " to " .. time(guess.high_ns),
+				truth and time(truth.left_ns) or "", truth and time(truth.took_ns) or "", truth and string.format("%+.0f %%", 100 * truth.error) or "" }
+		end
+	end
+	if #rows == 0 then return "" end
+	return page.table({ { "Estimate of" }, { "Batches", "num" }, { "For rows", "num" }, { "Time", "num" }, { "95 %", "num" }, { "For the walk here", "num" }, { "which took", "num" }, { "Off by", "num" } }, rows)
+end
+
+function timelines.backfill(f, board)
+	if #f.backfills == 0 then return nil end
+	local svg, reason = board:backfill()
+	local rows = {}
+	for i, b in ipairs(f.backfills) do
+		local last = b.last
+		rows[i] = { b.step, count(last.rows), count(last.total), count(last.batches), time(last.t_ns - b.points[1].t_ns), time(last.paused_ns), pauses_of(f, b),
 			last.done and "done" or "not done" .. (last.eta_ns and ", " .. time(last.eta_ns) .. " to go" or "") }
 	end
-	return page.table({ { "Backfill" }, { "Rows", "num" }, { "of about", "num" }, { "Batches", "num" }, { "Took", "num" }, { "Paused", "num" }, { "Because of" }, { "Outcome" } }, rows) .. page.figure(svg, reason)
+	return page.table({ { "Backfill" }, { "Rows", "num" }, { "of about", "num" }, { "Batches", "num" }, { "Took", "num" }, { "Paused", "num" }, { "Because of" }, { "Outcome" } }, rows) ..
+		estimates(f) .. page.figure(svg, reason)
+end
+
+-- Tries that did not get their lock, and transactions that were in the way before one.
+function timelines.tries(f)
+	if #f.tries == 0 then return nil end
+	local rows = {}
+	for i, t in ipairs(f.tries) do
+		local what
+		if t.type == "precheck" then
+			local who = t.transactions and t.transactions[1] or {}
+			what = string.format("%s, %s, open for %s: %s", who.application_name or "?", (who.pid or 0) > 0 and "pid " .. who.pid or "prepared", time(who.age_ns), who.sql or "")
+		else
+			what = string.format("%s in %s", t.sqlstate or "?", t.sql or "?")
+		end
+		rows[i] = { words.at(t.t_ns), t.step .. (t.direction == "down" and " (down)" or ""), count(t.attempt), t.type == "precheck" and "in the way" or "no lock in time", what,
+			time(t.waited_ns or t.pause_ns), t.drain_ns and time(t.drain_ns) or "" }
+	end
+	return page.table({ { "At", "num" }, { "Step" }, { "Try", "num" }, { "Outcome" }, { "What" }, { "Waited", "num" }, { "Until the queue was empty", "num" } }, rows)
 end
 
 return timelines

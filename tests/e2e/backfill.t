@@ -89,6 +89,9 @@ cmp_ok($pause->{length_ns}, '>', 0, '... and its length');
 ok((of(\@events, 'backfill', 'throttled'))[-1]{paused}{query} > 0, '... which are summed up');
 cmp_ok((sort { $b <=> $a } map { $_->{batch} } of(\@events, 'backfill', 'throttled'))[0], '!=', 200, 'the size of batches follows the time that they take');
 like(ended(\@events, 'never ends')->{error}, qr/\d+ of \d+ rows still match "id > 0" after they were filled/, 'what cannot end is ended at its first batch');
+my ($page) = map { content($_) } glob "$home/all/*.html";
+like($page // '', qr/Estimate of.*4,000,000 \(production\)/s, 'the report has the estimate');
+like($page // '', qr/>query [\d.]+ /, '... and why it paused');
 
 # ---- refused as soon as there is a server ----
 my $refused = 1;

@@ -12,17 +12,21 @@ my $top = "$FindBin::Bin/../..";
 sub text_of { my ($path) = @_; open my $in, '<', $path or die "$path: $!"; local $/; return scalar <$in>; }
 
 for my $readme ('README.md', 'scenarios/README.md') {
-	my ($scenario) = text_of("$top/$readme") =~ /^```lua\n(local rehearse.*?)^```/ms;
-	ok($scenario, "$readme shows a scenario") or next;
-	$scenario =~ s/^\s*phases\s*=.*\n//m;
-	$scenario =~ s/rehearse\.scenario \{/rehearse.scenario { phases = { warmup = "0", baseline = "1s", settle = "500ms" },/;
-	my $path = "$home/shown.lua";
-	open my $out, '>', $path or die "$path: $!";
-	print $out $scenario;
-	close $out;
-	my ($code, $said) = run('run', $path, '--scale', '0.02', '--out', "$home/shown-" . ($readme =~ tr{/.}{--}r));
-	like($said, qr/PASS +migration\.completed.*PASS +migration\.completed/s, "... which can be rehearsed, there and back") or diag "exit $code: $said";
-	like($said, qr/PASS +rollback\.clean/, '... and comes back clean') or diag $said;
+	my @scenarios = text_of("$top/$readme") =~ /^```lua\n(local rehearse.*?)^```/msg;
+	ok(@scenarios, "$readme shows a scenario") or next;
+	for my $i (0 .. $#scenarios) {
+		my $scenario = $scenarios[$i];
+		$scenario =~ s/^\s*phases\s*=.*\n//m;
+		$scenario =~ s/rehearse\.scenario \{/rehearse.scenario { phases = { warmup = "0", baseline = "1s", settle = "500ms" },/;
+		my $path = "$home/shown.lua";
+		open my $out, '>', $path or die "$path: $!";
+		print $out $scenario;
+		close $out;
+		my ($code, $said) = run('run', $path, '--scale', '0.02', '--out', "$home/shown-$i-" . ($readme =~ tr{/.}{--}r));
+		like($said, qr/PASS +migration\.completed.*PASS +migration\.completed/s, "... which can be rehearsed, there and back") or diag "exit $code: $said";
+		like($said, qr/PASS +rollback\.clean/, '... and comes back clean') or diag $said;
+		unlike($said, qr/FAIL +step\[/, "... and its steps' own criteria hold") or diag $said;
+	}
 }
 
 my $readme = text_of("$top/README.md");

@@ -97,6 +97,8 @@ is_deeply([map { $_->{attempt} } grep { $_->{type} eq 'retry' } @events], [1, 2]
 is_deeply([map { $_->{sqlstate} } grep { $_->{type} eq 'retry' } @events], ['55P03', '55P03'], '... with how it ended');
 is_deeply([map { $_->{attempt} } grep { $_->{type} eq 'statement' } @events], [1, 2, 3], '... three in all');
 like(step_of(\@events, 'patient')->{error}, qr/55P03/, 'and the step fails with the last');
+my ($page) = map { content($_) } glob "$home/wait/*.html";
+like($page // '', qr/who was in the way.*pgrehearse actor lunch.*55P03 in ALTER TABLE items/s, 'the report tells both');
 
 ($code, $text) = run('run', scenario('fail', <<'LUA'), '--drill', 'forward', '--out', "$home/fail");
 	actors = { "lunch" },

@@ -312,6 +312,7 @@ end
 
 -- What a transaction held, for how long, and what it cost.
 local function write_transaction(self, tx, committed, ended, counters)
+	if not tx.first then return end -- nothing was asked in it
 	local event = { type = "transaction", step = self.step and self.step.name, direction = self.direction, attempt = self.attempt,
 		pid = self.raw:pid(), first = tx.first, last = tx.last, committed = committed, sqlstate = ended.sqlstate, start_ns = tx.start_ns,
 		ending_ns = ended.start_ns, end_ns = ended.end_ns, locks = tx.holds }

@@ -11,7 +11,7 @@ use JSON::PP;
 use Test::More;
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw($home $program run start comes_true record lines sum_of nothing_is_left sandbox_processes psql kept_shop);
+our @EXPORT = qw($home $program run start comes_true record lines content sum_of nothing_is_left sandbox_processes psql kept_shop);
 
 our $program = abs_path($ENV{PGREHEARSE} // "$FindBin::Bin/../../build/pgrehearse");
 our $home = $^C ? '' : tempdir('/tmp/pgr-e2e-XXXXXX');    # perl -c runs this too, but no END
