@@ -99,6 +99,7 @@ for my $case (
 	['rehearse.backfill { name = "f", table = "loose", key = "id", set = "a = 1", where = "a IS NULL" }', qr/bad\.lua: step "f": the key \(id\) of loose is not unique/],
 	['rehearse.backfill { name = "f", table = "loose", set = "a = 1", where = "a IS NULL" }', qr/step "f": loose has no primary key/],
 	['rehearse.backfill { name = "f", table = "t", key = "a", set = "a = 1", where = "a IS NULL" }', qr/step "f": the column a of the key may be NULL/],
+	['rehearse.backfill { name = "f", table = "tee", set = "a = 1", where = "a IS NULL" }', qr/step "f": there is no table tee/],
 	) {
 	my ($step, $message) = @$case;
 	($code, $text) = run('run', scenario('bad', $step), '--drill', 'forward', '--out', "$home/bad" . $refused);

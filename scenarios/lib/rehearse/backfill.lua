@@ -248,10 +248,10 @@ function backfill.perform(m, step)
 	if store then store:forget() end
 end
 
--- What is known to be wrong before anything is performed: nil, or why. A table that is not there yet may be made by a step before it.
+-- What is wrong with its table and key as they are now, or nil; and whether they are only not there, so that a step before may make them.
 function backfill.examine(m, step)
 	local key, why, missing = keys.read(m, step)
-	return not key and not missing and why or nil
+	if not key then return why, missing end
 end
 
 return backfill
