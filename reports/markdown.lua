@@ -125,6 +125,15 @@ local function run_text(f, several)
 		add("**Who stood in the way of whom**\n")
 		add(table_of({ "At the root", "Who waited", "Waits:", "Longest:", "Did not get it:" }, rows))
 	end
+	rows = {}
+	for i, one in ipairs(f.run.reconcile or {}) do
+		if i > 20 then break end
+		rows[i] = { T(one.name or "?"), words.count(one.rows), words.count(one.rechecked), T(one.error or words.count(one.mismatches)), T(one.sample or "") }
+	end
+	if #rows > 0 then
+		add("**Old and new compared**\n")
+		add(table_of({ "Reconciliation", "Rows:", "Looked at twice:", "Mismatches:", "Keys" }, rows))
+	end
 	local r = f.run.rollback
 	if r and r.verdict then
 		local differences = r.differences or {}

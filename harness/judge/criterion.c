@@ -266,7 +266,7 @@ static enum status read_comparison(struct cursor *c, struct criterion *out)
 			return read_value(c, out);
 		}
 	}
-	return wrong(c, "a comparison is missing", "one of < <= > >= == and a value: lock_wait.max < 1s");
+	return wrong(c, "a comparison is missing", "one of < <= > >= = and a value: lock_wait.max < 1s");
 }
 
 enum status criterion_parse(const char *text, struct criterion *out, struct error *err)

@@ -109,6 +109,19 @@ function drills.versions_section(f)
 	return page.table(columns, rows, "Each app version against each schema that the migration passes through: errors by SQLSTATE. A version has to work where it serves.")
 end
 
+function drills.reconcile_section(f)
+	local list = f.run.reconcile
+	if type(list) ~= "table" or #list == 0 then return nil end
+	local rows = {}
+	for _, r in ipairs(list) do
+		rows[#rows + 1] = { r.name or "?", words.count(r.rows), words.count(r.rechecked), r.error and page.tag("FAIL") or words.count(r.mismatches), r.error or "" }
+		for _, d in ipairs(r.differences or {}) do
+			rows[#rows + 1] = { "", "", "", page.code(d.key or "?"), page.join(page.code(d.old or "?"), " but ", page.code(d.new or "?")) }
+		end
+	end
+	return page.table({ { "Reconciliation" }, { "Rows", "num" }, { "Looked at twice", "num" }, { "Mismatches", "num" }, { "Old but new", "wide" } }, rows)
+end
+
 function drills.blockers_section(f)
 	if #(f.blockers or {}) == 0 then return nil end
 	local rows = {}

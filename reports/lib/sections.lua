@@ -296,6 +296,16 @@ local function rollback(f)
 		local text = page.table({ { "Table" }, { "Compared" }, { "Rows", "num" }, { "Content" }, { "Reason", "wide" } }, rows)
 		out[#out + 1] = #rows > 8 and page.details("All " .. #rows .. " tables", text) or text
 	end
+	rows = {}
+	for i, s in ipairs(r.sizes or {}) do
+		if i > 200 then break end
+		rows[i] = { page.code(s.table or ""), words.bytes(s.bytes_before), words.bytes(s.bytes_after), s.bytes_before and s.bytes_before > 0 and words.times(s.bytes_after, s.bytes_before) or words.none,
+			words.count(s.dead_before), words.count(s.dead_after), words.bytes(s.row_before), words.bytes(s.row_after) }
+	end
+	if #rows > 0 then
+		out[#out + 1] = page.table({ { "Table" }, { "Size before", "num" }, { "after", "num" }, { "", "num" }, { "Dead rows before", "num" }, { "after", "num" }, { "Room a row before", "num" }, { "after", "num" } }, rows,
+			"Size with indexes and TOAST; the room that a row takes in the table itself shows what is left empty.")
+	end
 	return table.concat(out)
 end
 
@@ -434,6 +444,7 @@ return {
 	{ id = "lag", title = "Replication and write-ahead log", write = timelines.replication },
 	{ id = "server", title = "The server meanwhile", write = server.section },
 	{ id = "rollback", title = "After the rollback", write = rollback },
+	{ id = "reconcile", title = "Old and new compared", write = drills.reconcile_section },
 	{ id = "checks", title = "Checks", write = checks },
 	{ id = "transactions", title = "By transaction", write = transactions },
 	{ id = "totals", title = "Every transaction accounted for", write = totals },

@@ -5,7 +5,7 @@ local clean = {}
 -- Text of values depends on these.
 local PINNED = [[
 SET search_path = ''; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
-SET extra_float_digits = 1; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET quote_all_identifiers = off; SET row_security = on]]
+SET extra_float_digits = 1; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET lc_numeric = 'C'; SET lc_time = 'C'; SET xmlbinary = 'base64'; SET statement_timeout = 0; SET lock_timeout = 0; SET quote_all_identifiers = off; SET row_security = on]]
 
 -- Schemas that hold the application's objects.
 local OURS = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')"
@@ -20,7 +20,7 @@ local CATALOG = {
 	{ "schema", [[SELECT n.nspname, pg_catalog.concat_ws('; ', pg_catalog.pg_get_userbyid(n.nspowner), ]] .. acl("n.nspacl", "n", "n.nspowner") .. [[,
 		pg_catalog.obj_description(n.oid, 'pg_namespace')) FROM pg_catalog.pg_namespace n WHERE ]] .. OURS },
 	{ "relation", [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', 'kind ' || c.relkind::text, 'persistence ' || c.relpersistence::text,
-		'owner ' || pg_catalog.pg_get_userbyid(c.relowner), 'options ' || c.reloptions::text, 'replica identity ' || c.relreplident::text,
+		'owner ' || pg_catalog.pg_get_userbyid(c.relowner), 'options ' || c.reloptions::text, 'TOAST options ' || (SELECT o.reloptions::text FROM pg_catalog.pg_class o WHERE o.oid = c.reltoastrelid), 'replica identity ' || c.relreplident::text,
 		'row security ' || c.relrowsecurity::text || c.relforcerowsecurity::text, 'partition of ' || (SELECT pg_catalog.string_agg(i.inhparent::pg_catalog.regclass::text
 			|| (CASE WHEN (pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::bool THEN ' (detach pending)' ELSE '' END), ',' ORDER BY i.inhseqno)
 			FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), pg_catalog.pg_get_expr(c.relpartbound, c.oid), pg_catalog.pg_get_partkeydef(c.oid),
@@ -43,20 +43,26 @@ local CATALOG = {
 		CASE WHEN k.connoinherit THEN 'NO INHERIT' END, 'comment ' || pg_catalog.obj_description(k.oid, 'pg_constraint'))
 		FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace WHERE k.contype <> 't' AND ]] .. OURS },
 	{ "index", [[SELECT i.indexrelid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', pg_catalog.pg_get_indexdef(i.indexrelid),
-		CASE WHEN NOT i.indisvalid THEN 'INVALID' END, CASE WHEN NOT i.indisready THEN 'not ready' END, CASE WHEN i.indisclustered THEN 'clustered' END,
+		CASE WHEN NOT i.indisvalid THEN 'INVALID' END, CASE WHEN c.relname ~ '_cc(new|old)[0-9]*$' THEN 'left by REINDEX CONCURRENTLY' END, CASE WHEN NOT i.indisready THEN 'not ready' END, CASE WHEN i.indisclustered THEN 'clustered' END,
 		CASE WHEN i.indisreplident THEN 'replica identity' END)
 		FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
 	{ "trigger", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(g.tgname), pg_catalog.concat_ws('; ', pg_catalog.pg_get_triggerdef(g.oid),
 		'enabled ' || g.tgenabled::text, 'comment ' || pg_catalog.obj_description(g.oid, 'pg_trigger'))
 		FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE NOT g.tgisinternal AND ]] .. OURS },
+	-- Those behind foreign keys have names that are made up; only one that was switched off matters.
+	{ "trigger", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(k.conname) || ' (' || pg_catalog.count(*) || ')', 'triggers of a constraint, enabled ' || g.tgenabled::text
+		FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_catalog.pg_constraint k ON k.oid = g.tgconstraint WHERE g.tgisinternal AND g.tgenabled <> 'O' AND ]] .. OURS .. " GROUP BY c.oid, k.conname, g.tgenabled" },
 	{ "rule", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(r.rulename), pg_catalog.concat_ws('; ', pg_catalog.pg_get_ruledef(r.oid), r.ev_enabled::text)
 		FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE r.rulename <> '_RETURN' AND ]] .. OURS },
 	{ "policy", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(p.polname), pg_catalog.concat_ws('; ', p.polcmd::text, p.polpermissive::text,
 		p.polroles::pg_catalog.regrole[]::text, pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
 		FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
-	{ "function", [[SELECT p.oid::pg_catalog.regprocedure::text, pg_catalog.concat_ws('; ', CASE WHEN p.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(p.oid) END,
+	{ "function", [[SELECT p.oid::pg_catalog.regprocedure::text, pg_catalog.concat_ws('; ', CASE WHEN p.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(p.oid)
+		ELSE (SELECT 'aggregate ' || pg_catalog.concat_ws(', ', g.aggtransfn::pg_catalog.regprocedure, NULLIF(g.aggfinalfn::oid, 0)::pg_catalog.regprocedure, g.aggtranstype::pg_catalog.regtype, g.agginitval)
+			FROM pg_catalog.pg_aggregate g WHERE g.aggfnoid = p.oid) END,
 		'owner ' || pg_catalog.pg_get_userbyid(p.proowner), 'privileges ' || ]] .. acl("p.proacl", "f", "p.proowner") .. [[,
 		'comment ' || pg_catalog.obj_description(p.oid, 'pg_proc'))
 		FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE ]] .. OURS },
@@ -68,14 +74,35 @@ local CATALOG = {
 	{ "type", [[SELECT t.oid::pg_catalog.regtype::text, pg_catalog.concat_ws('; ', 'kind ' || t.typtype::text, 'owner ' || pg_catalog.pg_get_userbyid(t.typowner),
 		'labels ' || (SELECT pg_catalog.string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid),
 		'base ' || CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END, CASE WHEN t.typnotnull THEN 'NOT NULL' END, 'default ' || t.typdefault,
-		'comment ' || pg_catalog.obj_description(t.oid, 'pg_type'))
+		'privileges ' || ]] .. acl("t.typacl", "T", "t.typowner") .. [[, 'comment ' || pg_catalog.obj_description(t.oid, 'pg_type'))
 		FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype IN ('e', 'd', 'r') AND ]] .. OURS },
 	{ "statistics", [[SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.stxname), pg_catalog.pg_get_statisticsobjdef(s.oid)
 		FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace WHERE ]] .. OURS },
 	{ "extension", [[SELECT e.extname, e.extversion FROM pg_catalog.pg_extension e]] },
 	{ "event trigger", [[SELECT e.evtname, pg_catalog.concat_ws('; ', e.evtevent, e.evtfoid::pg_catalog.regproc::text, e.evtenabled::text, e.evttags::text) FROM pg_catalog.pg_event_trigger e]] },
-	{ "publication", [[SELECT p.pubname, pg_catalog.concat_ws('; ', p.puballtables::text, (SELECT pg_catalog.string_agg(t.schemaname || '.' || t.tablename, ',' ORDER BY 1)
+	{ "publication", [[SELECT p.pubname, pg_catalog.concat_ws('; ', pg_catalog.to_jsonb(p) - ARRAY['oid', 'pubname', 'pubowner'], 'owner ' || pg_catalog.pg_get_userbyid(p.pubowner), (SELECT pg_catalog.string_agg(t.schemaname || '.' || t.tablename, ',' ORDER BY 1)
 		FROM pg_catalog.pg_publication_tables t WHERE t.pubname = p.pubname AND t.schemaname <> 'pgrehearse')) FROM pg_catalog.pg_publication p]] },
+	{ "subscription", [[SELECT s.subname, pg_catalog.concat_ws('; ', s.subenabled::text, s.subslotname::text, s.subpublications::text) FROM pg_catalog.pg_subscription s
+		WHERE s.subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) AND pg_catalog.has_table_privilege('pg_catalog.pg_subscription', 'SELECT')]], optional = true },
+	{ "operator", [[SELECT o.oid::pg_catalog.regoperator::text, pg_catalog.concat_ws('; ', o.oprcode::pg_catalog.regprocedure, o.oprresult::pg_catalog.regtype, o.oprrest, o.oprjoin,
+		'owner ' || pg_catalog.pg_get_userbyid(o.oprowner)) FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace WHERE ]] .. OURS },
+	{ "operator class", [[SELECT pg_catalog.format('%I.%I', n.nspname, o.opcname) || ' using ' || am.amname, pg_catalog.concat_ws('; ', o.opcintype::pg_catalog.regtype, o.opcdefault)
+		FROM pg_catalog.pg_opclass o JOIN pg_catalog.pg_namespace n ON n.oid = o.opcnamespace JOIN pg_catalog.pg_am am ON am.oid = o.opcmethod WHERE ]] .. OURS },
+	-- Those of the server itself have the first oids.
+	{ "cast", [[SELECT pg_catalog.format_type(c.castsource, NULL) || ' as ' || pg_catalog.format_type(c.casttarget, NULL), pg_catalog.concat_ws('; ', NULLIF(c.castfunc, 0)::pg_catalog.regprocedure, c.castcontext::text, c.castmethod::text)
+		FROM pg_catalog.pg_cast c WHERE c.oid >= 16384]] },
+	{ "collation", [[SELECT pg_catalog.format('%I.%I', n.nspname, o.collname), pg_catalog.concat_ws('; ', o.collprovider::text, (pg_catalog.to_jsonb(o) - ARRAY['oid', 'collname', 'collnamespace', 'collowner', 'collversion'])::text)
+		FROM pg_catalog.pg_collation o JOIN pg_catalog.pg_namespace n ON n.oid = o.collnamespace WHERE ]] .. OURS },
+	{ "text search configuration", [[SELECT pg_catalog.format('%I.%I', n.nspname, t.cfgname), (SELECT pg_catalog.string_agg(m.maptokentype || '>' || m.mapdict::pg_catalog.regdictionary, ',' ORDER BY m.maptokentype, m.mapseqno)
+		FROM pg_catalog.pg_ts_config_map m WHERE m.mapcfg = t.oid) FROM pg_catalog.pg_ts_config t JOIN pg_catalog.pg_namespace n ON n.oid = t.cfgnamespace WHERE ]] .. OURS },
+	{ "text search dictionary", [[SELECT pg_catalog.format('%I.%I', n.nspname, t.dictname), t.dictinitoption FROM pg_catalog.pg_ts_dict t JOIN pg_catalog.pg_namespace n ON n.oid = t.dictnamespace WHERE ]] .. OURS },
+	{ "foreign data wrapper", [[SELECT w.fdwname, pg_catalog.concat_ws('; ', w.fdwoptions::text, 'owner ' || pg_catalog.pg_get_userbyid(w.fdwowner), w.fdwacl::text) FROM pg_catalog.pg_foreign_data_wrapper w]] },
+	{ "foreign server", [[SELECT s.srvname, pg_catalog.concat_ws('; ', s.srvtype, s.srvversion, s.srvoptions::text, 'owner ' || pg_catalog.pg_get_userbyid(s.srvowner), s.srvacl::text) FROM pg_catalog.pg_foreign_server s]] },
+	{ "user mapping", [[SELECT u.srvname || ' ' || u.usename, NULL::text FROM pg_catalog.pg_user_mappings u]] },
+	{ "foreign table", [[SELECT f.ftrelid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', s.srvname, f.ftoptions::text) FROM pg_catalog.pg_foreign_table f JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver]] },
+	{ "language", [[SELECT l.lanname, pg_catalog.concat_ws('; ', l.lanpltrusted::text, l.lanacl::text) FROM pg_catalog.pg_language l WHERE l.lanispl]] },
+	{ "large objects", [[SELECT 'of all kinds', pg_catalog.count(*)::text FROM pg_catalog.pg_largeobject_metadata]] },
+	{ "security label", [[SELECT s.objtype || ' ' || s.objname, s.provider || ': ' || s.label FROM pg_catalog.pg_seclabels s]] },
 	{ "setting", [[SELECT COALESCE(NULLIF(s.setdatabase, 0)::text, 'all databases') || ' ' || COALESCE(r.rolname, 'all roles'), s.setconfig::text
 		FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole]] },
 	{ "default privilege", [[SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(d.defaclrole), n.nspname, d.defaclobjtype::text), d.defaclacl::text
@@ -92,6 +119,10 @@ local POSITIONS = "SELECT pg_catalog.format('%I.%I', schemaname, sequencename), 
 
 local WRITES = [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.pg_stat_get_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_tuples_updated(c.oid)
 	+ pg_catalog.pg_stat_get_tuples_deleted(c.oid)
+	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND ]] .. OURS
+
+-- Bytes with indexes and TOAST, dead rows, and bytes of the table alone: what is left of room that nothing fills.
+local SIZES = [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.pg_total_relation_size(c.oid), pg_catalog.pg_relation_size(c.oid), pg_catalog.pg_stat_get_dead_tuples(c.oid)
 	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND ]] .. OURS
 
 local TABLES = [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attname COLLATE "C")
@@ -136,10 +167,15 @@ end
 function clean.capture(session)
 	local out = { catalog = {}, places = {}, content = {} }
 	for _, kind in ipairs(CATALOG) do
-		for _, row in ipairs(query(session, kind[2])) do out.catalog[kind[1] .. " " .. row[1]] = row[2] or "" end
+		-- What a role may not look at on a managed server, it could not have changed either.
+		local found = session:query(kind[2])
+		if not found.ok and not kind.optional then query(session, kind[2]) end
+		for _, row in ipairs(found.values) do out.catalog[kind[1] .. " " .. row[1]] = row[2] or "" end
 	end
 	for _, row in ipairs(query(session, PLACES)) do out.places[row[1]] = { order = row[2] or "", holes = row[3] } end
 	out.positions = map(query(session, POSITIONS))
+	out.sizes = {}
+	for _, row in ipairs(query(session, SIZES)) do out.sizes[row[1]] = { bytes = row[2], heap = row[3], dead = row[4] } end
 	out.writes = map(query(session, WRITES))
 	for _, row in ipairs(query(session, TABLES)) do
 		local hash = query(session, string.format(
@@ -218,6 +254,21 @@ local function compare_content(host, before, after, baseline, touched, add, how)
 	return tables
 end
 
+-- Rows of { table, bytes_before, bytes_after, dead_before, dead_after, row_before, row_after }: row is how many bytes of the table itself a row takes,
+-- dead space included. No difference of the kind that makes a rollback dirty.
+function clean.sizes(host, before, after)
+	local out = host.array {}
+	for _, name in ipairs(sorted_keys(before.sizes or {}, after.sizes or {})) do
+		local was, is = before.sizes[name], after.sizes[name]
+		if was and is then
+			local rows_before, rows_after = before.content[name] and before.content[name].rows or 0, after.content[name] and after.content[name].rows or 0
+			out[#out + 1] = { table = name, bytes_before = was.bytes, bytes_after = is.bytes, dead_before = was.dead, dead_after = is.dead,
+				row_before = rows_before > 0 and was.heap // rows_before or nil, row_after = rows_after > 0 and is.heap // rows_after or nil }
+		end
+	end
+	return out
+end
+
 -- The `rollback` of run.json. baseline: rows written by the end of the baseline; touched: tables that the migration had locked for writing;
 -- how: "all" when nobody else wrote meanwhile, so that every table is compared; "later" when none is, now; or nil.
 function clean.compare(host, before, after, baseline, touched, how)
@@ -229,7 +280,7 @@ function clean.compare(host, before, after, baseline, touched, how)
 	compare_catalog(before, after, add)
 	compare_places(before, after, add)
 	local tables = compare_content(host, before, after, baseline, touched, add, how)
-	return { verdict = verdict, differences = differences, tables = tables }
+	return { verdict = verdict, differences = differences, tables = tables, sizes = clean.sizes(host, before, after) }
 end
 
 return clean

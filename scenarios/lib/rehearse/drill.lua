@@ -55,6 +55,18 @@ end
 
 local drill = {}
 
+-- Old and new must agree wherever they are compared.
+local function reconciliations(scenario, name)
+	local out = {}
+	local function add(one) out[#out + 1] = string.format("reconcile[%s].mismatches = 0", one.name) end
+	if name == "versions" then return out end
+	for _, step in ipairs(scenario.steps) do if step.kind == "reconcile" and name ~= "forward" and name ~= "rollback" then add(step) end end
+	for _, check in ipairs(scenario.checks) do
+		if check.reconcile and name ~= "rollback-each" and (check.after ~= "rollback" or name == "rollback") then add(check.reconcile) end
+	end
+	return out
+end
+
 -- What a run of the drill is judged by: the scenario's list for forward and rollback; else what is written for that drill, checks and
 -- the drill's own demands.
 function drill.criteria(scenario, name)
@@ -67,8 +79,11 @@ function drill.criteria(scenario, name)
 		if name == "rollback-each" then add { "rollback.clean" } end
 		if name == "failover-sync" then add { "ledger.clean" } end
 		if name:match("^blocked%-") then add(blocked.criteria(scenario)) end
-		if #scenario.checks > 0 and name ~= "rollback-each" and name ~= "versions" then add { "checks.clean" } end
+		local checks = 0
+		for _, check in ipairs(scenario.checks) do if check.sql and check.after ~= "rollback" then checks = checks + 1 end end
+		if checks > 0 and name ~= "rollback-each" and name ~= "versions" then add { "checks.clean" } end
 	end
+	add(reconciliations(scenario, name))
 	local family = name:match("^%a+")
 	if family ~= name and family ~= "rollback" then add(scenario.criteria[family]) end
 	add(scenario.criteria[name])
@@ -111,6 +126,7 @@ function drill.perform(host, given, name)
 		run.at_end(run)
 		result.findings = run.findings
 	end
+	result.reconcile = host.reconciled
 	return result
 end
 

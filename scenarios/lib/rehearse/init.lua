@@ -91,7 +91,7 @@ end
 
 local PHASES = { warmup = { "time", default = "3s" }, baseline = { "time", default = "10s" }, settle = { "time", default = "2s" } }
 
-local CHECK = { sql = { "text", required = true }, after = { "text", default = "migration" }, every = { "time" } }
+local CHECK = { sql = { "text" }, reconcile = { "table" }, after = { "text", default = "migration" }, every = { "time" } }
 
 local function check_checks(given_checks, step_names)
 	local checks = {}
@@ -99,13 +99,17 @@ local function check_checks(given_checks, step_names)
 		if type(name) ~= "string" then fields.fail("the scenario", "a check needs a name: checks = { name = [[SELECT ...]] }") end
 		local owner = string.format("check %q", name)
 		if type(check) == "string" then check = { sql = check } end
+		if check.kind == "reconcile" then check = { reconcile = check } end
 		local out = fields.check(owner, check, CHECK)
+		if (out.sql == nil) == (out.reconcile == nil) then fields.fail(owner, "it needs its SQL: sql = [[SELECT the rows that violate it]], or reconcile = rehearse.reconcile { ... }") end
+		if out.reconcile and out.reconcile.kind ~= "reconcile" then fields.fail(owner, "reconcile = rehearse.reconcile { ... } is expected") end
 		if out.after ~= "migration" and out.after ~= "rollback" and not step_names[out.after] then
 			fields.fail(owner, "after = %q is neither a step's name nor migration nor rollback", out.after)
 		end
 		if out.every and out.every == 0 then fields.fail(owner, "every = \"0\" would never pause") end
 		if out.every and out.after == "rollback" then fields.fail(owner, "every is for checks while the migration runs; after = \"rollback\" is when it is over") end
 		out.name = name
+		if out.reconcile then out.reconcile.name = name end
 		checks[#checks + 1] = out
 	end
 	table.sort(checks, function(a, b) return a.name < b.name end)

@@ -1,6 +1,7 @@
 -- Performs one step, up or down, with its events. The drills are made of it.
 local Session = require "rehearse.session"
 local backfill = require "rehearse.backfill"
+local reconcile = require "rehearse.reconcile"
 local steps = require "rehearse.steps"
 local swap = require "rehearse.swap"
 local tasks = require "rehearse.tasks"
@@ -146,6 +147,7 @@ local KINDS = {
 	wait_until = { up = wait_until },
 	exec = { up = function(m, step) if step.up then exec(m, step, step.up) end end, down = function(m, step) if step.down then exec(m, step, step.down) end end },
 	parallel = { up = together, down = one_by_one_back },
+	reconcile = { up = reconcile.perform },
 	swap_tables = { up = swap.perform, down = swap.perform },
 	backfill = { up = backfill.perform, down = function(m, step) perform_action(m, step, step.down) end },
 }

@@ -34,6 +34,7 @@ local function add(run, comparison, step)
 		d.detail = string.format("back from %q: %s", step.name, d.detail)
 		if not known then sum.differences[#sum.differences + 1] = d end
 	end
+	sum.sizes = clean.sizes(run.host, run.at_first, run.before)
 	for _, t in ipairs(comparison.tables) do if t.method ~= "skipped" or #sum.tables == 0 then sum.tables = comparison.tables end end
 end
 
@@ -57,6 +58,7 @@ end
 return function(run)
 	local host, steps = run.host, run.scenario.steps
 	host.phase("migration")
+	run.at_first = run.before
 	run.rollback, run.told = { verdict = "identical", differences = host.array {}, tables = host.array {} }, {}
 	for k, step in ipairs(steps) do
 		if step.irreversible then

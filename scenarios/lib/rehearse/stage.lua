@@ -2,6 +2,7 @@
 -- A run is { host, scenario, name, migration, inspector, checks, findings }.
 local Session = require "rehearse.session"
 local perform = require "rehearse.perform"
+local reconcile = require "rehearse.reconcile"
 local actors = require "rehearse.actors"
 
 local SETTLE_LONGEST_NS = 10000000000
@@ -98,6 +99,12 @@ local function tell_check(run, entry)
 end
 
 local function run_check(run, check, when)
+	if check.reconcile then
+		run.host.status { detail = string.format("reconciliation %s", check.name) }
+		reconcile.check(run.inspector, run.host, check.reconcile)
+		run.host.status { detail = "" }
+		return
+	end
 	local entry = ask_check(run.inspector, check, when)
 	run.checks[#run.checks + 1] = entry
 	tell_check(run, entry)
@@ -108,6 +115,10 @@ end
 local function watch_check(run, check)
 	run.host.spawn(function()
 		local session, total, was = run.host.session("pgrehearse inspector"), nil, nil
+		while check.reconcile and run.watching do
+			reconcile.check(session, run.host, check.reconcile)
+			run.host.sleep(check.every / 1e9)
+		end
 		while run.watching do
 			local entry = ask_check(session, check, "during")
 			if not run.watching or not session:connected() then break end
@@ -184,7 +195,7 @@ function stage.hurried(step)
 end
 
 -- Whether a step has statements of its own that a drill can break in on.
-local SILENT = { deploy = true, load = true, flag = true, wait_until = true, exec = true }
+local SILENT = { deploy = true, load = true, flag = true, wait_until = true, exec = true, reconcile = true }
 function stage.speaks(step) return not SILENT[step.kind] and (step.kind == "backfill" or step.kind == "parallel" or step.kind == "swap_tables" or step.up) end
 
 -- The migration's session, and the checks', after their server or connection went away. Waits for at most so many seconds.

@@ -331,6 +331,22 @@ end
 
 -- ---- all of a scenario ----
 
+local RECONCILE = with_common {
+	table = { "text" }, key = { "key", required = true, why = 'the columns that tell rows apart: key = "id", or { "order_id", "line" }' },
+	old = { "text", required = true, why = "the old form: an expression of `table`, or a table or query of its own" },
+	new = { "text", required = true, why = "the new form, likewise" },
+	columns = { "key" }, chunk = { "positive", default = 5000 }, pause = { "time", default = "0" }, recheck = { "time", default = "500ms" },
+}
+
+-- Compares two forms of the same data while traffic goes on: two expressions of a table's rows, or two tables or queries by key.
+function steps.makers.reconcile(step)
+	local out, owner = checked("reconcile", step, RECONCILE)
+	if out.table and out.columns then fields.fail(owner, "columns are of two tables or queries; with table, old and new are expressions of its rows") end
+	out.down = false
+	if #out.criteria == 0 then out.criteria = { string.format("reconcile[%s].mismatches = 0", out.name) } end
+	return out
+end
+
 -- Calls visit(step) for each step and for those inside of it, in order.
 function steps.each(list, visit)
 	for _, step in ipairs(list) do
