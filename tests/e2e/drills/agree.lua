@@ -1,11 +1,11 @@
 -- Two forms of the same data while traffic writes: one by a trigger, one by the application in two transactions, and one that is simply wrong.
 local rehearse = require "rehearse"
 return rehearse.scenario {
-	title = "old and new agree", workload = "notes", load = { rate = 200, pods = 1, pool = 4 }, phases = { warmup = "0", baseline = "300ms", settle = "0" },
+	title = "old and new agree", workload = "notes", load = { rate = 200, pods = 1, pool = 8, mix = { get = 0 } }, phases = { warmup = "0", baseline = "300ms", settle = "0" },
 	observe = { availability = false },
 	versions = { v2 = { statements = { copy = "UPDATE copy SET seen = (SELECT seen FROM notes WHERE notes.id = copy.id) WHERE id = $1" },
 		-- The new table is written in a transaction of its own, a moment later.
-		mark = function(c, id) c:begin() c:exec("mark", id) c:commit() c:sleep("2ms") c:exec("copy", id) end } },
+		mark = function(c, id) c:begin() c:exec("mark", id) c:commit() c:sleep("30ms") c:exec("copy", id) end } },
 	steps = {
 		rehearse.sql { name = "copy", up = { "CREATE TABLE copy (id bigint PRIMARY KEY, seen int)", "ALTER TABLE notes ADD COLUMN twice int",
 			"CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.twice := 2 * NEW.seen; RETURN NEW; END'",
