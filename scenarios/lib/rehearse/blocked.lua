@@ -29,6 +29,11 @@ local function write_rows(session, tables)
 	end
 end
 
+local function finish(session, sql)
+	session:query(sql)
+	session:close()
+end
+
 -- Each blocker: begin(run, tables) puts it in the way and returns a function that takes it away; nil and why when it is not possible here.
 local BLOCKERS = {}
 
@@ -36,14 +41,14 @@ BLOCKERS.reader = { title = "a long reader", begin = function(run, tables)
 	local session = run.host.session("pgrehearse actor long reader")
 	session:query("BEGIN")
 	for _, t in ipairs(tables) do session:query("SELECT 1 FROM " .. t[1] .. " LIMIT 1") end
-	return function() session:query("ROLLBACK") end, session:pid()
+	return function() finish(session, "ROLLBACK") end, session:pid()
 end }
 
 BLOCKERS.writer = { title = "a writer that idles in its transaction", begin = function(run, tables)
 	local session = run.host.session("pgrehearse actor idle writer")
 	session:query("BEGIN")
 	write_rows(session, tables)
-	return function() session:query("ROLLBACK") end, session:pid()
+	return function() finish(session, "ROLLBACK") end, session:pid()
 end }
 
 -- What pg_dump does first, and keeps until it is done.
@@ -52,17 +57,15 @@ BLOCKERS.dump = { title = "a pg_dump", begin = function(run, tables)
 	session:query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 	session:query("SELECT 1 FROM pg_catalog.pg_class LIMIT 1")
 	if #tables > 0 then session:query("LOCK TABLE " .. names_of(tables) .. " IN ACCESS SHARE MODE") end
-	return function() session:query("ROLLBACK") end, session:pid()
+	return function() finish(session, "ROLLBACK") end, session:pid()
 end }
 
 -- A vacuum that goes slowly and does not give way to others, as one of autovacuum's that guards against wraparound.
 BLOCKERS.vacuum = { title = "a vacuum that prevents wraparound", begin = function(run, tables)
-	local sessions, going, left, pid = {}, true, 0, nil
-	for i = 1, math.min(#tables, VACUUMS_MAX) do
-		left = left + 1
+	local sessions, going, left = {}, true, math.min(#tables, VACUUMS_MAX)
+	for i = 1, left do sessions[i] = run.host.session("pgrehearse actor wraparound vacuum") end
+	for i, session in ipairs(sessions) do
 		run.host.spawn(function()
-			local session = run.host.session("pgrehearse actor wraparound vacuum")
-			sessions[i], pid = session, pid or session:pid()
 			session:query("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1; SET vacuum_cost_page_hit = 1; SET lock_timeout = '2s'")
 			repeat until not going or not session:query("VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) " .. tables[i][1]).ok or not session:connected()
 			left = left - 1
@@ -71,11 +74,10 @@ BLOCKERS.vacuum = { title = "a vacuum that prevents wraparound", begin = functio
 	run.host.sleep(0.1)
 	return function()
 		going = false
-		while left > 0 do
-			for _, session in pairs(sessions) do session:cancel() end
-			run.host.sleep(0.02)
-		end
-	end, pid
+		for _, session in ipairs(sessions) do session:cancel() end
+		while left > 0 do run.host.sleep(0.02) end
+		for _, session in ipairs(sessions) do session:close() end
+	end, sessions[1] and sessions[1]:pid()
 end }
 
 BLOCKERS.prepared = { title = "a prepared transaction", begin = function(run, tables)
@@ -87,7 +89,7 @@ BLOCKERS.prepared = { title = "a prepared transaction", begin = function(run, ta
 		session:query("ROLLBACK")
 		return nil, out.message
 	end
-	return function() session:query("ROLLBACK PREPARED 'pgrehearse_blocked'") end, session:pid()
+	return function() finish(session, "ROLLBACK PREPARED 'pgrehearse_blocked'") end, session:pid()
 end }
 
 local function hold_of(step)
