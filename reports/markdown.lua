@@ -134,6 +134,15 @@ local function run_text(f, several)
 		add("**Old and new compared**\n")
 		add(table_of({ "Reconciliation", "Rows:", "Looked at twice:", "Mismatches:", "Keys" }, rows))
 	end
+	rows = {}
+	for _, e in ipairs(f.expected) do
+		if #rows < 40 then rows[#rows + 1] = { code(e.sql, 80), T(e.verdict == "not read" and words.none or e.expected), T(e.observed), T(e.verdict .. (#e.differences > 0 and ": " .. table.concat(e.differences, "; ") or "")) } end
+	end
+	if #rows > 0 then
+		add("<details><summary>Expected and observed: " .. words.number_of(f.expected.n, "statement") .. ", " .. words.count(f.expected.differ) .. " did otherwise</summary>\n")
+		add(table_of({ "Statement of the migration", "Expected", "Observed", "Verdict" }, rows))
+		add("</details>\n")
+	end
 	local r = f.run.rollback
 	if r and r.verdict then
 		local differences = r.differences or {}

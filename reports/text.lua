@@ -95,6 +95,19 @@ return function(report)
 		if #rows > most then say("  and " .. words.number_of(#rows - most, "table") .. " more") end
 	end
 
+	local function expectations(f)
+		if f.expected.n == 0 then return end
+		say("")
+		if f.expected.differ == 0 then
+			say("  " .. words.number_of(f.expected.n, "statement") .. " of the migration did what was expected beforehand.")
+			return
+		end
+		say(string.format("  Of %s of the migration %s did other than expected:", words.number_of(f.expected.n, "statement"), words.count(f.expected.differ)))
+		for _, r in ipairs(f.expected) do
+			if r.verdict == "differs" then sentence(words.sql(r.sql, 60) .. ": expected " .. r.expected .. "; " .. table.concat(r.differences, "; ") .. ".", "    ") end
+		end
+	end
+
 	for n, f in ipairs(report.runs) do
 		if n > 1 then say("") end
 		say(coloured(f.word, f.word) .. "  " .. words.clean(f.title) .. " · " .. f.drill .. " · " .. words.time(f.duration_ns) .. (f.word == "PASS" and "" or " (" .. facts.meaning[f.word] .. ")"))
@@ -157,6 +170,7 @@ return function(report)
 					b.not_had > 0 and string.format(" (%d without getting the lock)", b.not_had) or ""), "    ")
 			end
 		end
+		expectations(f)
 		if f.run.rollback and f.run.rollback.verdict then
 			say("")
 			local differences = f.run.rollback.differences or {}

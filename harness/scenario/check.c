@@ -7,6 +7,7 @@
 #include "runtime/script.h"
 #include "scenario/lua_json.h"
 #include "scenario/scenario.h"
+#include "scenario/schema_lua.h"
 #include "sql/parse.h"
 
 #include <lauxlib.h>
@@ -24,41 +25,6 @@ static enum status push_function(lua_State *L, const char *name, struct error *e
 		lua_remove(L, -2);
 	}
 	return st;
-}
-
-/* Appends the SQL of a list of groups, on top of from, to the list on top of L. */
-static void add_groups(lua_State *L, lua_State *from)
-{
-	lua_Integer n = luaL_len(L, -1);
-	for (lua_Integer g = 1; lua_geti(from, -1, g) == LUA_TTABLE; g++) {
-		for (lua_Integer i = 1; lua_geti(from, -1, i) == LUA_TSTRING; i++) {
-			lua_pushstring(L, lua_tostring(from, -1));
-			lua_seti(L, -2, ++n);
-			lua_pop(from, 1);
-		}
-		lua_pop(from, 2);
-	}
-	lua_pop(from, 2);
-}
-
-/* Pushes the list of SQL that makes the workload's schema; an empty one when the workload cannot be read, since the scenario's own
- * statements tell most. */
-static void push_schema(lua_State *L, const char *workload, const char *scenario_path)
-{
-	lua_State *data = NULL;
-	char *path = NULL;
-	struct error ignored;
-	lua_newtable(L);
-	if (workload != NULL && workload_find(workload, scenario_path, &path, &ignored) == ST_OK &&
-		workload_create_state(path, NULL, &data, &ignored) == ST_OK && workload_load_data(data, path, 1, &ignored) == ST_OK) {
-		luaL_checkstack(data, 8, "schema");
-		lua_getfield(data, -1, "schema");
-		add_groups(L, data);
-		lua_getfield(data, -1, "finish");
-		add_groups(L, data);
-	}
-	script_free(data);
-	free(path);
 }
 
 static bool has_finding(const json_t *result, const char *rule)
@@ -125,7 +91,7 @@ static enum status examine(lua_State *L, const char *path, int major, struct che
 	lua_pushvalue(L, scenario);
 	lua_getfield(L, scenario, "workload");
 	const char *workload = lua_tostring(L, -1);
-	push_schema(L, workload, path);
+	schema_push(L, workload, path);
 	lua_remove(L, -2);
 	lua_pushinteger(L, major);
 	lua_pushcfunction(L, lua_json_array);

@@ -7,6 +7,7 @@
 #include "scenario/drill_lua.h"
 #include "scenario/exec_lua.h"
 #include "scenario/lua_json.h"
+#include "scenario/schema_lua.h"
 #include "scenario/session_lua.h"
 #include "scenario/traffic.h"
 
@@ -264,6 +265,14 @@ static int host_lua_checks(lua_State *L)
 	return 1;
 }
 
+/* host.schema(): SQL texts that make the workload's schema. */
+static int host_lua_schema(lua_State *L)
+{
+	const struct load *load = host_of(L)->load;
+	schema_push(L, load != NULL ? load_workload(load)->path : NULL, NULL);
+	return 1;
+}
+
 static void spawned_ended(struct fiber *f, bool ok, int nresults, void *arg)
 {
 	(void)nresults;
@@ -362,6 +371,7 @@ void host_push(struct host *h, lua_State *L)
 		{"replace_pod", host_lua_replace_pod},
 		{"actors", host_lua_actors},
 		{"checks", host_lua_checks},
+		{"schema", host_lua_schema},
 		{"spawn", host_lua_spawn},
 		{"stop_spawned", host_lua_stop_spawned},
 		{"note", host_lua_note},

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "load/rate.h"
 #include "load/workload.h"
+#include "sql/parse.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -233,6 +234,8 @@ enum status scenario_read(const char *path, struct scenario *out, struct error *
 	*out = (struct scenario){.path = path, .table_ref = LUA_NOREF};
 	set_name(out);
 	enum status st = workload_create_state(NULL, path, &out->L, err);
+	if (st == ST_OK)
+		sql_preload_lua(out->L);
 	if (st == ST_OK)
 		st = script_load(out->L, path, err);
 	if (st == ST_OK)

@@ -3,6 +3,7 @@ local availability = require "lib.availability"
 local blame = require "lib.blame"
 local changes = require "lib.changes"
 local drills = require "lib.drills"
+local expected = require "lib.expected"
 local held = require "lib.held"
 local record = require "record"
 local server = require "lib.server"
@@ -402,6 +403,7 @@ function facts.gather(dir)
 	f.availability = availability.gather(rec:windows(), run.availability)
 	f.blame = blame.gather(rec:waits(), f.statements, function(ns) return phase_at(f, ns) end)
 	drills.gather_blockers(f, rec:waits())
+	f.expected = expected.gather(f)
 	f.held_locks = held.gather(f, f.transaction_events, f.lock_events, f.blame.own)
 	if f.blame.all.n > 0 or run.observer and (run.observer.samples or 0) > 0 then f.observed = true end
 	return f

@@ -253,6 +253,18 @@ local function held(f)
 	return page.table(columns, table.move(rows, 1, HELD_SHOWN, 1, {}), caption) .. page.details("The other " .. (#rows - HELD_SHOWN), page.table(columns, table.move(rows, HELD_SHOWN + 1, #rows, 1, {})))
 end
 
+local function expectations(f)
+	if #f.expected == 0 then return nil end
+	local rows = {}
+	for i, r in ipairs(f.expected) do
+		rows[i] = { page.join(page.code(words.sql(r.sql, 100)), { html = '<br><span class="soft">' }, "step “" .. (r.step or "?") .. "”" .. direction_of(r.direction), { html = "</span>" }),
+			r.verdict == "not read" and words.none or r.expected, r.observed, r.risk or "",
+			page.join({ html = r.verdict == "differs" and "<strong>" or "" }, r.verdict, { html = r.verdict == "differs" and "</strong>" or "" }, #r.differences > 0 and ": " .. table.concat(r.differences, "; ") or r.less and ": less, since " .. r.less or "") }
+	end
+	local caption = "What the table of operations had expected of each statement, and what was seen. Locks of statements outside of transactions are sampled: short ones may be missed."
+	return page.table({ { "Statement", "wide" }, { "Expected", "sentence" }, { "Observed", "sentence" }, { "Risk" }, { "Verdict", "sentence" } }, rows, caption)
+end
+
 local function transactions(f)
 	if #f.transactions == 0 then return nil end
 	local rows = {}
@@ -437,6 +449,7 @@ return {
 	{ id = "availability", title = "When tables could not be read or written", write = availability.section },
 	{ id = "steps", title = "Steps", write = steps },
 	{ id = "locks", title = "Locks of the migration's statements", write = locks },
+	{ id = "expected", title = "Expected and observed", write = expectations },
 	{ id = "held", title = "Locks held", write = held },
 	{ id = "commands", title = "Long commands", write = server.commands },
 	{ id = "tries", title = "Tries, and who was in the way", write = timelines.tries },

@@ -2,6 +2,7 @@
 -- when a lock could not be had in time. Steps that are functions get this object.
 local fields = require "rehearse.fields"
 local policy = require "rehearse.policy"
+local expected = require "rehearse.expected"
 local work = require "rehearse.work"
 
 local Session = {}
@@ -53,6 +54,7 @@ function Session.open(host)
 	local self = setmetatable({ host = host, raw = host.session("pgrehearse migration"), pending = {}, attempt = 1, touched = {}, files = {} }, Session)
 	local version = self:internal("SELECT pg_catalog.current_setting('server_version_num')::int4").values[1]
 	self.counters_query, self.counters_scope = work.counters_for(version and version[1] or 0)
+	if host.expected == nil then host.expected = expected.open(host, version and version[1] // 10000 or nil) or false end
 	return self
 end
 
@@ -184,6 +186,7 @@ function Session:attempt_statement(sql, ...)
 		message = not out.ok and out.message or nil, rows = out.rows }
 	local works, said = work.read_notices(out.notices)
 	event.work = host.array(works)
+	event.expected = host.expected and host.expected:of(self.step, self.direction, sql) or nil
 	if #said > 0 then event.notices = host.array(said) end
 	self.pending[#self.pending + 1] = event
 	local tx = self.transaction_now
