@@ -174,6 +174,8 @@ local operations = {
 	{ id = "create_table_fk", n = 22, title = "CREATE TABLE with REFERENCES", sql = "CREATE TABLE c (id int PRIMARY KEY, pid int REFERENCES parent (id))", locks = { parent = "SRE" },
 		undo = "DROP TABLE c", residue = "identical", risk = "medium", why = "Writes to the referenced table wait: also a new table is not free.",
 		safer = "create the table without it, then ADD FOREIGN KEY ... NOT VALID with a short lock_timeout" },
+	{ id = "create_table_inherits", n = 22, title = "CREATE TABLE ... INHERITS", sql = "CREATE TABLE c (x int) INHERITS (t)", locks = { t = "SUE" }, undo = "DROP TABLE c", residue = "identical", risk = "low",
+		why = "Reads and writes pass.", safer = "nothing" },
 	{ id = "drop_table", n = 23, title = "DROP TABLE", sql = "DROP TABLE t", locks = { t = "AEL", t_pkey = "AEL", t_a = "AEL" }, risk = "medium", loses_data = true,
 		why = "Its rows are gone, and a version of the application that still uses it fails.", safer = "deploy what does without it first" },
 	{ id = "drop_table_fk", n = 23, title = "DROP TABLE that refers to another", setup = FK, sql = "DROP TABLE t", locks = { t = "AEL", t_pkey = "AEL", t_a = "AEL", parent = "AEL" }, risk = "medium",

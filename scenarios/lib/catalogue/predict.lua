@@ -31,7 +31,9 @@ local HEAVY = { rewrite = true, scan = true, index_build = true, fk_validation =
 local function operation(self, id, roles, more)
 	local raw = assert(catalogue.by_id[id], id)
 	local op = catalogue.on(raw, self.major)
-	local out = { id = id, title = op.title, table = roles.t or roles.p or roles.w, locks = {}, work = {}, risk = op.risk, why = op.why, safer = op.safer,
+	local about = roles.t or roles.p or roles.w
+	if type(about) == "table" then about = about[1] end
+	local out = { id = id, title = op.title, table = about, locks = {}, work = {}, risk = op.risk, why = op.why, safer = op.safer,
 		loses_data = op.loses_data, reversible = op.undo ~= nil, transaction = op.transaction ~= false }
 	for role, mode in pairs(op.locks) do
 		local names = roles[role]
@@ -241,12 +243,15 @@ function statements.CreateStmt(self, s)
 	local name, parent = tree.relation(s.relation), s.inhRelations and s.inhRelations[1] and tree.relation(s.inhRelations[1].RangeVar)
 	local parents, out = {}, {}
 	local function look(c) if c and c.contype == "CONSTR_FOREIGN" then parents[tree.relation(c.pktable) or ""] = true end end
+	local inherits = {}
+	for _, r in ipairs(not s.partbound and s.inhRelations or {}) do inherits[#inherits + 1] = tree.relation(r.RangeVar) end
 	for _, element in ipairs(s.tableElts or {}) do
 		look(element.Constraint)
 		for _, c in ipairs(element.ColumnDef and element.ColumnDef.constraints or {}) do look(c.Constraint) end
 	end
 	parents[name] = nil
-	if s.partbound and parent then out[1] = operation(self, "create_partition", { p = parent }, { new = name }) end
+	if #inherits > 0 then out[1] = operation(self, "create_table_inherits", { t = inherits }, { new = name }) end
+	if s.partbound and parent then out[#out + 1] = operation(self, "create_partition", { p = parent }, { new = name }) end
 	for referenced in pairs(parents) do out[#out + 1] = operation(self, "create_table_fk", { parent = referenced }, { new = name, parent = referenced }) end
 	table.sort(out, function(a, b) return (a.parent or "") < (b.parent or "") end)
 	if #out == 0 then out[1] = operation(self, "create_table", {}, { new = name }) end
@@ -436,10 +441,21 @@ function statements.SelectStmt(self, s)
 end
 function statements.CopyStmt(self, s)
 	local name = tree.relation(s.relation)
-	return { s.is_from and operation(self, "write_rows", { t = name }, { title = "COPY FROM" }) or reads(self, s, "COPY TO") }
+	if s.is_from then return { operation(self, "write_rows", { t = name }, { title = "COPY FROM" }) } end
+	local out = reads(self, { s.query }, "COPY TO")
+	if name then out.locks[name] = "AS" end
+	return { out }
 end
 function statements.DoStmt(self, s)
 	return { operation(self, "create_object", {}, { id = "do_block", title = "DO", why = "What it does is known when it runs.", safer = "steps of plain SQL, or a function of a migration session", body = tree.text(tree.option(s.args, "as")) or "" }) }
+end
+function statements.CallStmt(self)
+	return { operation(self, "create_object", {}, { id = "do_block", title = "CALL", why = "What a procedure does is known when it runs.", safer = "steps of plain SQL", body = "" }) }
+end
+function statements.MergeStmt(self, s)
+	local name = tree.relation(s.relation)
+	local out = operation(self, "update_all", { t = name }, { condition = true, maybe = "how many rows match is not known here", title = "MERGE" })
+	return { with_reads(out, self, { s.sourceRelation, s.withClause }, name) }
 end
 function statements.VariableSetStmt(self, s)
 	if s.kind == "VAR_SET_VALUE" and s.name then self.settings[s.name:lower()] = tree.text((s.args or {})[1]) or "" end
@@ -473,6 +489,20 @@ local function union(prediction)
 	if prediction.work.rewrite then prediction.work.scan = nil end
 end
 
+local WRITES = { UpdateStmt = true, DeleteStmt = true, InsertStmt = true, MergeStmt = true }
+
+-- The operations of a statement, and of those that write within its WITH.
+local function operations_of(self, kind, s)
+	local made = statements[kind]
+	local ops = made and made(self, s) or { operation(self, "create_object", {}, { title = (kind:gsub("Stmt$", ""):gsub("(%l)(%u)", "%1 %2"):upper()) }) }
+	if type(s.withClause) == "table" then
+		tree.walk(s.withClause, function(inner, value)
+			if WRITES[inner] then for _, op in ipairs(statements[inner](self, value)) do ops[#ops + 1] = op end end
+		end)
+	end
+	return ops
+end
+
 -- One statement as text: { sql, kind, node, operations, locks, work, risk }, or { sql, unread = why, at = character }. It is taken as performed.
 function Predictor:statement(sql)
 	local parsed, why, at = self.parse(sql)
@@ -481,9 +511,7 @@ function Predictor:statement(sql)
 	for _, statement in ipairs(parsed.stmts or {}) do
 		for kind, s in pairs(statement.stmt) do
 			prediction.kind, prediction.node = kind, s
-			local made = statements[kind]
-			local ops = made and made(self, s) or { operation(self, "create_object", {}, { title = (kind:gsub("Stmt$", ""):gsub("(%l)(%u)", "%1 %2"):upper()) }) }
-			for _, op in ipairs(ops) do prediction.operations[#prediction.operations + 1] = op end
+			for _, op in ipairs(operations_of(self, kind, s)) do prediction.operations[#prediction.operations + 1] = op end
 		end
 		self.schema:apply(statement.stmt, true)
 	end

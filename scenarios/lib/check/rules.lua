@@ -163,7 +163,7 @@ local function block_rules(ctx, op)
 	elseif commits and ctx.in_transaction then
 		add(ctx, "commit-inside-transaction", nil, "COMMIT in a DO block fails inside of a transaction (SQLSTATE 2D000)", { safer = "transaction = false, or rehearse.backfill" })
 	else
-		add(ctx, "not-read", nil, "a DO block: what it locks shows when it runs", { safer = op.safer })
+		add(ctx, "not-read", nil, op.title .. ": what it locks shows when it runs", { safer = op.safer })
 	end
 end
 

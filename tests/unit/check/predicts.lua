@@ -144,6 +144,13 @@ tests["names with schemas and quotes stay apart"] = function()
 	equal(show(p.locks), "users AEL")
 end
 
+tests["what a WITH writes counts too"] = function()
+	local _, p = first("WITH gone AS (DELETE FROM orders RETURNING *) INSERT INTO users SELECT id FROM gone")
+	equal(show(p.locks), "orders RX, users RX")
+	_, p = first("MERGE INTO users USING orders ON users.id = orders.user_id WHEN MATCHED THEN DELETE")
+	equal(show(p.locks), "orders AS, users RX")
+end
+
 tests["what the parser cannot read is named with the place, and refused by nobody"] = function()
 	local p = predictor(SHOP):statement("ALTER TABLE users FROBNICATE")
 	equal(p.unread ~= nil and p.at > 0, true)
