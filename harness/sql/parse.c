@@ -5,7 +5,7 @@
 
 #include <lauxlib.h>
 #include <pg_query.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 enum status sql_parse(const char *text, json_t **tree, int *position, struct error *err)
@@ -97,9 +97,22 @@ static int lua_sql_parse(lua_State *L)
 	return outcome == LUA_OK ? 1 : lua_error(L);
 }
 
+static int lua_sql_plpgsql_error(lua_State *L)
+{
+	PgQueryPlpgsqlParseResult result = pg_query_parse_plpgsql(luaL_checkstring(L, 1));
+	char message[512] = "";
+	if (result.error != NULL)
+		snprintf(message, sizeof message, "%s", result.error->message);
+	pg_query_free_plpgsql_parse_result(result);
+	if (message[0] == '\0')
+		return 0;
+	lua_pushstring(L, message);
+	return 1;
+}
+
 static int open_sql(lua_State *L)
 {
-	static const luaL_Reg FUNCTIONS[] = {{"parse", lua_sql_parse}, {NULL, NULL}};
+	static const luaL_Reg FUNCTIONS[] = {{"parse", lua_sql_parse}, {"plpgsql_error", lua_sql_plpgsql_error}, {NULL, NULL}};
 	luaL_newlib(L, FUNCTIONS);
 	lua_pushinteger(L, sql_parser_version());
 	lua_setfield(L, -2, "version");

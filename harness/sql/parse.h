@@ -17,7 +17,8 @@ enum status sql_parse(const char *text, json_t **tree, int *position, struct err
 /* The major version of PostgreSQL that the parser is of. */
 int sql_parser_version(void);
 
-/* Lua's module `sql`: sql.parse(text) gives the tree as a table, or nil, the message and the position; sql.version is the parser's. */
+/* Lua's module `sql`: sql.parse(text) gives the tree as a table, or nil, the message and the position; sql.version is the parser's.
+ * sql.plpgsql_error(text): what is wrong with the body of a CREATE FUNCTION or DO in PL/pgSQL, or nothing. */
 void sql_preload_lua(lua_State *L);
 
 #endif

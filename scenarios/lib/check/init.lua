@@ -49,7 +49,7 @@ local function one_line(text) return (text:gsub("%s+", " ")) end
 -- The statements of one direction of a step, in order.
 local function examine_action(state, step, direction, action, source, operations)
 	local ctx = { step = step, direction = direction, in_transaction = step.transaction ~= false, held = {}, schema = state.predictor.schema, bodies = state.bodies,
-		bare_columns = state.bare_columns, filled_columns = state.filled_columns, parser = tostring(sql.version) }
+		bare_columns = state.bare_columns, filled_columns = state.filled_columns, parser = tostring(sql.version), plpgsql_error = sql.plpgsql_error }
 	state.predictor:reset_settings()
 	for i, text in ipairs(action) do
 		local place = place_of(state.path, step, source, text)
@@ -141,6 +141,7 @@ function check.examine(path, scenario, schema, major, array)
 		local operations = examine_direction(state, step, "up")
 		local place = place_of(path, step, nil, "")
 		rules.step({ add = function(finding) keep(state, finding, step, "up", place) end }, step, operations, located.without_down(step))
+		if type(step.query) == "string" then rules.figures({ add = function(finding) keep(state, finding, step, "up", place) end }, step.query) end
 		if step.kind == "backfill" then
 			state.predictor.schema:fill(step.table)
 			for column in tostring(step.set):gmatch("([%w_]+)%s*=") do state.filled_columns[step.table .. "." .. column] = true end
@@ -150,6 +151,12 @@ function check.examine(path, scenario, schema, major, array)
 	end
 	state.predictor.schema:fill()
 	for i = #steps, 1, -1 do examine_direction(state, steps[i], "down") end
+	for name, one in pairs(scenario.checks or {}) do
+		local text = type(one) == "table" and one.sql or one
+		local owner = { name = "check " .. tostring(type(one) == "table" and one.name or name) }
+		local place = { file = path, line = type(text) == "string" and located.sql(path, text) or 1 }
+		if type(text) == "string" then rules.figures({ add = function(finding) keep(state, finding, owner, "up", place) end }, text) end
+	end
 	table.sort(state.findings, by_place)
 	local counts = { error = 0, warning = 0, note = 0 }
 	for _, finding in ipairs(state.findings) do counts[finding.level] = counts[finding.level] + 1 end

@@ -31,6 +31,8 @@ rules.list = {
 	{ "cascade", "warning", "CASCADE drops what is not named." },
 	{ "sync-trigger-without-insert", "warning", "A trigger that keeps two columns in step does not see the rows that old versions insert." },
 	{ "sync-trigger-null-only", "warning", "A trigger that only fills what is NULL misses later changes." },
+	{ "function-does-not-parse", "error", "The body of a function is no PL/pgSQL." },
+	{ "misread-figures", "warning", "A query measures something else than it seems to." },
 	{ "default-too-late", "warning", "Rows that come between the backfill and the default lack the value." },
 	{ "set-local-outside-transaction", "warning", "SET LOCAL outside of a transaction does nothing." },
 	{ "kills-by-text", "warning", "Sessions are chosen by the text of their last query, which need not be the one that holds the lock." },
@@ -228,7 +230,30 @@ local function transaction_rules(ctx, prediction)
 	end
 end
 
+-- Queries of the system views that are easily misread, in checks and conditions too.
+function rules.figures(ctx, text)
+	local upper = text:upper()
+	if upper:find("SENT_LSN") and upper:find("REPLAY_LSN") and not upper:find("PG_CURRENT_WAL") then
+		add(ctx, "misread-figures", nil, "sent_lsn - replay_lsn leaves out the WAL that has not been sent yet", { safer = "pg_current_wal_lsn() - replay_lsn, or wait_until with replay_lag" })
+	end
+	if upper:find("PG_LOCKS") and upper:find("QUERY_START") and not upper:find("WAITSTART") then
+		add(ctx, "misread-figures", nil, "query_start is when the statement began, not when it began to wait", { safer = "pg_locks.waitstart, from PostgreSQL 14 on" })
+	end
+end
+
+local function body_rules(ctx, prediction)
+	local s = prediction.node
+	if prediction.kind ~= "CreateFunctionStmt" and prediction.kind ~= "DoStmt" then return end
+	local list = s.options or s.args
+	local language = tree.option(list, "language")
+	language = language and tree.text(language) or prediction.kind == "DoStmt" and "plpgsql"
+	if language ~= "plpgsql" or not tree.option(list, "as") then return end
+	local problem = ctx.plpgsql_error(prediction.sql)
+	if problem then add(ctx, "function-does-not-parse", nil, "the body does not parse: " .. problem, { safer = "" }) end
+end
+
 local function text_rules(ctx, prediction)
+	rules.figures(ctx, prediction.sql)
 	local upper = prediction.sql:upper()
 	if upper:find("PG_TERMINATE_BACKEND") and upper:find("QUERY%s+I?LIKE") then
 		add(ctx, "kills-by-text", nil, "sessions are ended by what their last query looked like: one that idles in a transaction shows another", { safer = "pg_blocking_pids() of the session that waits" })
@@ -257,6 +282,7 @@ function rules.statement(ctx, prediction)
 	timeout_rules(ctx, prediction)
 	transaction_rules(ctx, prediction)
 	text_rules(ctx, prediction)
+	body_rules(ctx, prediction)
 end
 
 -- A step as a whole, once its statements are known. operations: of its up.

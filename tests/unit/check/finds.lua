@@ -59,6 +59,9 @@ tests["naive forms are found"] = function()
 		{ up = "DROP TABLE orders CASCADE", rule = "cascade", level = "warning" },
 		{ up = "ALTER TABLE users ADD COLUMN c int NOT NULL", rule = "required-column-without-default" },
 		{ up = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ILIKE '%users%'", rule = "kills-by-text", level = "warning" },
+		{ up = "SELECT 1 FROM pg_stat_replication WHERE pg_wal_lsn_diff(sent_lsn, replay_lsn) > 100", rule = "misread-figures", level = "warning" },
+		{ up = "SELECT now() - query_start FROM pg_stat_activity JOIN pg_locks USING (pid)", rule = "misread-figures", level = "warning" },
+		{ up = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.a := NEW.b); RETURN NEW; END $$", rule = "function-does-not-parse" },
 		{ up = "SET lock_timeout = 0", rule = "lock-timeout-none" },
 		{ up = "ALTER TABLE users FROBNICATE", rule = "not-read", level = "note" },
 	}
