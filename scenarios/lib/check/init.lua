@@ -79,7 +79,8 @@ end
 -- What steps other than SQL do with the database, as SQL.
 local function as_sql(step, direction)
 	if step.kind == "backfill" and direction == "up" then
-		return { string.format("UPDATE %s SET %s WHERE (%s) AND %s BETWEEN 1 AND %d", step.table, step.set, step.where, step.key, step.batch) }
+		-- A batch is bounded whatever the key is.
+		return { string.format("UPDATE %s SET %s WHERE (%s) AND ctid = '(0,1)'", step.table, step.set, step.where) }
 	elseif step.kind == "swap_tables" then
 		local out = {}
 		for _, pair in ipairs(step.tables) do out[#out + 1] = string.format("LOCK TABLE %s, %s IN ACCESS EXCLUSIVE MODE", pair.live, pair.other) end

@@ -297,7 +297,9 @@ function rules.step(ctx, step, operations, lacks_down)
 			end
 		end
 	end
-	if step.kind == "backfill" and not (step.throttle and (step.throttle.replay_lag or step.throttle.p99)) then
+	local throttled = false
+	for reason in pairs(step.throttle or {}) do throttled = throttled or reason ~= "longest" end
+	if step.kind == "backfill" and not throttled then
 		add(ctx, "backfill-without-throttle", nil, "it goes on however far the standby falls behind and however slow the application gets", { safer = 'throttle = { replay_lag = "5s", p99 = "100ms" }' })
 	end
 end
