@@ -507,7 +507,7 @@ end
 function Predictor:statement(sql)
 	local parsed, why, at = self.parse(sql)
 	if not parsed then return { sql = sql, unread = why, at = at, operations = {}, locks = {}, work = {}, risk = "low" } end
-	local prediction = { sql = sql, operations = {} }
+	local prediction = { sql = sql, operations = {}, parsed = parsed.stmts or {} }
 	for _, statement in ipairs(parsed.stmts or {}) do
 		for kind, s in pairs(statement.stmt) do
 			prediction.kind, prediction.node = kind, s
@@ -517,6 +517,11 @@ function Predictor:statement(sql)
 	end
 	union(prediction)
 	return prediction
+end
+
+-- The same statement is performed once more, after what it did had been undone.
+function Predictor:again(prediction)
+	for _, statement in ipairs(prediction.parsed or {}) do self.schema:apply(statement.stmt, true) end
 end
 
 -- Settings of the migration's session go with the transaction, or the step.

@@ -14,16 +14,20 @@ function expected.open(host, major)
 	return setmetatable({ host = host, predictor = predictor, catalogue = require "catalogue", known = {} }, Expected)
 end
 
--- The field `expected` of a statement's event. A statement that is tried again is the same; the batches of a backfill, of which there are
--- many, have none.
-function Expected:of(step, direction, sql)
+-- The field `expected` of a statement's event. A statement that is tried again, or performed again by another part of a drill, is the same;
+-- the batches of a backfill, of which there are many, have none. attempt: from 1.
+function Expected:of(step, direction, sql, attempt)
 	if step and step.kind == "backfill" then return nil end
 	local key = table.concat({ step and step.name or "", direction or "", sql }, "\0")
-	if self.known[key] ~= nil then return self.known[key] end
+	local known = self.known[key]
+	if known then
+		if attempt == 1 then self.predictor:again(known.prediction) end
+		return known.field
+	end
 	local ok, prediction = pcall(self.predictor.statement, self.predictor, sql)
 	local array = self.host.array
 	local out = { operations = array {}, locks = array {}, work = array {} }
-	self.known[key] = out
+	self.known[key] = { field = out, prediction = ok and prediction or {} }
 	if not ok or prediction.unread then
 		out.unread = ok and prediction.unread or tostring(prediction)
 		return out

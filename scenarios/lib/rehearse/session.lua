@@ -186,7 +186,7 @@ function Session:attempt_statement(sql, ...)
 		message = not out.ok and out.message or nil, rows = out.rows }
 	local works, said = work.read_notices(out.notices)
 	event.work = host.array(works)
-	event.expected = host.expected and host.expected:of(self.step, self.direction, sql) or nil
+	event.expected = host.expected and host.expected:of(self.step, self.direction, sql, self.attempt) or nil
 	if #said > 0 then event.notices = host.array(said) end
 	self.pending[#self.pending + 1] = event
 	local tx = self.transaction_now

@@ -157,6 +157,22 @@ tests["what the parser cannot read is named with the place, and refused by nobod
 	equal(#p.operations, 0)
 end
 
+tests["what a run expects of a statement does not change with its attempts, and follows what is undone and done again"] = function()
+	local host = { array = function(t) return t end, schema = function() return { SHOP } end }
+	local e = require("rehearse.expected").open(host, 15)
+	local step = { name = "s", kind = "sql" }
+	local function of(direction, text, attempt) return e:of(step, direction, text, attempt) end
+	local first_time = of("up", "ALTER TABLE users ALTER COLUMN age SET NOT NULL", 1)
+	equal(first_time.work[1].what, "scan")
+	equal(of("up", "ALTER TABLE users ALTER COLUMN age SET NOT NULL", 2), first_time)
+	of("up", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID", 1)
+	of("down", "ALTER TABLE users DROP CONSTRAINT c", 1)
+	of("up", "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID", 1)
+	equal(of("up", "ALTER TABLE users VALIDATE CONSTRAINT c", 1).operations[1].maybe, nil)
+	equal(of("up", "ALTER TABLE users FROBNICATE", 1).unread ~= nil, true)
+	equal(e:of({ name = "b", kind = "backfill" }, "up", "UPDATE users SET age = 1", 1), nil)
+end
+
 tests["what is renamed is known by its new name"] = function()
 	local p = predictor(SHOP)
 	p:statement("ALTER TABLE users RENAME TO people")
