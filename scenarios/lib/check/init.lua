@@ -234,7 +234,11 @@ function check.sarif_rules(array)
 	return out
 end
 
-local function uri(path) return (path:gsub("[^%w%-%._~/]", function(c) return string.format("%%%02X", c:byte()) end)) end
+-- Relative paths stay so: code hosts look for them in the repository.
+local function uri(path)
+	local escaped = path:gsub("[^%w%-%._~/]", function(c) return string.format("%%%02X", c:byte()) end)
+	return path:sub(1, 1) == "/" and "file://" .. escaped or escaped
+end
 
 function check.sarif_results(result, array)
 	local out = array {}
