@@ -119,7 +119,7 @@ function expected.gather(f)
 			table.insert(by_statement[id], lock)
 		end
 	end
-	for i, tx in ipairs(f.transaction_events) do for id = tx.first, math.min(tx.last, tx.first + 10000) do transaction_of[id] = i end end
+	for i, tx in ipairs(f.transaction_events) do if tx.first and tx.last then for id = tx.first, math.min(tx.last, tx.first + 10000) do transaction_of[id] = i end end end
 	for id, s in pairs(f.statements) do if s.expected then ids[#ids + 1] = id end end
 	table.sort(ids)
 	local tables, held, seen_before, seen_keys = tables_of(f), {}, {}, {}
