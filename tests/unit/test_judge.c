@@ -278,6 +278,59 @@ static void an_equivalent_rollback_is_clean_but_not_identical(void **state)
 	assert_opinion(all[1], "FAIL", "no", "");
 }
 
+static void what_a_drill_demands_is_judged_unasked(void **state)
+{
+	(void)state;
+	struct record *r = usual("crash");
+	record_set(r, "findings",
+		json_pack("[{s:b, s:s, s:s}, {s:b, s:s, s:s}]", "ok", 1, "what", "a", "detail", "b", "ok", 0, "what", "\"fill\" run again",
+			"detail", "it failed"));
+	assert_int_equal(judged(r, NULL, 0), VERDICT_FAIL);
+	assert_opinion("drill.clean", "FAIL", "no", "1 of 2 findings: \"fill\" run again: it failed");
+}
+
+static void forward_demands_nothing_of_its_own(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"drill.clean"};
+	assert_int_equal(judged(usual("forward"), all, 1), VERDICT_PASS);
+	assert_opinion(all[0], "SKIPPED", "", "demands nothing");
+}
+
+static void an_attempt_that_a_drill_broke_off_is_no_failure(void **state)
+{
+	(void)state;
+	struct record *r = usual("crash");
+	for (int i = 0; i < 2; i++) {
+		record_event(r,
+			json_pack("{s:s, s:s, s:s, s:s, s:I}", "type", "step", "name", "again", "direction", "up", "edge", "start", "t_ns",
+				(json_int_t)(10 * SECOND)));
+		json_t *end = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "type", "step", "name", "again", "direction", "up", "edge",
+			"end", "ok", i, "duration_ns", (json_int_t)SECOND, "t_ns", (json_int_t)(11 * SECOND));
+		if (i == 0)
+			json_object_set_new(end, "interrupted", json_string("cut"));
+		record_event(r, end);
+	}
+	static const char *const all[] = {"migration.completed"};
+	assert_int_equal(judged(r, all, 1), VERDICT_PASS);
+	assert_opinion(all[0], "PASS", "yes", "completed");
+}
+
+static void a_reconciliation_is_judged_by_its_mismatches(void **state)
+{
+	(void)state;
+	static const char *const all[] = {
+		"reconcile[lines].mismatches = 0", "reconcile[status].mismatches = 0", "reconcile[other].mismatches = 0"};
+	struct record *r = usual("forward");
+	record_set(r, "reconcile",
+		json_pack("[{s:s, s:i, s:i, s:i, s:s}, {s:s, s:i, s:i, s:i}]", "name", "lines", "rows", 9, "rechecked", 3, "mismatches", 2,
+			"sample", "7/1, 7/2", "name", "status", "rows", 9, "rechecked", 0, "mismatches", 0));
+	assert_int_equal(judged(r, all, 3), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "2", "9 rows compared, 3 of them a second time; differing keys: 7/1, 7/2");
+	assert_opinion(all[1], "PASS", "0", "9 rows compared");
+	assert_opinion(all[2], "FAIL", "", "did not run");
+}
+
 static void an_empty_ledger_is_no_data(void **state)
 {
 	(void)state;
@@ -439,6 +492,10 @@ int main(void)
 		TEST(availability_that_was_not_measured_is_no_data),
 		TEST(the_rollback_is_judged_only_where_it_happened),
 		TEST(an_equivalent_rollback_is_clean_but_not_identical),
+		TEST(what_a_drill_demands_is_judged_unasked),
+		TEST(forward_demands_nothing_of_its_own),
+		TEST(an_attempt_that_a_drill_broke_off_is_no_failure),
+		TEST(a_reconciliation_is_judged_by_its_mismatches),
 		TEST(a_ledger_that_there_was_not_is_no_data),
 		TEST(an_empty_ledger_is_no_data),
 		TEST(a_lost_commit_is_not_clean),
