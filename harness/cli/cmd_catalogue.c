@@ -95,7 +95,9 @@ static int perform_in_sandbox(const struct catalogue_options *o)
 	enum status st = ST_OK;
 	if (o->server != NULL && (st = find_server(o->server, server, &err)) == ST_OK)
 		config.server_dir = server;
-	if (st != ST_OK || (st = sandbox_up(&config, &sb, &err)) != ST_OK)
+	if (st == ST_OK)
+		st = sandbox_up(&config, &sb, &err);
+	if (st != ST_OK)
 		return command_fail(&err);
 	int code = perform(o, sandbox_dsn(sb), config.stop);
 	if (sandbox_down(sb, &err) != ST_OK && code == ST_OK)
