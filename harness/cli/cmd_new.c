@@ -33,15 +33,16 @@ struct new_options {
 /* The last part of path, up to .sql or .up.sql. */
 static void name_of(const char *path, char *out, size_t size)
 {
-	char whole[PATH_MAX];
-	snprintf(whole, sizeof whole, "%s", path);
-	for (size_t n = strlen(whole); n > 1 && whole[n - 1] == '/'; n--)
-		whole[n - 1] = '\0';
-	const char *slash = strrchr(whole, '/');
-	snprintf(out, size, "%s", slash != NULL ? slash + 1 : whole);
-	for (const char *const *end = (const char *const[]){".sql", ".up", NULL}; *end != NULL; end++) {
-		size_t n = strlen(out), m = strlen(*end);
-		if (n > m && strcmp(out + n - m, *end) == 0)
+	size_t end = strlen(path);
+	while (end > 1 && path[end - 1] == '/')
+		end--;
+	size_t begin = end;
+	while (begin > 0 && path[begin - 1] != '/')
+		begin--;
+	snprintf(out, size, "%.*s", (int)(end - begin), path + begin);
+	for (const char *const *suffix = (const char *const[]){".sql", ".up", NULL}; *suffix != NULL; suffix++) {
+		size_t n = strlen(out), m = strlen(*suffix);
+		if (n > m && strcmp(out + n - m, *suffix) == 0)
 			out[n - m] = '\0';
 	}
 }
