@@ -1,4 +1,5 @@
 # make | make test | make rehearse [SCENARIO=...] | make bench | make install PREFIX=... | make clean
+# make rehearse-all [SCALE=10]: every scenario with every drill
 # make lint | make format | make test-unit | make test-e2e | make tsan | make fuzz
 #
 # BUILD is the folder for everything made; CC may be gcc or clang; SANITIZE=address,undefined or thread builds with sanitizers;
@@ -9,6 +10,7 @@ PREFIX   ?= /usr/local
 CC       ?= cc
 SCENARIO ?= scenarios/user_status.lua
 ARGS     ?=
+SCALE    ?= 0.1
 VERSION  := 0.1.0
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
@@ -42,7 +44,7 @@ FAKE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/fake/*.c))
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: all program test test-unit test-e2e tsan bench lint format install clean deps rehearse unit-binaries compile-flags fuzz fuzz-binaries
+.PHONY: all program test test-unit test-e2e tsan bench lint format install clean deps rehearse rehearse-all unit-binaries compile-flags fuzz fuzz-binaries
 
 all: deps
 	@$(MAKE) --no-print-directory $(JOBS) program
@@ -113,6 +115,11 @@ compile-flags:
 
 rehearse: all
 	@$(BUILD)/pgrehearse run $(SCENARIO) $(ARGS)
+
+# One table of all verdicts; records and the table go to ALL_OUT. An hour and more.
+ALL_OUT  ?= rehearsals/all-$(shell date +%Y%m%d-%H%M%S)
+rehearse-all: all
+	@PGREHEARSE=$(BUILD)/pgrehearse scripts/rehearse-all $(ALL_OUT) --scale $(SCALE) $(ARGS)
 
 bench: all
 	@scripts/bench

@@ -102,6 +102,10 @@ return function(run)
 		-- Counted from the start of this run, not of that one.
 		reference.writes = run.before.writes
 		for name in pairs(reference.written) do run.writes_baseline[name] = (tonumber(reference.writes[name]) or 0) + 1 end
+		-- Of a table that the migration makes nobody could see in the baseline whether the traffic would write it.
+		for name in pairs(reference.content) do
+			if not run.before.content[name] then run.writes_baseline[name] = 1 end
+		end
 		local comparison = clean.compare(host, reference, now, run.writes_baseline, run.migration.touched)
 		local first
 		for _, d in ipairs(comparison.differences) do if d.class == "dirty" then first = first or d end end

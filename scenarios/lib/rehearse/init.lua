@@ -1,5 +1,7 @@
 -- What a scenario is written with: rehearse.scenario and its steps. Validates everything that can be known before anything
 -- runs; performs nothing (see perform.lua). The reference for people is scenarios/README.md.
+local brief = require "rehearse.brief"
+local criteria = require "rehearse.criteria"
 local fields = require "rehearse.fields"
 local steps = require "rehearse.steps"
 
@@ -51,6 +53,7 @@ end
 for kind, make in pairs(steps.makers) do rehearse[kind] = make end
 rehearse.directory = require "rehearse.directory"(function(step) return rehearse.sql(step) end)
 rehearse.each_step = steps.each
+rehearse.criteria = { playbook = criteria.playbook }
 
 -- ---- the scenario ----
 
@@ -155,9 +158,9 @@ local function check_migration_sessions(given, commands)
 end
 
 -- A list for forward and rollback, and lists by name for other drills.
-local function check_criteria(owner, criteria)
+local function check_criteria(owner, given_criteria)
 	local drill_names = require("rehearse.stage").drills
-	for key, value in pairs(criteria) do
+	for key, value in pairs(given_criteria) do
 		if math.type(key) == "integer" then
 			if type(value) ~= "string" then fields.fail(owner, "criteria[%d] is %s; text is expected", key, fields.show(value)) end
 		elseif type(value) ~= "table" or not drill_names[key] then
@@ -193,10 +196,13 @@ function rehearse.scenario(given_scenario)
 	out.actors = check_actors(out.actors)
 	out.migration_sessions = check_migration_sessions(out.migration_sessions, commands)
 	check_criteria(owner, out.criteria)
-	local criteria = {}
-	for key, value in pairs(out.criteria) do criteria[key] = value end
-	out.criteria = table.move(step_criteria, 1, #step_criteria, #criteria + 1, criteria)
+	local all = criteria.expand(out.criteria, function(visit) steps.each(out.steps, visit) end)
+	out.criteria = table.move(step_criteria, 1, #step_criteria, #all + 1, all)
 	if out.failover_in and not step_names[out.failover_in] then fields.fail(owner, "failover_in = %q is no step's name", out.failover_in) end
+	if given.brief == "true" then
+		read.brief = true
+		brief(out, steps.each)
+	end
 	out.kind = "scenario"
 	return out
 end

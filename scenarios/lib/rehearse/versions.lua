@@ -2,7 +2,8 @@
 -- SQLSTATE has a transaction to belong to. Who serves at a point of the plan has to work there; of others it is only told.
 local stage = require "rehearse.stage"
 
-local BURST, BURST_S = 12, 0.1   -- transactions of a burst, and how long it takes
+local BURST, BURST_S = 12, 0.1              -- transactions of a burst, and how long it takes
+local BRIEF_BURST, BRIEF_BURST_S = 5, 0.02
 local LONGEST_S = 5
 local START = "the start"
 
@@ -27,8 +28,10 @@ local function burst(run, version, transaction)
 	local host, mix = run.host, {}
 	for _, name in ipairs(run.transactions) do mix[name] = name == transaction and 1 or 0 end
 	local before = host.tally()[version] or { ok = 0, failed = 0, errors = {} }
-	host.set_load { rate = string.format("%g for %dms then 0", BURST / BURST_S, math.floor(BURST_S * 1000)), mix = mix }
-	host.sleep(BURST_S + 0.015)
+	local brief = run.scenario.brief
+	local count, length = brief and BRIEF_BURST or BURST, brief and BRIEF_BURST_S or BURST_S
+	host.set_load { rate = string.format("%g for %dms then 0", count / length, math.floor(length * 1000)), mix = mix }
+	host.sleep(length + 0.015)
 	local after = wait_for_idle(host)[version]
 	local errors
 	for sqlstate, n in pairs(after.errors) do

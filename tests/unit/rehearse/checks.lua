@@ -193,4 +193,30 @@ tests["a setting has the type of its default"] = function()
 	assert(unknown == "" and known == "nothing")
 end
 
+tests["a ready set of criteria is taken as it is or with more, and speaks of each backfill"] = function()
+	local fill = rehearse.backfill { name = "fill", table = "t", set = "a = 1", where = "a IS NULL" }
+	local function text_of(s) return table.concat(s.criteria, "; ") end
+	local plain = scenario { steps = { fill }, criteria = rehearse.criteria.playbook }
+	assert(text_of(plain) == "migration.statement.max < 10s; replication.replay_lag.max < 30s; rollback.clean; step[fill].eta <= 24h", text_of(plain))
+	local more = scenario { steps = { fill }, criteria = rehearse.criteria.playbook { "errors.rate < 0.1%", crash = { "errors.rate < 1%" } } }
+	assert(text_of(more):find("rollback.clean; errors.rate < 0.1%; step[fill].eta", 1, true) and more.criteria.crash[1] == "errors.rate < 1%")
+	assert(#rehearse.criteria.playbook == 3 and #scenario { criteria = rehearse.criteria.playbook }.criteria == 3)
+	fails(function() scenario { criteria = rehearse.criteria.playbook { 5 } } end, "criteria[4] is 5")
+end
+
+tests["a brief scenario does the same without the pauses"] = function()
+	local brief = require "rehearse.brief"
+	local s = scenario { versions = { v2 = {} }, load = { rate = 500, pods = 8 }, rollback_after = "1min", steps = {
+		rehearse.sql { name = "a", up = "SELECT 1", down = false, lock_timeout = "3s" },
+		rehearse.sql { name = "b", up = "SELECT 1", down = false, lock_timeout = "none", retries = 0 },
+		rehearse.backfill { name = "fill", table = "t", set = "a = 1", where = "a IS NULL", pause = "1s" },
+		rehearse.deploy { name = "d", from = "v1", to = "v2", every = "10s" },
+		rehearse.parallel { name = "p", steps = { rehearse.wait_until { name = "w", time = "1min" }, rehearse.wait_until { name = "x", time = "1min" } } },
+	} }
+	brief(s, rehearse.each_step)
+	assert(s.load.rate == 100 and s.load.pods == 2 and s.phases.baseline == 1.5e9 and s.rollback_after == 3e8)
+	assert(s.steps[1].lock_timeout == 2e8 and s.steps[1].retries == 30 and s.steps[2].lock_timeout == 0 and s.steps[2].retries == 0)
+	assert(s.steps[3].pause == 0 and s.steps[4].every == 1e8 and s.steps[5].steps[1].time == 3e8)
+end
+
 return tests
