@@ -339,6 +339,8 @@ end
 
 return workload {
 	name = "shop",
+	-- For versions that know of an old place and a new one: which of them they read.
+	flags = { read_new = false },
 	schema = SCHEMA,
 	generate = {
 		{ table = "orders", columns = ORDER_COLUMNS, rows = function(scale) return blocks_at(scale) * BLOCK_ORDERS end, row = order },
@@ -434,5 +436,8 @@ return workload {
 			GROUP BY 1, 2, 3 ORDER BY revenue_cents DESC LIMIT 100]] },
 		-- Someone's console: a row changed, and then lunch.
 		idle_in_transaction = { begin = "UPDATE users SET locale = locale WHERE id = 1", hold = "10s", every = "15s" },
+		-- The same at the order desk and in the catalogue's back office.
+		open_order = { begin = "UPDATE orders SET internal_note = internal_note WHERE id = 1", hold = "5s", every = "20s" },
+		open_product = { begin = "UPDATE products SET name = name WHERE id = 1", hold = "5s", every = "20s" },
 	},
 }

@@ -14,7 +14,7 @@ struct stat_row {
 	enum unit unit;
 };
 
-#define MAX_STATS 7
+#define MAX_STATS 10
 
 static const struct metric_row {
 	const char *name;
@@ -49,7 +49,8 @@ static const struct metric_row {
 	{"step", METRIC_STEP, "step", true, false, UNIT_NONE,
 		{{"duration", STAT_DURATION, UNIT_TIME}, {"attempts", STAT_COUNT, UNIT_NONE}, {"eta", STAT_ETA, UNIT_TIME},
 			{"eta_error", STAT_ETA_ERROR, UNIT_SHARE}, {"victims", STAT_VICTIMS, UNIT_NONE},
-			{"longest_wait", STAT_LONGEST_WAIT, UNIT_TIME}}},
+			{"longest_wait", STAT_LONGEST_WAIT, UNIT_TIME}, {"rewrites", STAT_REWRITES, UNIT_NONE},
+			{"scans", STAT_SCANS, UNIT_NONE}}},
 	{"replication.replay_lag", METRIC_REPLAY_LAG, "standby", false, false, UNIT_TIME,
 		{{"max", STAT_MAX, UNIT_TIME}, {"mean", STAT_MEAN, UNIT_TIME}}},
 	{"replication.replay_bytes", METRIC_REPLAY_BYTES, "standby", false, false, UNIT_BYTES,

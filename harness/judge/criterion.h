@@ -49,6 +49,8 @@ enum stat {
 	STAT_ETA_ERROR,    /* how far off it was, as a share, without its sign */
 	STAT_VICTIMS,      /* lock waits of the application that the step's statements are blamed for */
 	STAT_LONGEST_WAIT, /* of those */
+	STAT_REWRITES,     /* of tables, by statements of the step */
+	STAT_SCANS,        /* of whole tables, likewise, to prove a constraint */
 	STAT_BYTES,
 	STAT_ROWS,
 	STAT_CLEAN, /* holds or not; no comparison follows */

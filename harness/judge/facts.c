@@ -213,6 +213,14 @@ static void add_statement(struct facts *f, const json_t *line)
 	snprintf(s.step, sizeof s.step, "%s", json_get_string(line, "step", ""));
 	snprintf(s.sql, sizeof s.sql, "%s", json_get_string(line, "sql", ""));
 	snprintf(s.sqlstate, sizeof s.sqlstate, "%s", json_get_string(line, "sqlstate", ""));
+	size_t i = 0;
+	const json_t *work = NULL;
+	json_array_foreach(json_object_get(line, "work"), i, work)
+	{
+		const char *what = json_get_string(work, "what", "");
+		s.rewrites += strcmp(what, "rewrite") == 0;
+		s.scans += strcmp(what, "scan") == 0 || strcmp(what, "fk_validation") == 0;
+	}
 	VEC_PUSH(&f->statements, s);
 }
 

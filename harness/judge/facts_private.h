@@ -61,6 +61,7 @@ struct wait_facts {
 struct statement_facts {
 	int phase;
 	int64_t id, start_ns, end_ns, attempt;
+	int rewrites, scans; /* of tables, to which it was put */
 	char step[NAME_SIZE], sql[80], sqlstate[8];
 };
 

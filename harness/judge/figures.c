@@ -426,6 +426,29 @@ static void measure_victims(const struct facts *f, const struct criterion *c, co
 		n == 1 ? "" : "s", n == 1 ? "is" : "are", c->label, time_text(longest_ns, len));
 }
 
+/* Whole tables that statements of the step wrote anew or read; small or large, so that a small copy tells of it, too. */
+static void measure_work(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
+{
+	bool rewrites = c->stat == STAT_REWRITES;
+	int64_t n = 0;
+	const struct statement_facts *first = NULL;
+	for (size_t i = 0; i < f->statements.n; i++) {
+		const struct statement_facts *st = &f->statements.at[i];
+		int here = rewrites ? st->rewrites : st->scans;
+		if (here == 0 || !in_scope(s, st->phase) || strcmp(st->step, c->label) != 0)
+			continue;
+		n += here;
+		if (first == NULL)
+			first = st;
+	}
+	out->value = (double)n;
+	const char *did = rewrites ? "wrote a table anew" : "read a whole table to prove a constraint";
+	if (first == NULL)
+		sentence(out, "no statement of step \"%s\" %s", c->label, did);
+	else
+		sentence(out, "statement %lld of step \"%s\" %s: %s", (long long)first->id, c->label, did, first->sql);
+}
+
 static void measure_step(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
 {
 	const struct step_facts *longest = NULL;
@@ -448,6 +471,10 @@ static void measure_step(const struct facts *f, const struct criterion *c, const
 		out->value = seconds(longest->duration_ns);
 		sentence(out, "step \"%s\" %s%s%s", c->label, longest->ok ? "completed" : "failed", longest->error[0] ? ": " : "",
 			longest->error);
+		return;
+	}
+	if (c->stat == STAT_REWRITES || c->stat == STAT_SCANS) {
+		measure_work(f, c, s, out);
 		return;
 	}
 	if (c->stat == STAT_VICTIMS || c->stat == STAT_LONGEST_WAIT) {

@@ -75,8 +75,8 @@ static json_t *scenario_json(const struct conductor *c)
 {
 	if (c->spec->scenario_path == NULL)
 		return json_null();
-	return json_pack("{s:o, s:s, s:o, s:o}", "path", path_json(c->spec->scenario_path), "name", c->scenario.name, "title",
-		json_text(c->scenario.title), "sha256", hash_json(c->spec->scenario_path));
+	return json_pack("{s:o, s:s, s:o, s:o, s:O*}", "path", path_json(c->spec->scenario_path), "name", c->scenario.name, "title",
+		json_text(c->scenario.title), "sha256", hash_json(c->spec->scenario_path), "expect", c->scenario.expect);
 }
 
 /* 20261121T065018Z-user_status-forward */

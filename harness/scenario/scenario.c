@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "load/rate.h"
 #include "load/workload.h"
+#include "scenario/lua_json.h"
 #include "sql/parse.h"
 
 #include <ctype.h>
@@ -194,6 +195,9 @@ static enum status read_table(struct scenario *s, struct error *err)
 	}
 	s->title = text_field(L, table, "title");
 	s->scale = number_field(L, table, "scale");
+	if (lua_getfield(L, table, "expect") == LUA_TTABLE)
+		s->expect = lua_json_value(L, -1);
+	lua_pop(L, 1);
 	lua_getfield(L, table, "ledger");
 	s->ledger = lua_toboolean(L, -1);
 	lua_pop(L, 1);
@@ -278,6 +282,7 @@ void scenario_free(struct scenario *s)
 	free(s->workload_path);
 	free(s->rate);
 	free(s->policies);
+	json_decref(s->expect);
 	script_free(s->L);
 	*s = (struct scenario){.table_ref = LUA_NOREF};
 }

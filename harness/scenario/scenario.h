@@ -3,6 +3,7 @@
 #define PGR_SCENARIO_SCENARIO_H
 
 #include "base/error.h"
+#include "base/json.h"
 #include "load/engine.h"
 #include "runtime/script.h"
 
@@ -16,6 +17,7 @@ struct scenario {
 	const char *path;
 	char name[64]; /* of the file, without .lua; letters, digits, _ and - */
 	const char *title;
+	json_t *expect;      /* { fails, holds, because } of one that shows a mistake; NULL for others */
 	char *workload_path; /* found */
 	double scale;        /* 0: not said */
 	char *rate;          /* of the load: a program, checked */

@@ -18,7 +18,7 @@ local SESSION = { pid = N, role = S, version = S, transaction = S, statement = S
 local RUN = {
 	pgrehearse = S, id = S, status = one_of("running", "finished", "failed", "interrupted"), started_at = S, duration_ns = N, drill = S, seed = N,
 	error = { what = S, where = S, hint = S },
-	scenario = { path = S, name = S, title = S, sha256 = S },
+	scenario = { path = S, name = S, title = S, sha256 = S, expect = ANY },
 	workload = { path = S, name = S, sha256 = S, scale = N },
 	load = { mode = S, rate = N, program = S, arrivals = S, pods = N, pool = N, workers = N, users = N, requests_mean = N, think_mean_ns = N, mix = COUNTS, flags = map(ANY) },
 	server = { kind = S, version = S, version_num = N, standbys = N, settings = map(ANY) },

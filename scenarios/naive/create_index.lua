@@ -22,4 +22,6 @@ return rehearse.scenario {
 		"errors.rate < 0.1%",
 		"rollback.clean",
 	},
+	expect = { fails = "lock_wait[orders].max", holds = "errors.rate",
+		because = "whoever places or pays an order waits until the index is built" },
 }

@@ -84,9 +84,10 @@ static struct record *usual(const char *drill)
 	traffic(r, "migration", 3, 999, 30 * NS_PER_MS, 1, 0.2);
 	step(r, "add status", 2, 3, true);
 	record_event(r,
-		json_pack("{s:I, s:s, s:i, s:s, s:s, s:i, s:s, s:I, s:I, s:s}", "t_ns", (json_int_t)(3 * SECOND), "type", "statement", "id",
-			1, "step", "add status", "direction", "up", "attempt", 1, "sql", "ALTER TABLE users", "start_ns",
-			(json_int_t)(2 * SECOND), "end_ns", (json_int_t)(2 * SECOND + 400 * NS_PER_MS), "sqlstate", "00000"));
+		json_pack("{s:I, s:s, s:i, s:s, s:s, s:i, s:s, s:I, s:I, s:s, s:[{s:s, s:s}]}", "t_ns", (json_int_t)(3 * SECOND), "type",
+			"statement", "id", 1, "step", "add status", "direction", "up", "attempt", 1, "sql", "ALTER TABLE users", "start_ns",
+			(json_int_t)(2 * SECOND), "end_ns", (json_int_t)(2 * SECOND + 400 * NS_PER_MS), "sqlstate", "00000", "work", "what",
+			"scan", "object", "users"));
 	for (int i = 1; i <= 2; i++)
 		record_wait(r,
 			json_pack("{s:I, s:I, s:{s:s, s:s}, s:{s:s}, s:{s:i, s:s}, s:i}", "start_ns", (json_int_t)(2 * SECOND), "length_ns",
@@ -151,6 +152,8 @@ static void figures_are_those_of_the_record(void **state)
 		"replication.replay_bytes[standby1].mean == 250B",
 		"wal.bytes == 2000B",
 		"backlog.max < 4",
+		"step[add status].scans = 0",
+		"step[add status].rewrites = 0",
 	};
 	assert_int_equal(judged(usual("forward"), all, sizeof all / sizeof all[0]), VERDICT_FAIL);
 	assert_opinion("migration.completed", "PASS", "yes", "1 step completed");
@@ -172,14 +175,17 @@ static void figures_are_those_of_the_record(void **state)
 	assert_opinion(all[15], "PASS", "250 B", "2 readings");
 	assert_opinion(all[16], "PASS", "1.95 kB", "");
 	assert_opinion(all[17], "PASS", "3", "at 4.0 s");
+	assert_opinion(all[18], "FAIL", "1", "read a whole table to prove a constraint: ALTER TABLE users");
+	assert_opinion(all[19], "PASS", "0", "no statement of step \"add status\" wrote a table anew");
 }
 
 static void without_data_a_criterion_fails(void **state)
 {
 	(void)state;
 	static const char *const all[] = {"latency[nobody].max < 1s", "step[other].duration < 1s", "latency.p50 during migratoin < 1s",
-		"checks.clean", "replication.replay_lag[standby9].max < 1s"};
-	assert_int_equal(judged(usual("forward"), all, 5), VERDICT_FAIL);
+		"checks.clean", "replication.replay_lag[standby9].max < 1s", "step[other].scans = 0"};
+	assert_int_equal(judged(usual("forward"), all, 6), VERDICT_FAIL);
+	assert_opinion(all[5], "FAIL", "", "no data: step \"other\"");
 	assert_opinion(all[0], "FAIL", "", "no data: no transaction nobody ended");
 	assert_opinion(all[1], "FAIL", "", "no data: step \"other\"");
 	assert_opinion(all[2], "FAIL", "", "no phase migratoin; it has baseline, migration");

@@ -73,6 +73,15 @@ function kinds.key(v)
 	return nil, 'the columns of a unique key: "id", or { "order_id", "line_no" }'
 end
 
+function kinds.texts(v)
+	local list = type(v) == "string" and { v } or type(v) == "table" and table.move(v, 1, #v, 1, {}) or {}
+	for _, text in ipairs(list) do
+		if type(text) ~= "string" or not text:match("%S") then return nil, "text, or a list of texts" end
+	end
+	if #list > 0 or type(v) == "table" then return list end
+	return nil, "text, or a list of texts"
+end
+
 -- A timeout that guards others: leaving it off must be spelled out.
 function kinds.timeout(v)
 	if v == "none" then return 0 end

@@ -62,7 +62,7 @@ local SCENARIO = {
 	migration_sessions = { "table", default = {} }, versions = { "table", default = {} }, load = { "table", default = {} }, actors = { "table", default = {} },
 	phases = { "table", default = {} }, steps = { "table", required = true }, checks = { "table", default = {} },
 	criteria = { "table", default = {} }, observe = { "table", default = {} }, scale = { "number" }, ledger = { "boolean", default = false },
-	rollback_after = { "time", default = "0" }, failover_in = { "text" },
+	rollback_after = { "time", default = "0" }, failover_in = { "text" }, expect = { "table" },
 }
 
 local LOAD = {
@@ -132,6 +132,14 @@ local function check_actors(given_actors)
 	return actors
 end
 
+local EXPECT = { fails = { "texts", required = true }, holds = { "texts" }, because = { "text", required = true } }
+
+-- A scenario that shows a mistake says which of its criteria must fail and why; each is named by how it begins.
+local function check_expect(given)
+	if given == nil then return nil end
+	return fields.check("the scenario, expect", given, EXPECT)
+end
+
 local SESSIONS = { application_name = { "table" }, user = { "table" } }
 
 -- LIKE patterns of sessions that are not ours and belong to the migration, as text arrays of PostgreSQL.
@@ -198,6 +206,7 @@ function rehearse.scenario(given_scenario)
 	check_criteria(owner, out.criteria)
 	local all = criteria.expand(out.criteria, function(visit) steps.each(out.steps, visit) end)
 	out.criteria = table.move(step_criteria, 1, #step_criteria, #all + 1, all)
+	out.expect = check_expect(out.expect)
 	if out.failover_in and not step_names[out.failover_in] then fields.fail(owner, "failover_in = %q is no step's name", out.failover_in) end
 	if given.brief == "true" then
 		read.brief = true

@@ -52,7 +52,7 @@ end
 -- ---- what all steps have ----
 
 -- Figures of the judge that are a step's own, and those of other names that take a step in brackets.
-local STEP_FIGURES = { duration = true, attempts = true, eta = true, eta_error = true, victims = true, longest_wait = true }
+local STEP_FIGURES = { duration = true, attempts = true, eta = true, eta_error = true, victims = true, longest_wait = true, rewrites = true, scans = true }
 
 local function check_criteria(owner, out)
 	for i, sentence in ipairs(out.criteria) do
@@ -67,7 +67,7 @@ local function check_criteria(owner, out)
 		elseif figure and STEP_FIGURES[figure] then
 			sentence = string.format("step[%s].%s%s", out.name, figure, rest)
 		elseif not sentence:find("[", 1, true) then
-			fields.fail(owner, "criteria: %q is about the whole run; a step's own begin with duration, attempts, victims, longest_wait, eta, eta_error or migration.statement, or name something in brackets", sentence)
+			fields.fail(owner, "criteria: %q is about the whole run; a step's own begin with duration, attempts, victims, longest_wait, rewrites, scans, eta, eta_error or migration.statement, or name something in brackets", sentence)
 		end
 		out.criteria[i] = sentence
 	end
