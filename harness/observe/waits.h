@@ -48,9 +48,9 @@ struct wait_blocker {
 struct wait_glance {
 	int pid;
 	bool waiting;           /* for a heavyweight lock */
+	bool row;               /* it waits for a row, that is for the transaction that locked it, or in the queue for that */
 	int64_t query_start_us; /* tells one statement from the next */
 	uint64_t event;         /* hash of wait_event: tells one kind of lock from another */
-	bool row;               /* it waits for a row, that is for the transaction that locked it, or in the queue for that */
 	char state[32];
 };
 

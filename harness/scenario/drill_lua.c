@@ -62,14 +62,14 @@ static int host_lua_tally(lua_State *L)
 		lua_createtable(L, 0, 3);
 		lua_pushinteger(L, (lua_Integer)tally[i].ok);
 		lua_setfield(L, -2, "ok");
-		lua_pushinteger(L, (lua_Integer)(tally[i].failed + tally[i].abandoned));
+		lua_pushinteger(L, (lua_Integer)tally[i].failed + (lua_Integer)tally[i].abandoned);
 		lua_setfield(L, -2, "failed");
 		push_errors(L, &tally[i].errors);
 		lua_setfield(L, -2, "errors");
 		lua_setfield(L, -2, tally[i].version);
 	}
 	struct ticker_view v = ticker_view(h->ticker);
-	lua_pushinteger(L, (lua_Integer)(v.backlog + v.in_flight));
+	lua_pushinteger(L, (lua_Integer)v.backlog + (lua_Integer)v.in_flight);
 	return 2;
 }
 

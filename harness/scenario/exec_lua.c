@@ -233,8 +233,6 @@ static void add_url(struct environment *e, const PQconninfoOption *options)
 	buf_free(&url);
 }
 
-extern char **environ;
-
 static void fill_environment(struct environment *e, const char *dsn)
 {
 	for (char **v = environ; *v != NULL; v++)

@@ -68,6 +68,7 @@ static void count(void *caller)
 		atomic_fetch_add_explicit(&counts[holds(lua, at) ? 1 : holds(program, at) ? 0 : 2], 1, memory_order_relaxed);
 }
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): glibc's names are reserved ones */
 void *malloc(size_t n)
 {
 	count(__builtin_return_address(0));
@@ -85,3 +86,4 @@ void *realloc(void *p, size_t n)
 	count(__builtin_return_address(0));
 	return __libc_realloc(p, n);
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

@@ -18,8 +18,8 @@ static int64_t run_start_ns;
 
 /* A victim's wait: from sending its statement to what the server's clock said when the statement went on. One round, read back at once. */
 static struct {
-	int pid;
 	int64_t sent_ns, went_on_ns;
+	int pid;
 	bool seen;
 } crowd[CROWD];
 static double crowd_errors[CROWD];

@@ -134,7 +134,7 @@ int main(void)
 		(after_kb - before_kb) / sessions);
 	printf("{\"name\": \"failed or unfinished of %llu transactions\", \"value\": %llu, \"unit\": \"\", \"peer\": \"allowed\", \"peer_value\": 0.5, "
 	       "\"limit\": 1}\n",
-		(unsigned long long)totals.started, (unsigned long long)(totals.failed + totals.unfinished));
+		(unsigned long long)totals.started, (unsigned long long)totals.failed + totals.unfinished);
 	free(pids);
 	load_interval_free(in);
 	load_free(load);
