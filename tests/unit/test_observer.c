@@ -389,6 +389,7 @@ static void a_lost_connection_is_told_once_and_taken_up_again(void **state)
 	execute(blocker, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
 	send_victims("SELECT count(*) FROM users");
 	await_waiting(VICTIMS);
+	pause_for(300 * MS); /* the dear look of that round may still be under way */
 	execute(blocker, "COMMIT");
 	finish_victims();
 	PQfinish(blocker);
