@@ -15,7 +15,7 @@ return rehearse.scenario {
 			down = "ALTER TABLE orders ALTER COLUMN total_cents TYPE integer", criteria = { "rewrites = 0" } },
 	},
 
-	criteria = { "reads_blocked[orders].max < 50ms", "errors.rate < 0.1%", "rollback.clean" },
+	criteria = { "reads_blocked[orders].max < 30ms", "errors.rate < 0.1%", "rollback.clean" },
 	expect = { fails = { "step[wider totals].rewrites", "reads_blocked[orders].max", "errors.rate" },
 		because = "the table was written anew, with its indexes, under ACCESS EXCLUSIVE; then prepared statements were refused (0A000, 42P08)" },
 }

@@ -14,7 +14,7 @@ return rehearse.scenario {
 		rehearse.sql { name = "fill it", up = "UPDATE orders SET shipped = status IN ('shipped', 'delivered')", down = false },
 	},
 
-	criteria = { "step[fill it].longest_wait < 50ms", "reads_blocked.max < 200ms", "errors.rate < 0.1%", "rollback.clean" },
+	criteria = { "step[fill it].longest_wait < 30ms", "reads_blocked.max < 200ms", "errors.rate < 0.1%", "rollback.clean" },
 	expect = { fails = "step[fill it].longest_wait", holds = { "reads_blocked.max", "errors.rate" },
 		because = "whoever pays an order that the UPDATE has come by waits until all of them are written" },
 }

@@ -9,7 +9,7 @@ return rehearse.scenario {
 	workload = "shop",
 	load = { rate = 100, pods = 2, pool = 6 },
 	phases = { warmup = "0", baseline = "2s", settle = "1s" },
-	scale = 0.15,
+	scale = 0.25,
 
 	steps = {
 		rehearse.sql { name = "phase one",
