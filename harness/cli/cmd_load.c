@@ -384,7 +384,7 @@ static int perform(const struct load_options *o)
 	else if (st == ST_OK)
 		st = command_name_out("load", out, sizeof out, &err);
 	if (st == ST_OK)
-		st = target_refresh(target, &err);
+		st = target_refresh(target, config.standbys, &err);
 	if (st == ST_OK) {
 		struct rehearsal r = {
 			.workload_path = workload,

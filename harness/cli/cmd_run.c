@@ -22,6 +22,7 @@
 #include <string.h>
 
 #define DRILLS_MAX 32
+#define STANDBYS 1
 
 static const char HELP[] =
 	"usage: pgrehearse run SCENARIO.lua [--drill NAME[,NAME...]] [OPTION]...\n\n"
@@ -54,7 +55,8 @@ struct run_options {
 	const char *rate;
 	int64_t seed;
 	const char *out, *target;
-	bool keep, help, no_availability;
+	bool keep, help, no_availability, brief;
+	bool reads_standby; /* the scenario's read-only transactions do */
 	VEC(const char *) settings;
 	VEC(const char *) requires;
 };
@@ -158,6 +160,7 @@ static enum status read_options(int argc, char **argv, struct run_options *o, in
 			o->out = optarg;
 			break;
 		case 'b':
+			o->brief = true;
 			VEC_PUSH(&o->settings, "brief=true");
 			break;
 		case 'k':
@@ -225,12 +228,18 @@ static void add_forward(struct run_options *o)
 	o->drills[0] = "forward";
 }
 
+/* Others have no use for one beyond what it costs. */
+static bool needs_standby(const char *drill)
+{
+	return strcmp(drill, "forward") == 0 || strcmp(drill, "rollback") == 0 || strncmp(drill, "failover", strlen("failover")) == 0;
+}
+
 static enum status perform_drill(const struct run_options *o, struct target *target, const char *out, const char *drill, json_t **state,
 	struct progress *progress, enum verdict *verdict, struct error *err)
 {
 	char dir[PATH_MAX];
 	snprintf(dir, sizeof dir, "%s/%s", out, drill);
-	enum status st = target_refresh(target, err);
+	enum status st = target_refresh(target, !o->brief || needs_standby(drill) || o->reads_standby ? STANDBYS : 0, err);
 	if (st != ST_OK)
 		return st;
 	struct rehearsal r = {
@@ -295,15 +304,15 @@ static enum status write_summary(const struct run_options *o, const char *out, i
 }
 
 /* The verdict tables, and the page for people. */
-static enum status report_all(const char *out, struct error *err)
+static enum status report_all(const char *out, bool brief, struct error *err)
 {
 	char path[PATH_MAX];
 	struct report_spec page = {.dir = out, .format = "html"};
 	struct report_spec tables = {.dir = out, .format = "text", .out = "-", .stream = stdout};
-	enum status st = report_write(&page, err);
+	enum status st = brief ? ST_OK : report_write(&page, err);
 	if (st == ST_OK)
 		st = report_write(&tables, err);
-	if (st == ST_OK)
+	if (st == ST_OK && !brief)
 		printf("\nThe report: %s\n", report_path(out, "html", path, sizeof path));
 	return st;
 }
@@ -330,7 +339,7 @@ static int perform_all(const struct run_options *o, struct target *target, const
 	json_decref(state);
 	code = code != 0 ? code : verdict_exit_code(worst);
 	command_link_latest(out);
-	if (write_summary(o, out, code, &err) != ST_OK || report_all(out, &err) != ST_OK)
+	if (write_summary(o, out, code, &err) != ST_OK || report_all(out, o->brief, &err) != ST_OK)
 		return command_fail(&err);
 	return code;
 }
@@ -342,6 +351,7 @@ static int rehearse(struct run_options *o)
 	enum status st = scenario_set_settings(o->settings.at, &err);
 	if (st != ST_OK || (st = scenario_read(o->scenario, &scenario, &err)) != ST_OK)
 		return command_fail(&err);
+	o->reads_standby = scenario.read_from != NULL;
 	char out[PATH_MAX - 64];
 	struct target *target = NULL;
 	struct progress progress;
@@ -365,7 +375,7 @@ static int rehearse(struct run_options *o)
 			: scenario.scale > 0 ? scenario.scale
 					     : 1,
 		.seed = (uint64_t)o->seed,
-		.standbys = 1,
+		.standbys = STANDBYS,
 		.keep = o->keep,
 		.snapshot = o->n_drills > 1,
 		.stop = signals_watch(),

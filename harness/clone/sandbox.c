@@ -111,7 +111,7 @@ static enum status make_socket_dir(struct sandbox *sb, struct error *err)
 
 static void name_members(struct sandbox *sb)
 {
-	for (int i = 0; i <= sb->info.standbys; i++) {
+	for (int i = 0; i <= SANDBOX_STANDBYS_MAX; i++) {
 		struct member m = {.port = PRIMARY_PORT + i};
 		if (i == 0)
 			snprintf(m.name, sizeof m.name, "primary");
@@ -579,15 +579,21 @@ enum status sandbox_snapshot(struct sandbox *sb, const char *dir, struct error *
 	return st;
 }
 
-enum status sandbox_reset(struct sandbox *sb, const char *snapshot, struct error *err)
+enum status sandbox_reset(struct sandbox *sb, const char *snapshot, int standbys, struct error *err)
 {
 	int64_t needed;
 	enum status st = check_snapshot(sb, snapshot, &needed, err);
+	if (st == ST_OK && (standbys < 0 || standbys > SANDBOX_STANDBYS_MAX))
+		st = error_set(err, ST_USAGE, "%d standbys cannot be made: 0 to %d", standbys, SANDBOX_STANDBYS_MAX);
 	for (int i = sb->info.standbys; i >= 0 && st == ST_OK; i--)
 		st = remove_member(sb, i, err);
 	char address[PATH_MAX];
 	socket_path(sb, 0, address, sizeof address);
 	(void)!unlink(address); /* a link, after a failover */
+	if (st != ST_OK)
+		return st;
+	sb->info.standbys = standbys;
+	st = write_info(sb, err);
 	return st == ST_OK ? make_servers(sb, snapshot, err) : st;
 }
 

@@ -43,8 +43,8 @@ enum status sandbox_keep(struct sandbox *sb, struct error *err) MUST_CHECK;
  * system can). The sandbox is stopped afterwards: go on with sandbox_reset() or sandbox_down(). */
 enum status sandbox_snapshot(struct sandbox *sb, const char *dir, struct error *err) MUST_CHECK;
 
-/* Throws the data of all servers away and starts again from a snapshot, with fresh standbys. Connection strings stay. */
-enum status sandbox_reset(struct sandbox *sb, const char *snapshot, struct error *err) MUST_CHECK;
+/* Throws the data of all servers away and starts again from a snapshot, with so many fresh standbys. Connection strings stay. */
+enum status sandbox_reset(struct sandbox *sb, const char *snapshot, int standbys, struct error *err) MUST_CHECK;
 
 /* Removes a snapshot folder. Refuses a folder that sandbox_snapshot() did not make. */
 enum status sandbox_remove_snapshot(const char *dir, struct error *err);

@@ -120,8 +120,9 @@ static enum status take_snapshot(struct target *t, struct error *err)
 static enum status make_sandbox(struct target *t, struct error *err)
 {
 	const struct target_config *c = &t->config;
-	struct sandbox_config config = {.standbys = c->standbys, .keep = c->keep, .stop = c->stop};
-	say(t, c->standbys > 0 ? "starting a primary and its standby" : "starting a server");
+	/* Of a snapshot standbys are made afterwards. */
+	struct sandbox_config config = {.standbys = c->snapshot ? 0 : c->standbys, .keep = c->keep, .stop = c->stop};
+	say(t, config.standbys > 0 ? "starting a primary and its standby" : "starting a server");
 	enum status st = sandbox_up(&config, &t->sandbox, err);
 	if (st == ST_OK)
 		st = fill_sandbox(t, err);
@@ -145,7 +146,7 @@ enum status target_prepare(const struct target_config *config, struct target **o
 	return ST_OK;
 }
 
-enum status target_refresh(struct target *t, struct error *err)
+enum status target_refresh(struct target *t, int standbys, struct error *err)
 {
 	int earlier = t->used++;
 	if (t->sandbox == NULL) {
@@ -158,7 +159,7 @@ enum status target_refresh(struct target *t, struct error *err)
 	if (t->snapshot[0] == '\0')
 		return ST_OK;
 	say(t, "putting the data back");
-	return sandbox_reset(t->sandbox, t->snapshot, err);
+	return sandbox_reset(t->sandbox, t->snapshot, standbys < t->config.standbys ? standbys : t->config.standbys, err);
 }
 
 enum status target_fail_over(struct target *t, struct error *err)

@@ -29,9 +29,9 @@ struct target_config {
 /* Guards, or makes and fills. Blocks; call it while there is one thread. ST_REFUSED: the guard said no. ST_INTERRUPTED: *stop. */
 enum status target_prepare(const struct target_config *config, struct target **out, struct error *err) MUST_CHECK;
 
-/* The state that a drill starts from: at once for the first, from the snapshot for others. ST_USAGE for a second drill on a
- * connection string, which cannot be put back. */
-enum status target_refresh(struct target *t, struct error *err) MUST_CHECK;
+/* The state that a drill starts from: at once without a snapshot, else from that. standbys: of the config's, the drill has no use for more.
+ * ST_USAGE for a second drill on a connection string, which cannot be put back. */
+enum status target_refresh(struct target *t, int standbys, struct error *err) MUST_CHECK;
 
 /* Stops the primary at once and promotes its first standby, to which the connection string leads from then on. ST_USAGE: not with a target that
  * is no sandbox with a standby. Blocks; may be called from a thread of its own while the drill is under way. */

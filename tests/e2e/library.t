@@ -10,7 +10,7 @@ use Rehearse;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $SIDE_BY_SIDE = 3;
+my $SIDE_BY_SIDE = 4;
 my $SCALE = 0.005;
 my @DRILLS = qw(forward rollback rollback-each crash failover failover-sync versions blocked-reader blocked-writer blocked-dump blocked-vacuum blocked-prepared);
 my $ABOUT_TIME = qr/^(?:latency|service|lock_wait|throughput|backlog|reads_blocked|writes_blocked|replication|wal|step\[.*\]\.(?:duration|eta|longest_wait)|migration\.(?:statement|duration))/;

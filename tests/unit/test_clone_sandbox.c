@@ -52,9 +52,12 @@ static void a_sandbox_streams_is_reset_from_its_snapshot_and_goes(void **state)
 	snprintf(snapshot, sizeof snapshot, "%s/snapshot", server_home);
 	assert_ok(sandbox_snapshot(sb, snapshot, &err), &err);
 	assert_int_equal(sandbox_snapshot(sb, snapshot, &err), ST_USAGE);
-	assert_ok(sandbox_reset(sb, snapshot, &err), &err);
+	assert_ok(sandbox_reset(sb, snapshot, 1, &err), &err);
 	assert_string_equal(server_ask_at(dsn, "DROP TABLE kept"), "DROP TABLE");
-	assert_ok(sandbox_reset(sb, snapshot, &err), &err);
+	assert_ok(sandbox_reset(sb, snapshot, 0, &err), &err);
+	assert_int_equal(sandbox_standbys(sb), 0);
+	assert_string_equal(server_ask_at(dsn, "SELECT count(*) FROM pg_replication_slots"), "0");
+	assert_ok(sandbox_reset(sb, snapshot, 1, &err), &err);
 	assert_string_equal(server_ask_at(dsn, "SELECT n FROM kept"), "42");
 	assert_string_equal(server_ask_at(sandbox_standby_dsn(sb, 0), "SELECT n FROM kept"), "42");
 	assert_string_equal(server_ask_at(dsn, "SELECT count(*) FROM pg_replication_slots WHERE active"), "1");
