@@ -1,5 +1,5 @@
 # make | make test | make rehearse [SCENARIO=...] | make bench | make install PREFIX=... | make clean
-# make rehearse-all [SCALE=10]: every scenario with every drill
+# make rehearse-all [SCALE=10] [SCENARIOS="order_items blue_green"]: every scenario, or these, with every drill
 # make lint | make format | make test-unit | make test-e2e | make tsan | make fuzz
 #
 # BUILD is the folder for everything made; CC may be gcc or clang; SANITIZE=address,undefined or thread builds with sanitizers;
@@ -11,6 +11,7 @@ CC       ?= cc
 SCENARIO ?= scenarios/user_status.lua
 ARGS     ?=
 SCALE    ?= 0.1
+SCENARIOS ?=
 VERSION  := 0.1.0
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
@@ -119,7 +120,7 @@ rehearse: all
 # One table of all verdicts; records and the table go to ALL_OUT. An hour and more.
 ALL_OUT  ?= rehearsals/all-$(shell date +%Y%m%d-%H%M%S)
 rehearse-all: all
-	@PGREHEARSE=$(BUILD)/pgrehearse scripts/rehearse-all $(ALL_OUT) --scale $(SCALE) $(ARGS)
+	@SCENARIOS="$(SCENARIOS)" PGREHEARSE=$(BUILD)/pgrehearse scripts/rehearse-all $(ALL_OUT) --scale $(SCALE) $(ARGS)
 
 bench: all
 	@scripts/bench
