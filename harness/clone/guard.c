@@ -4,6 +4,7 @@
 #include "clone/guard.h"
 
 #include "base/fs.h"
+#include "clone/deny.h"
 #include "clone/registry.h"
 
 #include <arpa/inet.h>
@@ -76,7 +77,10 @@ static enum status check_hosts(const char *hosts, const char *addresses, struct 
 		if (host_len >= sizeof host || address_len >= sizeof address)
 			return error_set(err, ST_REFUSED, "the target's host name is too long to be this machine's");
 		bool numeric = any_address && address[0] != '\0';
-		enum status st = check_host(numeric ? address : host, numeric, err);
+		const struct deny_target named = {.host = host, .address = address, .port = "", .server_address = "", .server_port = ""};
+		enum status st = deny_check(&named, err);
+		if (st == ST_OK)
+			st = check_host(numeric ? address : host, numeric, err);
 		if (st != ST_OK)
 			return st;
 		hosts += host_len;
@@ -151,6 +155,35 @@ static enum status check_connected_host(PGconn *conn, struct error *err)
 	return host != NULL && (host[0] == '/' || host[0] == '@') ? ST_OK : refuse_host(host != NULL ? host : "", err);
 }
 
+/* Where we are, against the deny list. Behind a forwarded port only the server itself knows its address. */
+static enum status check_denied(PGconn *conn, struct error *err)
+{
+	PGresult *res = PQexec(conn,
+		"SELECT COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()), ''), COALESCE(pg_catalog.inet_server_port()::text, ''),"
+		" pg_catalog.current_database()");
+	if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) != 1) {
+		enum status failed = error_set(err, ST_FAILED, "cannot ask the target where it is: %.400s", PQresultErrorMessage(res));
+		PQclear(res);
+		return failed;
+	}
+	PGresult *control = PQexec(conn, "SELECT system_identifier FROM pg_catalog.pg_control_system()");
+	bool known = PQresultStatus(control) == PGRES_TUPLES_OK && PQntuples(control) == 1;
+	const char *address = PQhostaddr(conn);
+	const struct deny_target reached = {
+		.host = PQhost(conn),
+		.address = address != NULL ? address : "",
+		.port = PQport(conn),
+		.server_address = PQgetvalue(res, 0, 0),
+		.server_port = PQgetvalue(res, 0, 1),
+		.database = PQgetvalue(res, 0, 2),
+		.system = known ? PQgetvalue(control, 0, 0) : "",
+	};
+	enum status st = deny_check(&reached, err);
+	PQclear(control);
+	PQclear(res);
+	return st;
+}
+
 static bool is_our_sandbox(PGconn *conn)
 {
 	char here[PATH_MAX], there[PATH_MAX];
@@ -209,6 +242,8 @@ enum status guard_check_target(const char *dsn, struct error *err)
 	} else {
 		PQsetNoticeProcessor(conn, drop_notice, NULL);
 		st = check_connected_host(conn, err);
+		if (st == ST_OK)
+			st = check_denied(conn, err);
 		if (st == ST_OK && !is_our_sandbox(conn))
 			st = check_mark(conn, err);
 	}

@@ -49,6 +49,22 @@ is($ask->("SELECT count(*) FROM pg_class WHERE relnamespace NOT IN ('pg_catalog'
 	'0', 'nothing was written to it');
 
 $ask->("COMMENT ON DATABASE postgres IS 'pgrehearse clone'");
+my $system = $ask->('SELECT system_identifier FROM pg_control_system()');
+mkdir "$home/$_" for '.config', '.config/pgrehearse';
+for my $case (['PGREHEARSE_DENY', "host=$socket"], ['PGREHEARSE_DENY', 'database=post*'], ['deny', "system=$system"], ['deny', 'prod']) {
+	my ($source, $rule) = @$case;
+	local $ENV{HOME} = $home;
+	local $ENV{PGREHEARSE_DENY} = $source eq 'deny' ? '' : $rule;
+	open my $list, '>', "$home/.config/pgrehearse/deny" or die $!;
+	print $list "# never\n$rule\n" if $source eq 'deny';
+	close $list;
+	($code, $text) = run('load', 'shop', '--duration', '1s', '--scale', '0.01', '--out', "$home/record", '--target', "host=$socket user=postgres dbname=postgres");
+	is($code, $rule eq 'prod' ? 2 : 4, "marked, and stopped by the deny list's $rule") or diag $text;
+	like($text, qr/$source: .*\Q$rule\E/, '... which says where the rule is');
+}
+is($ask->("SELECT count(*) FROM pg_class WHERE relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)"),
+	'0', 'nothing was written to it by then');
+
 ($code, $text) = run('load', 'shop', '--duration', '1s', '--scale', '0.01', '--out', "$home/record", '--target', "host=$socket user=postgres dbname=postgres");
 isnt($code, 4, 'once marked it is not refused') or diag $text;
 

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
+#include "clone/deny.h"
 #include "clone/guard.h"
 
 static struct error err;
@@ -91,6 +92,59 @@ static void a_local_server_that_is_not_there_is_a_failure(void **state)
 	assert_int_equal(check("host=127.0.0.1 port=1 dbname=shop"), ST_FAILED);
 }
 
+static void a_host_on_the_deny_list_is_refused_unasked(void **state)
+{
+	(void)state;
+	setenv("PGREHEARSE_DENY", "# production\nhost=192.0.2.*, host=LOCALHOST", 1);
+	assert_int_equal(check("host=192.0.2.1 dbname=shop"), ST_REFUSED);
+	assert_non_null(strstr(err.what, "deny list: host=192.0.2.*"));
+	assert_int_equal(check("host=localhost port=1 dbname=shop"), ST_REFUSED);
+	assert_string_equal(err.where, "PGREHEARSE_DENY");
+	assert_int_equal(check("host=127.0.0.1 port=1 dbname=shop"), ST_FAILED);
+	unsetenv("PGREHEARSE_DENY");
+}
+
+static enum status denied(const char *rules, const struct deny_target *target)
+{
+	setenv("PGREHEARSE_DENY", rules, 1);
+	enum status st = deny_check(target, &err);
+	unsetenv("PGREHEARSE_DENY");
+	return st;
+}
+
+static void each_rule_of_the_deny_list_matches_what_it_names(void **state)
+{
+	(void)state;
+	struct deny_target t = {.host = "localhost",
+		.address = "127.0.0.1",
+		.port = "6000",
+		.server_address = "10.0.0.5",
+		.server_port = "5432",
+		.database = "shop",
+		.system = "7001"};
+	static const char *const HITS[] = {"host=10.0.0.5", "host=10.0.0.5:5432", "host=localhost:6000", "database=sh*", "system=7001",
+		"system=7001@10.0.0.*", "host=elsewhere database=shop"};
+	static const char *const MISSES[] = {
+		"", "host=10.0.0.5:6000", "database=sho", "database=SHOP", "system=700", "system=7001@10.0.0.6", "#host=*"};
+	for (size_t i = 0; i < sizeof HITS / sizeof HITS[0]; i++)
+		assert_int_equal(denied(HITS[i], &t), ST_REFUSED);
+	for (size_t i = 0; i < sizeof MISSES / sizeof MISSES[0]; i++)
+		assert_int_equal(denied(MISSES[i], &t), ST_OK);
+	t.system = "";
+	assert_int_equal(denied("system=1", &t), ST_REFUSED);
+}
+
+static void a_deny_list_that_cannot_be_understood_lets_nothing_pass(void **state)
+{
+	(void)state;
+	static const char *const BAD[] = {"production", "host=", "hots=db1", "system=abc", "system=@db1"};
+	const struct deny_target t = {.host = "/tmp", .port = "", .database = "shop", .system = "7001"};
+	for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
+		assert_int_equal(denied(BAD[i], &t), ST_USAGE);
+		assert_non_null(strstr(err.hint, "host=PATTERN"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -100,6 +154,9 @@ int main(void)
 		cmocka_unit_test(no_message_shows_a_password),
 		cmocka_unit_test(what_is_no_connection_string_is_a_usage_error),
 		cmocka_unit_test(a_local_server_that_is_not_there_is_a_failure),
+		cmocka_unit_test(a_host_on_the_deny_list_is_refused_unasked),
+		cmocka_unit_test(each_rule_of_the_deny_list_matches_what_it_names),
+		cmocka_unit_test(a_deny_list_that_cannot_be_understood_lets_nothing_pass),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
