@@ -24,28 +24,26 @@
 #define DRILLS_MAX 32
 #define STANDBYS 1
 
-static const char HELP[] =
-	"usage: pgrehearse run SCENARIO.lua [--drill NAME[,NAME...]] [OPTION]...\n\n"
-	"Performs the scenario's migration under load, watched, once a drill, each on a fresh copy of one\n"
-	"generated data set in a sandbox of its own, and judges it. Without --drill: forward, then rollback.\n\n"
-	"  --drill NAMES         a list, or all. forward: every step; rollback: and the way back; rollback-each:\n"
-	"                        from behind each step; crash: sessions are killed inside each step; failover,\n"
-	"                        failover-sync: the primary is stopped; versions: each app version against each\n"
-	"                        schema; blocked: a reader, writer, dump, vacuum, prepared transaction in the way\n"
-	"  --scale N             size of the data (default: the scenario's, or 1)\n"
-	"  --rate R              arrivals a second instead of the scenario's: 400, \"ramp(100, 2000, 60s)\"\n"
-	"  --seed N              of data and traffic (default 1): the same seed asks the same questions\n"
-	"  --set NAME=VALUE      a setting of the scenario; repeatable\n"
-	"  --require CRITERION   a further criterion; repeatable\n"
-	"  --brief               to try it out: hardly any pauses, short phases, little traffic, lock timeouts of 200 ms\n"
-	"  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
-	"  --target DSN          a database of yours that is marked as a clone, instead of a sandbox;\n"
-	"                        --scale says how much data it holds; one drill only\n"
-	"  --out DIR             the records go there, one folder a drill (default rehearsals/TIME-SCENARIO)\n"
-	"  --keep                the sandbox stays afterwards, as the last drill left it\n\n"
-	"Exit code: 0 pass, 1 a criterion failed, 3 inconclusive or invalid, 4 refused by the guard,\n"
-	"5 could not be carried out.\n\n"
-	"Example: pgrehearse run scenarios/user_status.lua --drill forward --scale 0.1\n";
+static const char HELP[] = "usage: pgrehearse run SCENARIO.lua [--drill NAME[,NAME...]] [OPTION]...\n\n"
+			   "Performs the scenario's migration under load, watched, once a drill, each on a fresh copy of one\n"
+			   "generated data set in a sandbox of its own, and judges it. Without --drill: forward, then rollback.\n\n"
+			   "  --drill NAMES         a list, or all. forward: every step; rollback: and the way back; rollback-each:\n"
+			   "                        from behind each step; crash: sessions are killed inside each step; failover,\n"
+			   "                        failover-sync: the primary is stopped; versions: each app version against each\n"
+			   "                        schema; blocked: a reader, writer, dump, vacuum, prepared transaction in the way\n"
+			   "  --scale N             size of the data (default: the scenario's, or 1)\n"
+			   "  --rate R              arrivals a second instead of the scenario's: 400, \"ramp(100, 2000, 60s)\"\n"
+			   "  --seed N              of data and traffic (default 1): the same seed asks the same questions\n"
+			   "  --set NAME=VALUE      a setting of the scenario; repeatable\n"
+			   "  --require CRITERION   a further criterion; repeatable\n"
+			   "  --brief               a first try: hardly any pauses, short phases, little traffic, 200 ms for a lock\n"
+			   "  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
+			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox;\n"
+			   "                        --scale says how much data it holds; one drill only\n"
+			   "  --out DIR             the records go there, one folder a drill (default rehearsals/TIME-SCENARIO)\n"
+			   "  --keep                the sandbox stays afterwards, as the last drill left it\n\n"
+			   "Exit code: 0 pass, 1 a criterion failed, 3 inconclusive or invalid, 4 refused, 5 not carried out.\n\n"
+			   "Example: pgrehearse run scenarios/user_status.lua --drill forward --scale 0.1\n";
 
 struct run_options {
 	const char *scenario;
