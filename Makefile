@@ -1,6 +1,7 @@
 # make | make test | make rehearse [SCENARIO=...] | make bench | make install PREFIX=... | make clean
-# make rehearse-all [SCALE=10] [SCENARIOS="order_items blue_green"]: every scenario, or these, with every drill
+# make rehearse-all [SCALE=10] [SCENARIOS="order_items blue_green"] [DRILLS="forward rollback"]: every scenario, or these, with every drill, or these
 # make lint | make format | make test-unit | make test-e2e | make tsan | make fuzz
+# make test-matrix [VERSIONS="13 18"]: what works on which server version, as a table
 #
 # BUILD is the folder for everything made; CC may be gcc or clang; SANITIZE=address,undefined or thread builds with sanitizers;
 # V=1 shows the commands.
@@ -17,7 +18,7 @@ VERSION  := 0.1.0
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 OPTIMIZE ?= -O2
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-PKGS     := libpq lua5.4 jansson zlib
+PKGS     := libpq lua5.4 jansson zlib libzstd
 # What a statement costs the client is mostly code that the cache has just lost to a server process: one program whose parts lie close
 # together, Lua among them, takes 6 % less than one with shared Lua and calls between files (seen with 8 and 64 clients). gcc only: clang's
 # needs a linker of its own.
@@ -45,7 +46,7 @@ FAKE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/fake/*.c))
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: all program test test-unit test-e2e tsan bench lint format install clean deps rehearse rehearse-all unit-binaries compile-flags fuzz fuzz-binaries
+.PHONY: all program test test-unit test-e2e test-matrix tsan bench lint format install clean deps rehearse rehearse-all unit-binaries compile-flags fuzz fuzz-binaries
 
 all: deps
 	@$(MAKE) --no-print-directory $(JOBS) program
@@ -86,6 +87,15 @@ test: deps
 test-unit test-e2e: test-%: deps
 	@scripts/run-tests $*
 
+# Each server version (12 as far as it goes) against each kind of target; a quarter of an hour, and some 100 MB to fetch.
+VERSIONS ?= 12 13 14 15 16 17 18
+test-matrix: all
+	@set -- $(filter-out $(patsubst /usr/lib/postgresql/%/bin/postgres,%,$(wildcard /usr/lib/postgresql/*/bin/postgres)),$(VERSIONS)); \
+		[ $$# -eq 0 ] || scripts/more-servers "$$@"
+	@rm -f $(BUILD)/test-matrix.txt
+	@PGREHEARSE_VERSIONS="$(VERSIONS)" PGREHEARSE=$(BUILD)/pgrehearse PGREHEARSE_MATRIX=$(BUILD)/test-matrix.txt prove tests/e2e/versions.t; code=$$?; \
+		cat $(BUILD)/test-matrix.txt; exit $$code
+
 # Unit tests of the rooms with threads under ThreadSanitizer. Not part of `make test`: the same tests run there under ASan.
 tsan: deps
 	@scripts/run-tests tsan
@@ -101,7 +111,8 @@ fuzz-binaries: $(FUZZ_BIN)
 fuzz: deps
 	@$(MAKE) --no-print-directory -s BUILD=$(BUILD)/fuzz CC=clang OPTIMIZE=-O1 SANITIZE=fuzzer-no-link,address,undefined fuzz-binaries
 	@cd $(BUILD)/fuzz && for target in $(notdir $(FUZZ_BIN)); do \
-		mkdir -p corpus/$$target && tests/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 corpus/$$target || exit 1; \
+		mkdir -p corpus/$$target && tests/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 corpus/$$target \
+			$$(find ../../tests/fuzz/corpus/$$target -maxdepth 0 2>/dev/null) || exit 1; \
 	done
 
 lint: deps
@@ -120,7 +131,7 @@ rehearse: all
 # One table of all verdicts; records and the table go to ALL_OUT. An hour and more.
 ALL_OUT  ?= rehearsals/all-$(shell date +%Y%m%d-%H%M%S)
 rehearse-all: all
-	@SCENARIOS="$(SCENARIOS)" PGREHEARSE=$(BUILD)/pgrehearse scripts/rehearse-all $(ALL_OUT) --scale $(SCALE) $(ARGS)
+	@SCENARIOS="$(SCENARIOS)"$(if $(DRILLS), DRILLS="$(DRILLS)") PGREHEARSE=$(BUILD)/pgrehearse scripts/rehearse-all $(ALL_OUT) --scale $(SCALE) $(ARGS)
 
 bench: all
 	@scripts/bench

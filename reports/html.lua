@@ -16,6 +16,11 @@ end
 
 local function load_text(load)
 	if not load then return nil end
+	if load.mode == "replay" then
+		return string.format("replay of %s, %s, %s", load.trace or "a trace", load.pacing == "asap" and "as fast as possible"
+			or string.format("paced by %s at %s × the captured speed", load.pacing == "think" and "think time" or "arrival", words.plain(load.speed or 1)),
+			load.order == "none" and "sessions not ordered" or "in the order of " .. (load.order == "commit" and "commits" or "commits to the same relations"))
+	end
 	local think = load.think_mean_ns and ", who think for " .. words.time(load.think_mean_ns) .. " on average" or ""
 	if load.mode == "closed" then
 		return string.format("closed loop, %s of %s%s", words.number_of(load.pods or 1, "pod"), words.number_of(load.pool or 1, "session"),
@@ -25,6 +30,28 @@ local function load_text(load)
 	local what = load.requests_mean and string.format("users per second, each with %s requests%s", words.plain(load.requests_mean), think) or "transactions per second"
 	return string.format("%s %s, open loop, %s arrivals, %s with a pool of %s", rate, what, load.arrivals or "poisson",
 		words.number_of(load.pods or 1, "pod"), words.number_of(load.pool or 1, "connection"))
+end
+
+local KINDS = { dump = "a dump", base = "a base backup", snapshot = "a snapshot", template = "a copy of a template", command = "a clone that a command made", dsn = "a clone" }
+
+local function data_text(target)
+	local kind = target and KINDS[target.kind]
+	if not kind then return nil end
+	local errors = #(target.errors or {})
+	return page.join(target.source and page.code(target.source) or "", (target.source and ", " or "") .. kind .. (target.bytes and ", " .. words.bytes(target.bytes) or "")
+		.. (target.dumped_from and ", of PostgreSQL " .. target.dumped_from or "") .. (errors > 0 and ", restored with " .. words.number_of(errors, "error", "errors") or ""))
+end
+
+-- What the data knew of the world, and were cut off from before they were started.
+local function defused_text(target)
+	local names, order = {}, {}
+	for _, d in ipairs(target and target.defused or {}) do
+		if not names[d.what] then names[d.what], order[#order + 1] = {}, d.what end
+		table.insert(names[d.what], d.name)
+	end
+	for i, what in ipairs(order) do order[i] = what .. " " .. table.concat(names[what], ", ") end
+	if target and target.isolated ~= nil then order[#order + 1] = target.isolated and "the network" or "not the network: this machine does not allow it" end
+	return table.concat(order, "; ")
 end
 
 local function opening(report)
@@ -37,6 +64,8 @@ local function opening(report)
 		{ "Load", load_text(run.load) },
 		{ "Server", (f.server or words.none) .. (server.kind == "sandbox" and ", a sandbox of its own" or "") ..
 			(server.standbys and ", " .. words.number_of(server.standbys, "standby", "standbys") or "") },
+		{ "Data", data_text(run.target) },
+		{ "Cut off from", defused_text(run.target) },
 		{ "Machine", host.cores and words.number_of(host.cores, "core") .. (host.memory_bytes and ", " .. words.bytes(host.memory_bytes) or "") .. (host.kernel and ", Linux " .. host.kernel:gsub("^Linux ", "") or "") },
 		{ "Seed", run.seed and tostring(run.seed) },
 		{ "Started", run.started_at and run.started_at:gsub("T", " "):gsub("%.%d+", ""):gsub("Z$", " UTC") },
@@ -55,6 +84,7 @@ local function band(f, word, extra, small)
 		out[#out + 1] = "<p>The record holds the first " .. E(words.at(f.last_ns)) .. "; what follows is about those.</p>"
 	end
 	for _, reason in ipairs(f and f.invalid or {}) do out[#out + 1] = "<p>Unfit: " .. E(reason) .. "</p>" end
+	if f and f.lesson then out[#out + 1] = "<p>" .. E(f.lesson) .. "</p>" end
 	out[#out + 1] = "</div>\n"
 	return table.concat(out)
 end

@@ -67,7 +67,7 @@ local function suite(f, id)
 		if i > 50 then break end
 		local parts = {}
 		for k, what in pairs { [2] = "reads", [3] = "row locks", [4] = "writes" } do
-			if r[k] then parts[#parts + 1] = string.format("no %s for %s", what, words.time(r[k].total_ns)) end
+			if r[k] then parts[#parts + 1] = string.format("no %s for %s", what, availability.total(r[k])) end
 		end
 		table.sort(parts)
 		said[#said + 1] = r[1] .. ": " .. table.concat(parts, ", ") .. (r.sql and ", because of " .. words.sql(r.sql, 100) or r.by and ", because of " .. r.by or "")

@@ -45,6 +45,7 @@ local function run_text(f, several)
 		add(facts.meaning[f.word]:gsub("^%l", string.upper) .. ".\n")
 	end
 	for i, reason in ipairs(f.invalid) do if i <= 10 then add("Unfit: " .. T(reason) .. "\n") end end
+	if f.lesson then add(T(f.lesson) .. "\n") end
 	if #f.criteria > 0 then
 		local rows = {}
 		for i, c in ipairs(f.criteria) do
@@ -79,7 +80,7 @@ local function run_text(f, several)
 	for i, r in ipairs(availability.rows(f)) do
 		if i > 10 then break end
 		local row = { T(r[1]) }
-		for k = 2, 4 do row[k] = r[k] and words.time(r[k].total_ns) .. (r[k].n > 1 and " (longest " .. words.time(r[k].max_ns) .. ")" or "") or "0" end
+		for k = 2, 4 do row[k] = availability.total(r[k]) .. (r[k] and r[k].n > 1 and " (longest " .. words.time(r[k].max_ns) .. ")" or "") end
 		row[5] = r.sql and code(r.sql, 80) or T(r.by or "")
 		rows[i] = row
 	end
@@ -169,6 +170,8 @@ return function(report)
 	if run.scenario then about[#about + 1] = code(run.scenario.path or run.scenario.name) end
 	if run.load and run.load.program then
 		about[#about + 1] = code(run.load.program) .. " arrivals/s"
+	elseif run.load and run.load.mode == "replay" then
+		about[#about + 1] = "replay of " .. code(run.load.trace or "a trace")
 	elseif run.load and run.load.rate and run.load.mode ~= "closed" then
 		about[#about + 1] = words.number(run.load.rate) .. " transactions/s"
 	end

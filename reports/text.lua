@@ -3,6 +3,7 @@ local availability = require "lib.availability"
 local drills = require "lib.drills"
 local words = require "lib.words"
 local felt = require "lib.felt"
+local fidelity = require "lib.fidelity"
 local facts = require "lib.facts"
 
 local paint = { PASS = "32", FAIL = "31", FAILED = "31", INVALID = "35", INCONCLUSIVE = "33", INTERRUPTED = "33", RUNNING = "36", ["NOT JUDGED"] = "33" }
@@ -89,7 +90,7 @@ return function(report)
 		line("table", "no reads", "row locks", "writes", "because of")
 		for i = 1, math.min(most, #rows) do
 			local r, figures = rows[i], {}
-			for k = 2, 4 do figures[k] = r[k] and words.time(r[k].total_ns) or "0" end
+			for k = 2, 4 do figures[k] = availability.total(r[k]) end
 			line(words.clean(r[1]), figures[2], figures[3], figures[4], r.sql and words.sql(r.sql, math.max(20, width - 42 - name_width)) or r.by and words.clean(r.by) or "")
 		end
 		if #rows > most then say("  and " .. words.number_of(#rows - most, "table") .. " more") end
@@ -108,13 +109,18 @@ return function(report)
 		end
 	end
 
-	for n, f in ipairs(report.runs) do
+	-- Of many drills, those that passed take a line each in the table at the end: only the first shows what a good one looks like.
+	local many = #report.runs > 2
+	local function is_told(n, f) return not many or n == 1 or f.word ~= "PASS" end
+
+	local function tell(n, f)
 		if n > 1 then say("") end
 		say(coloured(f.word, f.word) .. "  " .. words.clean(f.title) .. " · " .. f.drill .. " · " .. words.time(f.duration_ns) .. (f.word == "PASS" and "" or " (" .. facts.meaning[f.word] .. ")"))
 		if f.problem then
 			sentence((f.problem.where and f.problem.where .. ": " or "") .. f.problem.what .. (f.problem.hint and " (" .. f.problem.hint .. ")" or ""), "  ")
 		end
 		for _, reason in ipairs(f.invalid) do sentence("unfit: " .. reason, "  ") end
+		if f.lesson then sentence(f.lesson, "  ") end
 		if #f.criteria > 0 then
 			say("")
 			verdict_table(f)
@@ -137,6 +143,23 @@ return function(report)
 		local ledger = f.run.totals and f.run.totals.ledger
 		if ledger and ledger.acknowledged then
 			sentence(string.format("Of %s %s are not in the database.", words.number_of(ledger.acknowledged, "acknowledged commit"), words.count(ledger.lost)), "  ")
+		end
+		local measures = fidelity.measures(f)
+		if #measures > 0 then
+			say("")
+			say("  How true the replay was to its capture:")
+			for _, m in ipairs(measures) do
+				say("  " .. pad(m[1], 13) .. string.rep(" ", 10 - words.width(m[3])) .. m[3] .. "  " .. pad(m[4], 12) .. pad(m[5], 10) .. words.clean(m[6] ~= "" and m[6] or m[2]))
+			end
+		end
+		local warned = 0
+		for _, w in ipairs(f.warnings) do
+			local text = w.text or ""
+			if warned < 3 and not text:find("^observer:") then   -- what was not observed is in the page, table by table
+				if warned == 0 then say("") end
+				warned = warned + 1
+				sentence("Warning: " .. text, "  ")
+			end
 		end
 		local failed = 0
 		for _, one in ipairs(f.run.findings or {}) do
@@ -173,13 +196,26 @@ return function(report)
 		expectations(f)
 		if f.run.rollback and f.run.rollback.verdict then
 			say("")
-			local differences = f.run.rollback.differences or {}
+			local differences = {}
+			for _, class in ipairs { "dirty", "equivalent" } do
+				for _, d in ipairs(f.run.rollback.differences or {}) do if d.class == class then differences[#differences + 1] = d end end
+			end
 			say("  After the rollback: " .. f.run.rollback.verdict .. (#differences > 0 and ", " .. words.number_of(#differences, "difference") or "") .. ".")
 			for i = 1, math.min(5, #differences) do sentence(differences[i].class .. ": " .. differences[i].object .. ": " .. differences[i].detail, "    ") end
 			if #differences > 5 then say("    and " .. (#differences - 5) .. " more") end
+			local skipped = {}
+			for _, t in ipairs(f.run.rollback.tables or {}) do if t.method == "skipped" then skipped[#skipped + 1] = t.table end end
+			if #skipped > 0 then
+				local named = table.concat(skipped, ", ", 1, math.min(3, #skipped)) .. (#skipped > 3 and " and " .. (#skipped - 3) .. " more" or "")
+				sentence("What they hold was not compared as a whole, since the traffic writes them: " .. named .. ". The drill rollback-each does it while the traffic pauses.", "    ")
+			end
 		end
 	end
-	if #report.runs > 2 then
+	local left_out
+	for n, f in ipairs(report.runs) do
+		if is_told(n, f) then tell(n, f) else left_out = left_out or report.options.dirs[n] end
+	end
+	if many then
 		local rows, widths = drills.summary(report), { 5, 7, 4 }
 		for _, r in ipairs(rows) do
 			widths = { math.max(widths[1], #r.drill), math.max(widths[2], #r.word), math.max(widths[3], words.width(r.time)) }
@@ -191,6 +227,10 @@ return function(report)
 			local lines = wrap(r.why, math.max(20, rest))
 			say("  " .. pad(r.drill, widths[1]) .. "  " .. coloured(r.word, pad(r.word, widths[2])) .. "  " .. pad(r.time, widths[3]) .. "  " .. (lines[1] or ""))
 			for i = 2, math.min(3, #lines) do say(string.rep(" ", widths[1] + widths[2] + widths[3] + 8) .. lines[i]) end
+		end
+		if left_out then
+			say("")
+			say("  One that passed, in full: pgrehearse report " .. left_out .. " --format text")
 		end
 	end
 	return table.concat(out, "\n") .. "\n"

@@ -123,6 +123,23 @@ enum status fs_write_file(const char *path, const void *data, size_t len, struct
 	return st;
 }
 
+static _Thread_local int64_t tree_bytes; /* nftw hands nothing through */
+
+static int count_entry(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+	(void)path, (void)where;
+	if (type == FTW_F)
+		tree_bytes += (int64_t)st->st_size;
+	return 0;
+}
+
+int64_t fs_tree_bytes(const char *path)
+{
+	tree_bytes = 0;
+	nftw(path, count_entry, 32, FTW_PHYS);
+	return tree_bytes;
+}
+
 enum status fs_free_bytes(const char *path, int64_t *bytes, struct error *err)
 {
 	struct statvfs vfs;

@@ -24,6 +24,9 @@ enum status fs_write_file(const char *path, const void *data, size_t len, struct
 /* Bytes free for us on the file system that holds path. */
 enum status fs_free_bytes(const char *path, int64_t *bytes, struct error *err) MUST_CHECK;
 
+/* Of all files below dir, symbolic links not followed; of a file its own. */
+int64_t fs_tree_bytes(const char *path);
+
 bool fs_exists(const char *path);
 bool fs_is_dir(const char *path);
 

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Reads one JSON value from a file of at most 64 MB. The caller owns *out. */
 enum status json_read_file(const char *path, json_t **out, struct error *err) MUST_CHECK;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,12 +17,33 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? write(fd, text, strlen(text)) : -1;
+	if (fd >= 0)
+		close(fd);
+	return n >= 0;
+}
+
+/* Into a network namespace without any interface that is up. Who is not root needs a user namespace for it, in which he stays who he is. */
+static bool leave_network(void)
+{
+	if (geteuid() == 0)
+		return unshare(CLONE_NEWNET) == 0;
+	char users[64], groups[64];
+	snprintf(users, sizeof users, "%u %u 1", (unsigned)geteuid(), (unsigned)geteuid());
+	snprintf(groups, sizeof groups, "%u %u 1", (unsigned)getegid(), (unsigned)getegid());
+	return unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 && write_text("/proc/self/setgroups", "deny") &&
+		write_text("/proc/self/uid_map", users) && write_text("/proc/self/gid_map", groups);
+}
+
 /* After fork, before exec. What fails here reaches the parent as an errno through the status pipe. */
 static void become_child(const struct proc_spec *spec, int out_fd, int status_fd)
 {
-	int null_fd = open("/dev/null", O_RDONLY);
-	if (null_fd >= 0)
-		dup2(null_fd, STDIN_FILENO);
+	int in_fd = open(spec->input_path != NULL ? spec->input_path : "/dev/null", O_RDONLY);
+	if (in_fd >= 0)
+		dup2(in_fd, STDIN_FILENO);
 	dup2(out_fd, STDOUT_FILENO);
 	dup2(out_fd, STDERR_FILENO);
 	sigset_t none;
@@ -32,8 +54,9 @@ static void become_child(const struct proc_spec *spec, int out_fd, int status_fd
 	signal(SIGPIPE, SIG_DFL);
 	if (spec->own_session)
 		setsid();
-	bool ok = true;
-	if (spec->uid != 0 && geteuid() == 0)
+	bool ok = in_fd >= 0 || spec->input_path == NULL;
+	ok = ok && (!spec->no_network || leave_network());
+	if (ok && spec->uid != 0 && geteuid() == 0)
 		ok = setgroups(0, NULL) == 0 && setgid(spec->gid) == 0 && setuid(spec->uid) == 0;
 	if (ok && spec->dir != NULL)
 		ok = chdir(spec->dir) == 0;
@@ -48,9 +71,10 @@ static void become_child(const struct proc_spec *spec, int out_fd, int status_fd
 
 /* Reads until the child closes its end, it exits, or the deadline passes. A daemon that the child leaves behind may keep
  * the pipe open for ever (pg_ctl start does), so the child's own end is watched too. */
-static void collect(pid_t pid, int fd, struct buf *output, int64_t deadline_ns, struct proc_result *result)
+static void collect(pid_t pid, int fd, struct buf *output, const struct proc_spec *spec, struct proc_result *result)
 {
-	bool open_fd = fd >= 0;
+	int64_t deadline_ns = spec->timeout_ns ? clock_now_ns() + spec->timeout_ns : 0;
+	bool open_fd = fd >= 0, asked = false;
 	int status = 0;
 	for (;;) {
 		pid_t done = waitpid(pid, &status, WNOHANG);
@@ -71,6 +95,10 @@ static void collect(pid_t pid, int fd, struct buf *output, int64_t deadline_ns, 
 		}
 		if (done == pid)
 			break;
+		if (!asked && spec->stop != NULL && *spec->stop != 0) {
+			asked = true;
+			kill(pid, SIGTERM);
+		}
 		if (deadline_ns != 0 && clock_now_ns() > deadline_ns && !result->timed_out) {
 			result->timed_out = true;
 			kill(pid, SIGKILL);
@@ -108,7 +136,7 @@ enum status proc_run(const struct proc_spec *spec, struct buf *output, struct pr
 	if (pid < 0)
 		reason = fork_errno;
 	else
-		collect(pid, out_pipe[0], output, spec->timeout_ns ? clock_now_ns() + spec->timeout_ns : 0, result);
+		collect(pid, out_pipe[0], output, spec, result);
 	if (out_pipe[0] >= 0)
 		close(out_pipe[0]);
 	if (reason != 0) {
@@ -116,6 +144,13 @@ enum status proc_run(const struct proc_spec *spec, struct buf *output, struct pr
 		return error_errno(err, ST_FAILED, "cannot start %s", spec->argv[0]);
 	}
 	return ST_OK;
+}
+
+bool proc_can_isolate(void)
+{
+	static const char *const ARGV[] = {"true", NULL};
+	struct proc_result result;
+	return proc_run(&(struct proc_spec){.argv = ARGV, .no_network = true}, NULL, &result, NULL) == ST_OK && result.exit_code == 0;
 }
 
 /* Between fork and exec: nothing but system calls, since other threads may hold any lock. */
@@ -209,12 +244,12 @@ enum status proc_check(const struct proc_spec *spec, struct buf *output, struct 
 	return st;
 }
 
-/* Holds nothing of the parent's but the pipe: neither its terminal nor another watcher's pipe, which would keep that one waiting. */
-static void become_watcher(int fd, void (*act)(void *arg), void *arg)
+/* Holds nothing of the parent's but fd, as its 3: neither its terminal nor another watcher's pipe, which would keep that one waiting. */
+static void detach(const char *name, int fd)
 {
 	setsid();
-	prctl(PR_SET_NAME, "pgr-watcher");
-	static const int IGNORED[] = {SIGINT, SIGHUP, SIGPIPE, SIGQUIT};
+	prctl(PR_SET_NAME, name);
+	static const int IGNORED[] = {SIGINT, SIGHUP, SIGPIPE};
 	for (size_t i = 0; i < sizeof IGNORED / sizeof IGNORED[0]; i++)
 		signal(IGNORED[i], SIG_IGN);
 	signal(SIGTERM, SIG_DFL);
@@ -226,6 +261,12 @@ static void become_watcher(int fd, void (*act)(void *arg), void *arg)
 		dup2(null_fd, i);
 	dup2(fd, 3);
 	closefrom(4);
+}
+
+static void become_watcher(int fd, void (*act)(void *arg), void *arg)
+{
+	detach("pgr-watcher", fd);
+	signal(SIGQUIT, SIG_IGN);
 	if (chdir("/") != 0)
 		errno = 0; /* not worth giving up for: the folder that we stand in stays busy, no more */
 	char byte;
@@ -236,6 +277,26 @@ static void become_watcher(int fd, void (*act)(void *arg), void *arg)
 	if (act != NULL)
 		act(arg);
 	_exit(0);
+}
+
+static void end_service(int sig)
+{
+	(void)sig;
+	_exit(0);
+}
+
+enum status proc_serve(
+	const char *name, const char *dir, int fd, void (*serve)(int fd, void *arg), void *arg, pid_t *pid, struct error *err)
+{
+	*pid = fork();
+	if (*pid == 0) {
+		detach(name, fd);
+		signal(SIGQUIT, end_service); /* no core */
+		if (chdir(dir) == 0)
+			serve(3, arg);
+		_exit(1);
+	}
+	return *pid > 0 ? ST_OK : error_errno(err, ST_FAILED, "cannot start %s", name);
 }
 
 enum status proc_watch(void (*act)(void *arg), void *arg, struct proc_watcher *out, struct error *err)

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -13,11 +14,14 @@ struct proc_spec {
 	const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
 	const char *const *env;  /* "NAME=value" to add, NULL-terminated, or NULL */
 	const char *dir;         /* working folder, or NULL */
+	const char *input_path;  /* stdin, opened as we are; NULL: empty */
 	const char *output_path; /* both streams are appended to this file instead of `output`, or NULL */
 	uid_t uid;               /* with gid: run as this user when we are root; 0 = as we are */
 	gid_t gid;
-	int64_t timeout_ns; /* killed after this long; 0 = no limit */
-	bool own_session;   /* setsid: Ctrl-C at our terminal does not reach it */
+	int64_t timeout_ns;                /* killed after this long; 0 = no limit */
+	const volatile sig_atomic_t *stop; /* asked to end (SIGTERM) when it turns non-zero; or NULL */
+	bool own_session;                  /* setsid: Ctrl-C at our terminal does not reach it */
+	bool no_network; /* a network namespace of its own, with nothing in it; unix sockets work. Not everyone may: proc_can_isolate() */
 };
 
 struct proc_result {
@@ -32,10 +36,19 @@ enum status proc_run(const struct proc_spec *spec, struct buf *output, struct pr
 /* The same, and a non-zero exit or a timeout is an error that quotes the last lines of the output. */
 enum status proc_check(const struct proc_spec *spec, struct buf *output, struct error *err) MUST_CHECK;
 
+/* Whether no_network works here: for root it does, for others where the kernel lets them make user namespaces. */
+bool proc_can_isolate(void);
+
 /* Starts it beside us, in a process group of its own, and does not wait: the caller reads *out (both its streams, non-blocking), waits for *pid,
  * and closes *out. env is its whole environment, NULL-terminated; dir may be NULL. It is asked to end (SIGTERM) when the thread that
  * started it does. Safe while there are other threads. */
 enum status proc_start(char *const *argv, char *const *env, const char *dir, pid_t *pid, int *out, struct error *err) MUST_CHECK;
+
+/* Forks a process of this name (15 bytes of it) that works in dir, in a session of its own, and does nothing but serve(fd, arg), until it
+ * is ended by SIGTERM or SIGQUIT; it outlives us. Of what we have open it keeps fd alone. It sees our memory as it is now, and must be
+ * started before threads are. */
+enum status proc_serve(
+	const char *name, const char *dir, int fd, void (*serve)(int fd, void *arg), void *arg, pid_t *pid, struct error *err) MUST_CHECK;
 
 struct proc_watcher {
 	pid_t pid;

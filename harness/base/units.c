@@ -167,6 +167,15 @@ enum status units_parse_quantity(const char *text, double *value, enum unit *uni
 	return ST_USAGE;
 }
 
+enum status units_parse_share(const char *name, const char *text, double *share, struct error *err)
+{
+	enum unit unit;
+	enum status st = units_parse_quantity(text, share, &unit, err);
+	if (st == ST_OK && (unit != UNIT_SHARE || *share < 0))
+		st = error_set(err, ST_USAGE, "%s %s: a percentage is expected, such as 5%%", name, text);
+	return st;
+}
+
 /* Three significant digits without an exponent: 1.23, 12.3, 123, 1234. */
 static void format_digits(double value, char *out, size_t size)
 {
@@ -197,6 +206,19 @@ const char *units_format_bytes(double bytes, char *out, size_t size)
 {
 	static const struct scale SHOWN[] = {{"B", 1}, {"kB", 0x1p10}, {"MB", 0x1p20}, {"GB", 0x1p30}, {"TB", 0x1p40}};
 	return format_with(bytes, SHOWN, sizeof SHOWN / sizeof SHOWN[0], out, size);
+}
+
+const char *units_format_count(int64_t n, char *out, size_t size)
+{
+	char digits[24];
+	size_t used = 0, left = (size_t)snprintf(digits, sizeof digits, "%lld", (long long)n);
+	for (const char *d = digits; *d != '\0' && used + 2 < size; d++) {
+		out[used++] = *d;
+		if (--left > 0 && left % 3 == 0 && *d != '-')
+			out[used++] = ',';
+	}
+	out[used] = '\0';
+	return out;
 }
 
 const char *units_format_quantity(double value, enum unit unit, char *out, size_t size)

@@ -24,6 +24,9 @@ enum status units_parse_bytes(const char *text, int64_t *bytes, struct error *er
 /* A whole number within [min, max]. name is used in the message: "--scale". */
 enum status units_parse_int(const char *name, const char *text, int64_t min, int64_t max, int64_t *out, struct error *err) MUST_CHECK;
 
+/* A percentage, not below 0, as a share of 1: "5%" is 0.05. */
+enum status units_parse_share(const char *name, const char *text, double *share, struct error *err) MUST_CHECK;
+
 /* A finite decimal number within [min, max]. */
 enum status units_parse_number(const char *name, const char *text, double min, double max, double *out, struct error *err) MUST_CHECK;
 
@@ -33,6 +36,7 @@ enum status units_parse_quantity(const char *text, double *value, enum unit *uni
 /* "1.25 s", "870 µs", "12.3 MB", "0.10 %", "400/s": three significant digits. Each returns out. */
 const char *units_format_time(int64_t ns, char *out, size_t size);
 const char *units_format_bytes(double bytes, char *out, size_t size);
+const char *units_format_count(int64_t n, char *out, size_t size); /* "1,900,000,000" */
 const char *units_format_quantity(double value, enum unit unit, char *out, size_t size);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/policy.h"
 #include "cli/signals.h"
 #include "clone/guard.h"
 #include "clone/sandbox.h"
@@ -22,7 +23,7 @@ static const char HELP[] =
 	"locks on the table and beside it, rewrites, scans, index builds, what a rollback leaves behind.\n\n"
 	"  --server DIR|VERSION  the folder of initdb, pg_ctl, postgres, or a major version: 13 to 18\n"
 	"                        (default: the newest installed; scripts/more-servers fetches others)\n"
-	"  --target DSN          a server marked as a clone, instead of a sandbox; a database is made on it and removed\n"
+	"  --target DSN          a server marked as a clone, instead of a sandbox; a database is made on it and removed\n" POLICY_HELP
 	"  --only WORD           only the operations whose id contains it: --only index\n"
 	"  --json                one JSON object: performed, differ, problems, operations\n\n"
 	"What differs from the table is a fact about that server. Exit codes: 0; 2 usage; 4 refused by the guard;\n"
@@ -32,6 +33,7 @@ static const char HELP[] =
 struct catalogue_options {
 	const char *server, *target, *only;
 	bool json, help;
+	struct policy allowed; /* what the guard lets pass */
 };
 
 /* "17" is where Debian, or scripts/more-servers, puts it; a word in the sandbox's own sense otherwise. */
@@ -106,7 +108,7 @@ static int perform_in_sandbox(const struct catalogue_options *o)
 	return code;
 }
 
-int cmd_catalogue(int argc, char **argv)
+static int read_and_perform(struct catalogue_options *o, int argc, char **argv)
 {
 	static const struct option OPTIONS[] = {
 		{"server", required_argument, NULL, 's'},
@@ -114,29 +116,31 @@ int cmd_catalogue(int argc, char **argv)
 		{"only", required_argument, NULL, 'o'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
+		POLICY_OPTIONS,
 		{NULL, 0, NULL, 0},
 	};
-	struct catalogue_options o = {0};
 	struct error err;
 	opterr = 0;
 	for (int c; (c = getopt_long(argc, argv, ":h", OPTIONS, NULL)) != -1;) {
 		switch (c) {
 		case 's':
-			o.server = optarg;
+			o->server = optarg;
 			break;
 		case 't':
-			o.target = optarg;
+			o->target = optarg;
 			break;
 		case 'o':
-			o.only = optarg;
+			o->only = optarg;
 			break;
 		case 'j':
-			o.json = true;
+			o->json = true;
 			break;
 		case 'h':
 			fputs(HELP, stdout);
 			return ST_OK;
 		default:
+			if (policy_take(&o->allowed, c, optarg))
+				break;
 			return command_bad_option("catalogue", c, optopt, argv[optind - 1]);
 		}
 	}
@@ -145,11 +149,20 @@ int cmd_catalogue(int argc, char **argv)
 		error_hint(&err, "--only %s performs the operations whose id contains it", argv[optind]);
 		return command_fail(&err);
 	}
-	if (o.target == NULL)
-		return perform_in_sandbox(&o);
-	if (o.server != NULL)
+	struct guard_policy policy = policy_close(&o->allowed);
+	if (o->target == NULL)
+		return perform_in_sandbox(o);
+	if (o->server != NULL)
 		error_set(&err, ST_USAGE, "catalogue: --server is for a sandbox, and --target is a server that runs; keep one of them");
-	else if (guard_check_target(o.target, &err) == ST_OK)
-		return perform(&o, o.target, signals_watch());
+	else if (guard_check_target(o->target, &policy, &err) == ST_OK)
+		return perform(o, o->target, signals_watch());
 	return command_fail(&err);
+}
+
+int cmd_catalogue(int argc, char **argv)
+{
+	struct catalogue_options o = {0};
+	int code = read_and_perform(&o, argc, argv);
+	policy_free(&o.allowed);
+	return code;
 }

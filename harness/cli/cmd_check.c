@@ -20,7 +20,7 @@ static const char HELP[] = "usage: pgrehearse check SCENARIO... [--json|--sarif]
 			   "  --for VERSION     the major version of the server that is meant (default: that of the parser)\n"
 			   "  --set NAME=VALUE  a setting of the scenario\n\n"
 			   "A comment `-- check: allow RULE` on a statement's line, or the one above, allows what the rule finds there.\n"
-			   "Statements that the parser cannot read, Lua functions and DO blocks are named as not read.\n\n"
+			   "What the parser cannot read, Lua functions and SQL that a body puts together are named as not read.\n\n"
 			   "Exit codes: 0 no errors found, 1 errors found, 2 usage, or a scenario that cannot be read.\n\n"
 			   "Example: pgrehearse check scenarios/user_status.lua\n";
 

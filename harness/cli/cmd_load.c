@@ -4,13 +4,17 @@
 #include "base/json.h"
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/load_trace.h"
+#include "cli/policy.h"
 #include "cli/pgbench.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "cli/target_options.h"
 #include "load/engine.h"
 #include "load/rate.h"
 #include "load/workload.h"
 #include "record/reader.h"
+#include "record/record.h"
 #include "scenario/conductor.h"
 #include "scenario/target.h"
 
@@ -31,10 +35,12 @@ static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]
 			   "  --duration T          how long, for example 30s or 5min (default 30s)\n"
 			   "  --pgbench SCRIPT[@W]  instead of a workload: a script of pgbench's, a file or tpcb-like,\n"
 			   "                        simple-update, select-only; repeated: several, by their weights W\n"
+			   "  --trace TRACE         instead: captured traffic; --trace --help has its options\n"
 			   "  --ledger              each commit is numbered, and looked for afterwards if acknowledged\n"
 			   "  --scale N             size of the data (default 1); with --target: of the data that is there\n"
 			   "  --seed N              of data and traffic (default 1)\n"
-			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox\n"
+			   "  --target WHAT         your data instead of generated ones: dump:PATH, base:PATH, the connection\n"
+			   "                        string of a marked clone, ... (--help-all)\n"
 			   "  --out DIR             the record's folder (default rehearsals/TIME-load)\n"
 			   "  --keep                the sandbox stays afterwards\n"
 			   "  --help-all            rates that change, users who think or lose patience, threads, standbys\n\n"
@@ -54,7 +60,7 @@ static const char HELP_MORE[] =
 	"  --workers N           threads of ours (default 1)\n"
 	"  --read-from STANDBY   read-only transactions run there (standby1)\n"
 	"  --flag NAME=VALUE     another value for a feature flag of the workload; repeated for more\n"
-	"  --mix NAME=WEIGHT,... other weights of transactions; those not named keep the workload's\n"
+	"  --mix NAME=WEIGHT,... other weights of transactions; those not named keep the workload's\n" POLICY_HELP
 	"  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
 	"  --protocol P, --define NAME=VALUE, --max-tries N   of scripts, as in pgbench; P is simple or prepared\n";
 
@@ -62,7 +68,9 @@ static const char HELP_MORE[] =
 #define MIX_MAX 64
 
 struct load_options {
-	const char *workload, *target, *out;
+	const char *workload, *out;
+	struct target_options target;
+	struct policy allowed; /* what the guard lets pass */
 	const char *rate, *read_from;
 	const char *flags[FLAGS_MAX + 1];
 	int n_flags;
@@ -141,7 +149,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"duration", required_argument, NULL, 'd'},
 		{"scale", required_argument, NULL, 's'},
 		{"seed", required_argument, NULL, 'e'},
-		{"target", required_argument, NULL, 't'},
+		TARGET_OPTIONS,
 		{"pgbench", required_argument, NULL, 'p'},
 		{"protocol", required_argument, NULL, 'M'},
 		{"define", required_argument, NULL, 'D'},
@@ -149,6 +157,7 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		{"out", required_argument, NULL, 'o'},
 		{"keep", no_argument, NULL, 'k'},
 		{"help", no_argument, NULL, 'h'},
+		POLICY_OPTIONS,
 		{"help-all", no_argument, NULL, 'H'},
 		{NULL, 0, NULL, 0},
 	};
@@ -218,9 +227,6 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 		case 'e':
 			st = units_parse_int("--seed", optarg, 0, INT64_MAX, &o->seed, err);
 			break;
-		case 't':
-			o->target = optarg;
-			break;
 		case 'p':
 			st = pgbench_add_script(&o->pgbench, optarg, err);
 			break;
@@ -246,6 +252,8 @@ static enum status read_options(int argc, char **argv, struct load_options *o, i
 			o->help = true;
 			return ST_OK;
 		default:
+			if (policy_take(&o->allowed, c, optarg) || target_option(&o->target, c, optarg, &st, err))
+				break;
 			*bad_option = c;
 			return ST_USAGE;
 		}
@@ -353,7 +361,7 @@ static enum status find_workload(const struct load_options *o, char **out, struc
 	return st;
 }
 
-static int perform(const struct load_options *o)
+static int perform(struct load_options *o)
 {
 	struct error err;
 	struct target *target = NULL;
@@ -363,22 +371,27 @@ static int perform(const struct load_options *o)
 	progress_init(&progress);
 	if (find_workload(o, &workload, &err) != ST_OK)
 		return command_fail(&err);
+	if (o->out != NULL && record_check_dir(o->out, &err) != ST_OK) {
+		free(workload);
+		return command_fail(&err);
+	}
 	double scale = o->scale > 0 ? o->scale : 1;
 	struct target_config config = {
-		.dsn = o->target,
+		.policy = policy_close(&o->allowed),
 		.workload_path = workload,
 		.scale = scale,
 		.seed = (uint64_t)o->seed,
-		.standbys = 1,
 		.keep = o->keep,
 		.stop = signals_watch(),
 		.progress = progress_prepare,
 		.arg = &progress,
 	};
+	target_options_apply(&o->target, &config);
 	enum status st = target_prepare(&config, &target, &err);
 	progress_end(&progress);
-	if (st == ST_OK && o->target != NULL && !(o->scale > 0) && pgbench_uses_builtin(&o->pgbench))
-		st = pgbench_read_scale(o->target, &scale, &err);
+	bool read_scale = o->target.source.kind != SOURCE_SANDBOX && !(o->scale > 0) && pgbench_uses_builtin(&o->pgbench);
+	if (st == ST_OK && read_scale)
+		st = pgbench_read_scale(target_dsn(target), &scale, &err);
 	if (st == ST_OK && o->out != NULL)
 		snprintf(out, sizeof out, "%s", o->out);
 	else if (st == ST_OK)
@@ -414,7 +427,8 @@ static int perform(const struct load_options *o)
 			.arg = &progress,
 		};
 		target_describe(target, &r);
-		r.scale = scale;
+		if (read_scale)
+			r.scale = scale;
 		st = conductor_perform(&r, &err);
 		progress_end(&progress);
 	}
@@ -430,17 +444,29 @@ static int perform(const struct load_options *o)
 	return code;
 }
 
-int cmd_load(int argc, char **argv)
+static int read_and_perform(struct load_options *o, int argc, char **argv)
 {
-	struct load_options o = {.clients = 8, .workers = 1, .seed = 1, .duration_ns = 30 * NS_PER_S};
 	struct error err;
 	int bad_option = 0;
-	enum status st = read_options(argc, argv, &o, &bad_option, &err);
+	enum status st = read_options(argc, argv, o, &bad_option, &err);
 	if (bad_option != 0)
 		return command_bad_option("load", bad_option, optopt, argv[optind - 1]);
 	if (st != ST_OK)
 		return command_fail(&err);
-	if (o.help)
-		return fputs(HELP, stdout) < 0 || (o.help_all && fputs(HELP_MORE, stdout) < 0) ? ST_FAILED : ST_OK;
-	return perform(&o);
+	if (o->help)
+		return fputs(HELP, stdout) < 0 || (o->help_all && (fputs(HELP_MORE, stdout) < 0 || fputs(TARGET_HELP, stdout) < 0))
+			? ST_FAILED
+			: ST_OK;
+	return perform(o);
+}
+
+int cmd_load(int argc, char **argv)
+{
+	if (load_trace_wanted(argc, argv))
+		return load_trace(argc, argv);
+	struct load_options o = {.clients = 8, .workers = 1, .seed = 1, .duration_ns = 30 * NS_PER_S, .target = TARGET_OPTIONS_DEFAULT};
+	int code = read_and_perform(&o, argc, argv);
+	policy_free(&o.allowed);
+	target_options_free(&o.target);
+	return code;
 }

@@ -105,7 +105,13 @@ static enum status make_text(lua_State *L, const struct new_options *o, const ch
 		lua_pushstring(L, o->through);
 		words = 8;
 	}
-	return st == ST_OK ? script_call(L, words, 1, ST_USAGE, err) : st;
+	if (st != ST_OK || (st = script_call(L, words, 1, ST_USAGE, err)) == ST_OK)
+		return st;
+	/* What has no place in our Lua is about the user's files: there the way through our functions tells nothing. */
+	char *traceback = err->where[0] == '\0' ? strstr(err->what, "\nstack traceback:") : NULL;
+	if (traceback != NULL)
+		*traceback = '\0';
+	return st;
 }
 
 static int write_scenario(const struct new_options *o)

@@ -4,13 +4,16 @@
 #include "base/units.h"
 #include "base/vec.h"
 #include "cli/commands.h"
+#include "cli/policy.h"
 #include "cli/progress.h"
 #include "cli/report.h"
 #include "cli/signals.h"
+#include "cli/target_options.h"
 #include "judge/criterion.h"
 #include "judge/judge.h"
 #include "load/rate.h"
 #include "record/reader.h"
+#include "record/record.h"
 #include "scenario/conductor.h"
 #include "scenario/scenario.h"
 #include "scenario/target.h"
@@ -22,8 +25,6 @@
 #include <string.h>
 
 #define DRILLS_MAX 32
-#define STANDBYS 1
-
 static const char HELP[] = "usage: pgrehearse run SCENARIO.lua [--drill NAME[,NAME...]] [OPTION]...\n\n"
 			   "Performs the scenario's migration under load, watched, once a drill, each on a fresh copy of one\n"
 			   "generated data set in a sandbox of its own, and judges it. Without --drill: forward, then rollback.\n\n"
@@ -38,8 +39,8 @@ static const char HELP[] = "usage: pgrehearse run SCENARIO.lua [--drill NAME[,NA
 			   "  --require CRITERION   a further criterion; repeatable\n"
 			   "  --brief               a first try: hardly any pauses, short phases, little traffic, 200 ms for a lock\n"
 			   "  --no-availability     do not try every few milliseconds whether tables can be read and written\n"
-			   "  --target DSN          a database of yours that is marked as a clone, instead of a sandbox;\n"
-			   "                        --scale says how much data it holds; one drill only\n"
+			   "  --target WHAT         your data instead of generated ones: dump:PATH, base:PATH, the connection string\n"
+			   "                        of a marked clone, ... (--help-all); --scale then says how much there is\n"
 			   "  --out DIR             the records go there, one folder a drill (default rehearsals/TIME-SCENARIO)\n"
 			   "  --keep                the sandbox stays afterwards, as the last drill left it\n\n"
 			   "Exit code: 0 pass, 1 a criterion failed, 3 inconclusive or invalid, 4 refused, 5 not carried out.\n\n"
@@ -52,11 +53,13 @@ struct run_options {
 	double scale;
 	const char *rate;
 	int64_t seed;
-	const char *out, *target;
-	bool keep, help, no_availability, brief;
+	const char *out;
+	struct target_options target;
+	bool keep, help, help_all, no_availability, brief;
 	bool reads_standby; /* the scenario's read-only transactions do */
 	VEC(const char *) settings;
 	VEC(const char *) requires;
+	struct policy allowed; /* what the guard lets pass */
 };
 
 static enum status refuse_drill(const char *name, struct error *err)
@@ -120,12 +123,14 @@ static enum status read_options(int argc, char **argv, struct run_options *o, in
 		{"seed", required_argument, NULL, 'e'},
 		{"set", required_argument, NULL, 'S'},
 		{"require", required_argument, NULL, 'r'},
-		{"target", required_argument, NULL, 't'},
+		TARGET_OPTIONS,
 		{"out", required_argument, NULL, 'o'},
 		{"brief", no_argument, NULL, 'b'},
 		{"keep", no_argument, NULL, 'k'},
 		{"no-availability", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},
+		POLICY_OPTIONS,
+		{"help-all", no_argument, NULL, 'H'},
 		{NULL, 0, NULL, 0},
 	};
 	enum status st = ST_OK;
@@ -151,15 +156,11 @@ static enum status read_options(int argc, char **argv, struct run_options *o, in
 		case 'r':
 			VEC_PUSH(&o->requires, optarg);
 			break;
-		case 't':
-			o->target = optarg;
-			break;
 		case 'o':
 			o->out = optarg;
 			break;
 		case 'b':
 			o->brief = true;
-			VEC_PUSH(&o->settings, "brief=true");
 			break;
 		case 'k':
 			o->keep = true;
@@ -167,10 +168,15 @@ static enum status read_options(int argc, char **argv, struct run_options *o, in
 		case 'v':
 			o->no_availability = true;
 			break;
+		case 'H':
+			o->help_all = true;
+			/* fall through */
 		case 'h':
 			o->help = true;
 			return ST_OK;
 		default:
+			if (policy_take(&o->allowed, c, optarg) || target_option(&o->target, c, optarg, &st, err))
+				break;
 			*bad_option = c;
 			return ST_USAGE;
 		}
@@ -181,6 +187,8 @@ static enum status read_options(int argc, char **argv, struct run_options *o, in
 		error_hint(err, "pgrehearse run scenarios/user_status.lua");
 	}
 	o->scenario = optind < argc ? argv[optind] : NULL;
+	if (o->brief)
+		VEC_PUSH(&o->settings, o->scale > 1 ? "brief=large" : "brief=true");
 	VEC_PUSH(&o->settings, NULL);
 	VEC_PUSH(&o->requires, NULL);
 	return st;
@@ -214,7 +222,7 @@ static enum status check_drill_criteria(const struct run_options *o, const struc
 /* A crash has to arrive where forward did, in the same rehearsal. */
 static void add_forward(struct run_options *o)
 {
-	if (o->target != NULL || !is_among(o, "crash"))
+	if (!target_can_reset(&o->target) || !is_among(o, "crash"))
 		return;
 	int at = 0;
 	while (at < o->n_drills && strcmp(o->drills[at], "forward") != 0)
@@ -232,12 +240,18 @@ static bool needs_standby(const char *drill)
 	return strcmp(drill, "forward") == 0 || strcmp(drill, "rollback") == 0 || strncmp(drill, "failover", strlen("failover")) == 0;
 }
 
-static enum status perform_drill(const struct run_options *o, struct target *target, const char *out, const char *drill, json_t **state,
-	struct progress *progress, enum verdict *verdict, struct error *err)
+/* What drills leave for those after them. */
+struct states {
+	json_t *start;   /* that each of them starts from */
+	json_t *forward; /* that forward arrived at */
+};
+
+static enum status perform_drill(const struct run_options *o, struct target *target, const char *out, const char *drill,
+	struct states *states, struct progress *progress, enum verdict *verdict, struct error *err)
 {
 	char dir[PATH_MAX];
 	snprintf(dir, sizeof dir, "%s/%s", out, drill);
-	enum status st = target_refresh(target, !o->brief || needs_standby(drill) || o->reads_standby ? STANDBYS : 0, err);
+	enum status st = target_refresh(target, !o->brief || needs_standby(drill) || o->reads_standby ? o->target.standbys : 0, err);
 	if (st != ST_OK)
 		return st;
 	struct rehearsal r = {
@@ -247,8 +261,9 @@ static enum status perform_drill(const struct run_options *o, struct target *tar
 		.criteria = o->requires.at,
 		.rate = o->rate,
 		.no_availability = o->no_availability,
-		.keep_state = strcmp(drill, "forward") == 0 && is_among(o, "crash") ? state : NULL,
-		.reference = strcmp(drill, "crash") == 0 ? *state : NULL,
+		.keep_state = strcmp(drill, "forward") == 0 && is_among(o, "crash") ? &states->forward : NULL,
+		.reference = strcmp(drill, "crash") == 0 ? states->forward : NULL,
+		.start = &states->start,
 		.progress = progress_run,
 		.arg = progress,
 	};
@@ -320,26 +335,38 @@ static int perform_all(const struct run_options *o, struct target *target, const
 {
 	enum verdict worst = VERDICT_PASS;
 	struct error err;
-	json_t *state = NULL;
+	struct states states = {0};
 	int code = 0;
-	for (int i = 0; i < o->n_drills; i++) {
+	bool ended = false;
+	for (int i = 0; i < o->n_drills && !ended; i++) {
 		enum verdict verdict = VERDICT_INVALID;
-		enum status st = perform_drill(o, target, out, o->drills[i], &state, progress, &verdict, &err);
+		enum status st = perform_drill(o, target, out, o->drills[i], &states, progress, &verdict, &err);
 		if (st != ST_OK)
 			code = command_fail(&err);
-		if (st != ST_OK && (st != ST_FAILED || i + 1 == o->n_drills)) {
-			json_decref(state);
-			return code;
-		}
+		ended = st != ST_OK && (st != ST_FAILED || o->n_drills == 1);
 		if (verdict > worst)
 			worst = verdict;
 	}
-	json_decref(state);
+	json_decref(states.start);
+	json_decref(states.forward);
+	if (ended)
+		return code;
 	code = code != 0 ? code : verdict_exit_code(worst);
 	command_link_latest(out);
 	if (write_summary(o, out, code, &err) != ST_OK || report_all(out, o->brief, &err) != ST_OK)
 		return command_fail(&err);
 	return code;
+}
+
+static enum status check_out(const struct run_options *o, struct error *err)
+{
+	char dir[PATH_MAX];
+	enum status st = ST_OK;
+	for (int i = 0; st == ST_OK && o->out != NULL && i < o->n_drills; i++) {
+		snprintf(dir, sizeof dir, "%s/%s", o->out, o->drills[i]);
+		st = record_check_dir(dir, err);
+	}
+	return st;
 }
 
 static int rehearse(struct run_options *o)
@@ -356,30 +383,37 @@ static int rehearse(struct run_options *o)
 	progress_init(&progress);
 	if (o->n_drills == 0) {
 		o->drills[o->n_drills++] = "forward";
-		if (o->target == NULL)
+		if (target_can_reset(&o->target))
 			o->drills[o->n_drills++] = "rollback";
-	} else if (o->target != NULL && o->n_drills > 1) {
+	} else if (!target_can_reset(&o->target) && o->n_drills > 1) {
 		st = error_set(&err, ST_USAGE,
 			"--target: a database that is not ours cannot be put back to where it started, so it takes one drill a run");
 		error_hint(&err, "--drill forward, or --drill rollback");
 	}
 	add_forward(o);
 	if (st == ST_OK)
+		st = check_out(o, &err);
+	if (st == ST_OK && scenario.traced && o->target.source.kind == SOURCE_SANDBOX) {
+		st = error_set(&err, ST_USAGE, "the workload of %s is a trace, which has no data of its own", o->scenario);
+		error_hint(&err,
+			"--target: a dump, base backup or clone of when the capture began; or workload = \"shop\", load = { trace = ... }");
+	}
+	if (st == ST_OK)
 		st = check_drill_criteria(o, &scenario, &err);
 	struct target_config config = {
-		.dsn = o->target,
+		.policy = policy_close(&o->allowed),
 		.workload_path = scenario.workload_path,
 		.scale = o->scale > 0        ? o->scale
 			: scenario.scale > 0 ? scenario.scale
 					     : 1,
 		.seed = (uint64_t)o->seed,
-		.standbys = STANDBYS,
 		.keep = o->keep,
 		.snapshot = o->n_drills > 1,
 		.stop = signals_watch(),
 		.progress = progress_prepare,
 		.arg = &progress,
 	};
+	target_options_apply(&o->target, &config);
 	if (st == ST_OK) {
 		printf("%s\n", scenario.title);
 		fflush(stdout);
@@ -398,7 +432,7 @@ static int rehearse(struct run_options *o)
 
 int cmd_run(int argc, char **argv)
 {
-	struct run_options o = {.seed = 1};
+	struct run_options o = {.seed = 1, .target = TARGET_OPTIONS_DEFAULT};
 	struct error err;
 	int bad_option = 0;
 	int code;
@@ -408,10 +442,12 @@ int cmd_run(int argc, char **argv)
 	else if (st != ST_OK)
 		code = command_fail(&err);
 	else if (o.help)
-		code = fputs(HELP, stdout) < 0 ? ST_FAILED : ST_OK;
+		code = fputs(HELP, stdout) < 0 || (o.help_all && fputs(TARGET_HELP, stdout) < 0) ? ST_FAILED : ST_OK;
 	else
 		code = rehearse(&o);
 	VEC_FREE(&o.settings);
 	VEC_FREE(&o.requires);
+	policy_free(&o.allowed);
+	target_options_free(&o.target);
 	return code;
 }

@@ -1,12 +1,14 @@
-/* pgrehearse sandbox up|down|list|psql: servers to try things on, kept until they are taken down. */
+/* pgrehearse sandbox up|down|list|psql|sweep: servers to try things on, kept until they are taken down. */
 #define _GNU_SOURCE
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "base/vec.h"
 #include "cli/commands.h"
+#include "cli/progress.h"
 #include "clone/registry.h"
 #include "clone/sandbox.h"
+#include "scenario/target.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -19,14 +21,20 @@
 
 static int print_help(void)
 {
-	fputs("usage: pgrehearse sandbox up [NAME] [--standbys N] [--server DIR] [--setting NAME=VALUE]... [--foreground]\n"
+	fputs("usage: pgrehearse sandbox up [NAME] [--from WHAT] [--standbys N] [--server DIR]\n"
+	      "                             [--standby-delay TIME] [--setting NAME=VALUE]... [--foreground]\n"
 	      "       pgrehearse sandbox list\n"
 	      "       pgrehearse sandbox psql [NAME] [-- PSQL-ARGUMENT...]\n"
-	      "       pgrehearse sandbox down NAME...|--all\n\n"
+	      "       pgrehearse sandbox down NAME...|--all\n"
+	      "       pgrehearse sandbox sweep\n\n"
 	      "A sandbox is a PostgreSQL primary with its streaming standbys in a temporary folder, reached by unix\n"
-	      "sockets only. `up` makes one that stays until `down`; a rehearsal makes and removes its own.\n\n"
+	      "sockets only. `up` makes one that stays until `down`; a rehearsal makes and removes its own,\n"
+	      "and each start sweeps what a killed one left; `sweep` does only that.\n\n"
+	      "  --from WHAT           with data: dump:PATH, base:PATH or snapshot:NAME, as --target of a rehearsal takes\n"
+	      "                        them; --database NAME chooses one of several\n"
 	      "  --standbys N          0 to 8 standbys (default 1)\n"
-	      "  --server DIR          the folder of initdb, pg_ctl, postgres (default: the newest installed)\n"
+	      "  --standby-delay TIME  what the primary sends reaches them so much later, for example 50ms\n"
+	      "  --server DIR          the folder of initdb, pg_ctl, postgres (default: $PGREHEARSE_SERVER, or the newest installed)\n"
 	      "  --setting NAME=VALUE  a server setting, for example work_mem=64MB\n"
 	      "  --foreground          stay here; the sandbox goes when this command ends, however it ends\n"
 	      "  --all                 with down: every sandbox that no running process uses\n\n"
@@ -71,66 +79,139 @@ static void print_made(const struct sandbox *sb, bool keep, int64_t took_ns)
 	fflush(stdout);
 }
 
-static int sandbox_cmd_up(int argc, char **argv)
+struct up_options {
+	struct target_config config;
+	struct source source; /* of --from */
+	bool from, keep;
+	VEC(const char *) settings;
+};
+
+/* An option's letter, or 0. */
+static enum status read_up_options(int argc, char **argv, struct up_options *o, int *other, struct error *err)
 {
-	enum { STANDBYS = 1, SERVER, SETTING, FOREGROUND, HELP_OPTION };
+	enum { STANDBYS = 1, DELAY, SERVER, SETTING, FOREGROUND, FROM, DATABASE, HELP_OPTION };
 	static const struct option OPTIONS[] = {{"standbys", required_argument, NULL, STANDBYS},
-		{"server", required_argument, NULL, SERVER}, {"setting", required_argument, NULL, SETTING},
-		{"foreground", no_argument, NULL, FOREGROUND}, {"help", no_argument, NULL, HELP_OPTION}, {0}};
-	struct sandbox_config config = {.standbys = 1, .keep = true, .stop = &interrupted};
-	VEC(const char *) settings = {0};
-	struct error err;
+		{"standby-delay", required_argument, NULL, DELAY}, {"server", required_argument, NULL, SERVER},
+		{"setting", required_argument, NULL, SETTING}, {"foreground", no_argument, NULL, FOREGROUND},
+		{"from", required_argument, NULL, FROM}, {"database", required_argument, NULL, DATABASE},
+		{"help", no_argument, NULL, HELP_OPTION}, {0}};
 	enum status st = ST_OK;
 	opterr = 0;
-	for (int o; st == ST_OK && (o = getopt_long(argc, argv, ":h", OPTIONS, NULL)) != -1;) {
+	for (int c; st == ST_OK && (c = getopt_long(argc, argv, ":h", OPTIONS, NULL)) != -1;) {
 		int64_t n = 0;
-		switch (o) {
+		switch (c) {
 		case STANDBYS:
-			st = units_parse_int("--standbys", optarg, 0, SANDBOX_STANDBYS_MAX, &n, &err);
-			config.standbys = (int)n;
+			st = units_parse_int("--standbys", optarg, 0, SANDBOX_STANDBYS_MAX, &n, err);
+			o->config.standbys = (int)n;
+			break;
+		case DELAY:
+			if ((st = units_parse_time(optarg, &o->config.standby_delay_ns, err)) != ST_OK)
+				error_where(err, "--standby-delay");
 			break;
 		case SERVER:
-			config.server_dir = optarg;
+			o->config.server_dir = optarg;
 			break;
 		case SETTING:
-			VEC_PUSH(&settings, optarg);
+			VEC_PUSH(&o->settings, optarg);
 			break;
 		case FOREGROUND:
-			config.keep = false;
+			o->keep = false;
 			break;
-		case 'h':
-		case HELP_OPTION:
-			VEC_FREE(&settings);
-			return print_help();
+		case FROM:
+			source_free(&o->source);
+			o->from = true;
+			st = source_parse(optarg, &o->source, err);
+			break;
+		case DATABASE:
+			o->config.database = optarg;
+			break;
 		default:
-			VEC_FREE(&settings);
-			return command_bad_option("sandbox", o, optopt, argv[optind - 1]);
+			*other = c == HELP_OPTION ? 'h' : c;
+			return ST_OK;
 		}
 	}
-	if (st == ST_OK && argc - optind > 1) {
-		st = error_set(&err, ST_USAGE, "sandbox: up takes one name, not \"%s\" as well", argv[optind + 1]);
-	} else if (st == ST_OK && argc > optind) {
-		config.name = argv[optind];
+	enum source_kind kind = o->source.kind;
+	if (st == ST_OK && argc - optind > 1)
+		st = error_set(err, ST_USAGE, "sandbox: up takes one name, not \"%s\" as well", argv[optind + 1]);
+	else if (st == ST_OK && o->from && kind != SOURCE_DUMP && kind != SOURCE_BASE && kind != SOURCE_SNAPSHOT)
+		st = error_set(err, ST_USAGE, "sandbox: --from takes dump:PATH, base:PATH or snapshot:NAME");
+	o->config.name = argc > optind ? argv[optind] : NULL;
+	VEC_PUSH(&o->settings, NULL);
+	o->config.settings = o->settings.at;
+	return st;
+}
+
+/* Until somebody ends us. */
+static void stay(void)
+{
+	while (!interrupted)
+		poll(NULL, 0, 100);
+}
+
+/* With data of the user's. */
+static enum status up_with_data(struct up_options *o, struct error *err)
+{
+	struct progress progress;
+	struct target *target = NULL;
+	progress_init(&progress);
+	o->config.source = &o->source;
+	o->config.progress = progress_prepare;
+	o->config.arg = &progress;
+	int64_t start = clock_now_ns();
+	enum status st = target_prepare(&o->config, &target, err);
+	progress_end(&progress);
+	/* Not before it is complete. */
+	if (st == ST_OK && o->keep)
+		st = target_keep(target, err);
+	if (st == ST_OK)
+		print_made(target_sandbox(target), o->keep, clock_now_ns() - start);
+	if (st == ST_OK && !o->keep)
+		stay();
+	target_free(target);
+	return st;
+}
+
+static enum status up_empty(struct up_options *o, struct error *err)
+{
+	const struct target_config *c = &o->config;
+	struct sandbox_config config = {.name = c->name,
+		.standbys = c->standbys,
+		.server_dir = c->server_dir,
+		.settings = c->settings,
+		.standby_delay_ns = c->standby_delay_ns,
+		.keep = o->keep,
+		.stop = c->stop};
+	struct sandbox *sb = NULL;
+	int64_t start = clock_now_ns();
+	enum status st = sandbox_up(&config, &sb, err);
+	if (st == ST_OK)
+		print_made(sb, o->keep, clock_now_ns() - start);
+	if (st == ST_OK && !o->keep) {
+		stay();
+		st = sandbox_down(sb, err);
 	}
-	if (st == ST_OK) {
-		VEC_PUSH(&settings, NULL);
-		config.settings = settings.at;
-		struct sigaction act = {.sa_handler = note_signal};
-		sigaction(SIGINT, &act, NULL);
-		sigaction(SIGTERM, &act, NULL);
-		struct sandbox *sb = NULL;
-		int64_t start = clock_now_ns();
-		st = sandbox_up(&config, &sb, &err);
-		if (st == ST_OK)
-			print_made(sb, config.keep, clock_now_ns() - start);
-		while (st == ST_OK && !config.keep && !interrupted)
-			poll(NULL, 0, 100);
-		if (st == ST_OK && !config.keep)
-			st = sandbox_down(sb, &err);
-		sandbox_free(sb);
-	}
-	VEC_FREE(&settings);
-	return st == ST_OK ? ST_OK : command_fail(&err);
+	sandbox_free(sb);
+	return st;
+}
+
+static int sandbox_cmd_up(int argc, char **argv)
+{
+	struct up_options o = {.config = {.standbys = 1, .stop = &interrupted}, .keep = true};
+	struct error err;
+	int other = 0, code = ST_OK;
+	enum status st = read_up_options(argc, argv, &o, &other, &err);
+	struct sigaction act = {.sa_handler = note_signal};
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	if (other == 'h')
+		code = print_help();
+	else if (other != 0)
+		code = command_bad_option("sandbox", other, optopt, argv[optind - 1]);
+	else if (st != ST_OK || (o.from ? up_with_data(&o, &err) : up_empty(&o, &err)) != ST_OK)
+		code = command_fail(&err);
+	VEC_FREE(&o.settings);
+	source_free(&o.source);
+	return code;
 }
 
 static const char *state_of(const struct sandbox_info *info)
@@ -257,6 +338,19 @@ static int sandbox_cmd_down(int argc, char **argv)
 	return code;
 }
 
+static int sandbox_cmd_sweep(void)
+{
+	struct error err;
+	int removed = 0;
+	if (sandbox_sweep(&removed, &err) != ST_OK)
+		return command_fail(&err);
+	if (removed == 0)
+		printf("Nothing was left behind.\n");
+	else
+		printf("%d sandbox%s that a killed run left %s gone.\n", removed, removed == 1 ? "" : "es", removed == 1 ? "is" : "are");
+	return ST_OK;
+}
+
 int cmd_sandbox(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "";
@@ -272,5 +366,8 @@ int cmd_sandbox(int argc, char **argv)
 		return sandbox_cmd_psql(argc - 1, argv + 1);
 	if (strcmp(verb, "down") == 0)
 		return sandbox_cmd_down(argc - 1, argv + 1);
-	return bad_usage(verb[0] != '\0' ? "there is no" : "say what to do", verb, "one of up, down, list, psql");
+	if (strcmp(verb, "sweep") == 0)
+		return argc == 2 ? sandbox_cmd_sweep()
+				 : bad_usage("sweep takes nothing more, not", argv[2], "pgrehearse sandbox down removes what is named");
+	return bad_usage(verb[0] != '\0' ? "there is no" : "say what to do", verb, "one of up, down, list, psql, sweep");
 }

@@ -7,14 +7,20 @@
 #include <stddef.h>
 
 int cmd_calibrate(int argc, char **argv);
+int cmd_capture(int argc, char **argv);
 int cmd_catalogue(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_clone(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_judge(int argc, char **argv);
 int cmd_load(int argc, char **argv);
 int cmd_new(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_sandbox(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
+int cmd_workload(int argc, char **argv);
 
 /* Prints "pgrehearse: where: what" and the hint on a line of its own to stderr; returns the exit code of err. */
 int command_fail(const struct error *err);

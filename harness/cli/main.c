@@ -1,6 +1,7 @@
 /* pgrehearse: the command table, where messages go, and the only place that ends the program. */
 #define _GNU_SOURCE
 #include "base/error.h"
+#include "base/hide.h"
 #include "base/log.h"
 #include "cli/commands.h"
 
@@ -19,12 +20,18 @@ static const struct command {
 	{"run", cmd_run, "perform a scenario's drills under load, and judge them"},
 	{"load", cmd_load, "traffic of a workload, without a migration"},
 	{"calibrate", cmd_calibrate, "what this machine can generate on time"},
+	{"capture", cmd_capture, "production's traffic from a server's log into a trace"},
+	{"trace", cmd_trace, "what is in a trace, and parts of it"},
+	{"workload", cmd_workload, "a workload that is like captured traffic, or like pg_stat_statements"},
 	{"judge", cmd_judge, "judge a record again, with further criteria if need be"},
 	{"report", cmd_report, "a record as a page, Markdown, JUnit XML or text"},
 	{"new", cmd_new, "write a scenario to start from, or of a migration that there is"},
 	{"check", cmd_check, "what a scenario will lock and what is wrong with it, without a database"},
 	{"catalogue", cmd_catalogue, "what each schema change locks and rewrites, tried on a server"},
-	{"sandbox", cmd_sandbox, "servers to try things on: up, down, list, psql"},
+	{"clone", cmd_clone, "mark a database of yours as one that may be destroyed"},
+	{"doctor", cmd_doctor, "whether a rehearsal could be carried out here, and what is in its way"},
+	{"sandbox", cmd_sandbox, "servers to try things on: up, down, list, psql, sweep"},
+	{"snapshot", cmd_snapshot, "prepared data that rehearsals start from: make, list, drop"},
 	{"help", cmd_help, "this text, or that of a subcommand"},
 	{"version", cmd_version, "the version of this program"},
 };
@@ -133,7 +140,8 @@ int main(int argc, char **argv)
 	const struct command *c = find_command(argv[1]);
 	if (c == NULL)
 		return unknown_command(argv[1]);
-	int code = c->run(argc - 1, argv + 1);
+	char **words = hide_arguments(argc, argv);
+	int code = c->run(argc - 1, words + 1);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		struct error err;
 		error_errno(&err, ST_FAILED, "the output could not be written");

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define LIVE_ROWS (LIVE_LINES + 2)    /* a terminal of fewer gets one line */
+#define REST_AFTER_NS (3 * NS_PER_S)  /* before that the pace is a guess */
 #define PLAIN_EVERY_NS (5 * NS_PER_S) /* on a pipe, besides changes of phase and step */
 
 void progress_init(struct progress *p)
@@ -109,15 +110,33 @@ static void show(struct progress *p, const char *key, const char *text)
 	fprintf(stderr, "%s\n", text);
 }
 
+/* At the pace since the first rows that we saw: more may have been made by an earlier process. */
+static void describe_rest(struct progress *p, int64_t done, int64_t total, char *out, size_t size)
+{
+	int64_t now = clock_now_ns();
+	if (p->rows_since_ns == 0) {
+		p->rows_since_ns = now;
+		p->rows_at_first = done;
+	}
+	int64_t taken_ns = now - p->rows_since_ns, made = done - p->rows_at_first;
+	char time[32];
+	if (taken_ns >= REST_AFTER_NS && made > 0)
+		snprintf(out, size, ", about %s left",
+			units_format_time((int64_t)((double)taken_ns / (double)made * (double)(total - done)), time, sizeof time));
+}
+
 void progress_prepare(const char *what, int64_t done, int64_t total, void *arg)
 {
-	char text[256];
-	if (total > 0)
-		snprintf(text, sizeof text, "  preparing: %s, %" PRId64 " of %" PRId64 " rows (%d %%)", what, done, total,
-			(int)(done * 100 / total));
-	else
+	char text[256], left[64] = "";
+	if (total > 0) {
+		describe_rest(arg, done, total, left, sizeof left);
+		snprintf(text, sizeof text, "  preparing: %s, %" PRId64 " of %" PRId64 " rows in all (%d %%)%s", what, done, total,
+			(int)(done * 100 / total), left);
+	} else
 		snprintf(text, sizeof text, "  preparing: %s", what);
-	show(arg, what, text);
+	char key[64];
+	snprintf(key, sizeof key, "%.*s", (int)(strcspn(what, ":") < 60 ? strcspn(what, ":") : 60), what);
+	show(arg, key, text);
 }
 
 static void add(char *out, size_t size, const char *label, const char *value)

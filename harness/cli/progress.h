@@ -13,6 +13,7 @@ struct progress {
 	int lines;      /* that stand there and change, the last without its newline */
 	char said[160]; /* the phase and step last announced */
 	int64_t said_ns;
+	int64_t rows_since_ns, rows_at_first; /* when rows began to be counted, and how many there were then; 0: not yet */
 };
 
 /* Goes to stderr: results go to stdout. */

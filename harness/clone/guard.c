@@ -1,187 +1,68 @@
-/* The guard: no rehearsal on a server that is not known to be a clone. Interim rule: a sandbox of ours, or a database on this
- * machine that carries the mark. */
+/* The guard: its rules in their order, the mark, and what a killed run left on a target. */
 #define _GNU_SOURCE
 #include "clone/guard.h"
 
-#include "base/fs.h"
 #include "clone/deny.h"
+#include "clone/guard_host.h"
+#include "clone/guard_rules.h"
+#include "clone/mark.h"
 #include "clone/registry.h"
 
-#include <arpa/inet.h>
 #include <libpq-fe.h>
 #include <limits.h>
-#include <netdb.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#define MARK "pgrehearse clone"
 #define CONNECT_LIMIT_S "10"
-#define HOSTS_MAX 16
 
-static const char HINT_LOCAL[] = "restore a clone on this machine and name it by a unix socket or a loopback address";
+/* One asking of the guard. */
+struct examination {
+	const struct guard_policy *policy;
+	guard_told *told; /* or NULL: the first refusal ends it */
+	void *arg;
+	bool marking; /* a mark is what it is about: there need not be one */
+	struct error *err;
+	enum status outcome; /* of the first rule that did not hold */
+};
 
-static bool is_loopback(const struct sockaddr *address)
+const char *guard_rule_name(enum guard_rule rule)
 {
-	if (address->sa_family == AF_INET)
-		return (ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24) == 127;
-	if (address->sa_family != AF_INET6)
-		return false;
-	const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-	return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+	static const char *const NAMES[GUARD_RULES] = {"host", "deny", "connection", "direct", "primary", "mark", "standbys", "clients"};
+	return NAMES[rule];
 }
 
-/* Every address that the name has, so that libpq cannot pick another one than we looked at. */
-static bool resolves_to_loopback(const char *name, int flags)
+/* Takes the outcome of one rule; returns whether to go on. */
+static bool note(struct examination *e, enum guard_rule rule, enum status st, struct error *err, const char *detail)
 {
-	struct addrinfo *found = NULL;
-	if (getaddrinfo(name, NULL, &(struct addrinfo){.ai_socktype = SOCK_STREAM, .ai_flags = flags}, &found) != 0)
-		return false;
-	bool all = found != NULL;
-	for (const struct addrinfo *a = found; a != NULL; a = a->ai_next)
-		all = all && is_loopback(a->ai_addr);
-	if (found != NULL)
-		freeaddrinfo(found);
-	return all;
-}
-
-static enum status refuse_host(const char *host, struct error *err)
-{
-	error_set(err, ST_REFUSED, "the target's host %.200s is not this machine", host);
-	error_hint(err, "%s", HINT_LOCAL);
-	return ST_REFUSED;
-}
-
-static enum status check_host(const char *host, bool is_address, struct error *err)
-{
-	/* libpq's own default for an empty host is a unix socket; @ begins an abstract one. */
-	if (!is_address && (host[0] == '\0' || host[0] == '/' || host[0] == '@'))
-		return ST_OK;
-	return resolves_to_loopback(host, is_address ? AI_NUMERICHOST : 0) ? ST_OK : refuse_host(host, err);
-}
-
-/* hosts and addresses: libpq's comma lists, either may be NULL. As libpq does, an address is taken rather than its host. */
-static enum status check_hosts(const char *hosts, const char *addresses, struct error *err)
-{
-	hosts = hosts != NULL ? hosts : "";
-	addresses = addresses != NULL ? addresses : "";
-	bool any_address = addresses[0] != '\0';
-	for (int i = 0; i < HOSTS_MAX; i++) {
-		char host[512], address[512];
-		size_t host_len = strcspn(hosts, ",");
-		size_t address_len = strcspn(addresses, ",");
-		snprintf(host, sizeof host, "%.*s", (int)(host_len < INT_MAX ? host_len : INT_MAX), hosts);
-		snprintf(address, sizeof address, "%.*s", (int)(address_len < INT_MAX ? address_len : INT_MAX), addresses);
-		if (host_len >= sizeof host || address_len >= sizeof address)
-			return error_set(err, ST_REFUSED, "the target's host name is too long to be this machine's");
-		bool numeric = any_address && address[0] != '\0';
-		const struct deny_target named = {.host = host, .address = address, .port = "", .server_address = "", .server_port = ""};
-		enum status st = deny_check(&named, err);
-		if (st == ST_OK)
-			st = check_host(numeric ? address : host, numeric, err);
-		if (st != ST_OK)
-			return st;
-		hosts += host_len;
-		addresses += address_len;
-		if (*hosts == '\0' && *addresses == '\0')
-			return ST_OK;
-		hosts += *hosts == ',';
-		addresses += *addresses == ',';
-	}
-	error_set(err, ST_REFUSED, "the target names more than %d hosts", HOSTS_MAX);
-	error_hint(err, "name the one that is the clone");
-	return ST_REFUSED;
-}
-
-/* libpq's own rule for what is a connection string rather than the bare name of a database. */
-static bool is_connection_string(const char *dsn)
-{
-	return strncmp(dsn, "postgres://", 11) == 0 || strncmp(dsn, "postgresql://", 13) == 0 || strchr(dsn, '=') != NULL;
-}
-
-static void take_options(const PQconninfoOption *options, const char **host, const char **address, const char **service)
-{
-	for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
-		if (o->val == NULL)
-			continue;
-		if (strcmp(o->keyword, "host") == 0)
-			*host = o->val;
-		else if (strcmp(o->keyword, "hostaddr") == 0)
-			*address = o->val;
-		else if (strcmp(o->keyword, "service") == 0)
-			*service = o->val;
-	}
-}
-
-/* Before anything is sent: what the connection string, filled up from the environment as libpq will, names as hosts. */
-static enum status check_before_connecting(const char *dsn, struct error *err)
-{
-	const char *host = NULL, *address = NULL, *service = NULL;
-	PQconninfoOption *defaults = PQconndefaults();
-	PQconninfoOption *given = NULL;
-	enum status st = ST_OK;
-	take_options(defaults, &host, &address, &service);
-	if (is_connection_string(dsn)) {
-		char *problem = NULL;
-		given = PQconninfoParse(dsn, &problem);
-		PQfreemem(problem); /* it may quote the password */
-		if (given == NULL) {
-			st = error_set(err, ST_USAGE, "the target is not a connection string that libpq understands");
-			error_hint(err, "for example \"host=/var/run/postgresql dbname=clone\" or postgresql:///clone");
-		}
-		take_options(given, &host, &address, &service);
-	}
-	if (st == ST_OK && service != NULL && service[0] != '\0') {
-		st = error_set(
-			err, ST_REFUSED, "the target is named by a service file (service %.100s), which is not looked into", service);
-		error_hint(err, "%s, with host= and dbname=", HINT_LOCAL);
-	}
 	if (st == ST_OK)
-		st = check_hosts(host, address, err);
-	PQconninfoFree(given);
-	PQconninfoFree(defaults);
-	return st;
-}
-
-/* Where we really are. */
-static enum status check_connected_host(PGconn *conn, struct error *err)
-{
-	const char *host = PQhost(conn);
-	const char *address = PQhostaddr(conn);
-	if (address != NULL && address[0] != '\0')
-		return resolves_to_loopback(address, AI_NUMERICHOST) ? ST_OK : refuse_host(address, err);
-	return host != NULL && (host[0] == '/' || host[0] == '@') ? ST_OK : refuse_host(host != NULL ? host : "", err);
+		*err = (struct error){.status = ST_OK};
+	else if (rule != GUARD_REACHED)
+		error_where(err, "the guard's rule \"%s\"", guard_rule_name(rule));
+	if (e->told != NULL)
+		e->told(rule, err, detail, e->arg);
+	if (st != ST_OK && e->outcome == ST_OK) {
+		e->outcome = st;
+		if (e->err != NULL)
+			*e->err = *err;
+	}
+	return st == ST_OK || (st == ST_REFUSED && e->told != NULL);
 }
 
 /* Where we are, against the deny list. Behind a forwarded port only the server itself knows its address. */
-static enum status check_denied(PGconn *conn, struct error *err)
+static enum status check_denied(PGconn *conn, const struct mark_place *here, struct error *err)
 {
-	PGresult *res = PQexec(conn,
-		"SELECT COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()), ''), COALESCE(pg_catalog.inet_server_port()::text, ''),"
-		" pg_catalog.current_database()");
-	if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) != 1) {
-		enum status failed = error_set(err, ST_FAILED, "cannot ask the target where it is: %.400s", PQresultErrorMessage(res));
-		PQclear(res);
-		return failed;
-	}
-	PGresult *control = PQexec(conn, "SELECT system_identifier FROM pg_catalog.pg_control_system()");
-	bool known = PQresultStatus(control) == PGRES_TUPLES_OK && PQntuples(control) == 1;
 	const char *address = PQhostaddr(conn);
 	const struct deny_target reached = {
 		.host = PQhost(conn),
 		.address = address != NULL ? address : "",
 		.port = PQport(conn),
-		.server_address = PQgetvalue(res, 0, 0),
-		.server_port = PQgetvalue(res, 0, 1),
-		.database = PQgetvalue(res, 0, 2),
-		.system = known ? PQgetvalue(control, 0, 0) : "",
+		.server_address = here->address,
+		.server_port = here->address[0] != '\0' ? here->port : "",
+		.database = here->database,
+		.system = here->system,
 	};
-	enum status st = deny_check(&reached, err);
-	PQclear(control);
-	PQclear(res);
-	return st;
+	return deny_check(&reached, err);
 }
 
 static bool is_our_sandbox(PGconn *conn)
@@ -198,28 +79,84 @@ static bool is_our_sandbox(PGconn *conn)
 	return ours;
 }
 
-static enum status refuse_unmarked(PGconn *conn, const char *comment, struct error *err)
+static enum status check_mark(const struct mark *mark, char *detail, size_t size, struct error *err)
 {
-	char *name = PQescapeIdentifier(conn, PQdb(conn), strlen(PQdb(conn)));
-	error_set(err, ST_REFUSED, "the database %.200s is not marked as a clone%s%.200s%s", name != NULL ? name : PQdb(conn),
-		comment[0] != '\0' ? ": its comment is \"" : "", comment, comment[0] != '\0' ? "\"" : "");
-	error_hint(err, "if it may be destroyed: COMMENT ON DATABASE %.200s IS '" MARK "'", name != NULL ? name : PQdb(conn));
-	PQfreemem(name);
+	static const char HINT[] = "if it may be destroyed: pgrehearse clone mark DSN";
+	const char *database = mark->here.database;
+	switch (mark->state) {
+	case MARK_VALID:
+		snprintf(detail, size, "marked by %s, %s", mark->by, mark->since);
+		return ST_OK;
+	case MARK_ELSEWHERE:
+		error_set(err, ST_REFUSED,
+			"the mark on the database \"%.200s\" is not of this server, or of a time before it was restarted: %s", database,
+			mark->difference);
+		error_hint(err, "%s; a copy does not inherit the mark", HINT);
+		return ST_REFUSED;
+	case MARK_UNBOUND:
+		error_set(err, ST_REFUSED,
+			"the comment on the database \"%.200s\" says that it is a clone, but not of which server, so a copy would say so too",
+			database);
+		break;
+	case MARK_NONE:
+		error_set(err, ST_REFUSED, "the database \"%.200s\" is not marked as a clone%s%.200s%s", database,
+			mark->comment[0] != '\0' ? ": its comment is \"" : "", mark->comment, mark->comment[0] != '\0' ? "\"" : "");
+		break;
+	}
+	error_hint(err, "%s", HINT);
 	return ST_REFUSED;
 }
 
-static enum status check_mark(PGconn *conn, struct error *err)
+static enum status run(PGconn *conn, const char *sql, struct error *err)
 {
-	PGresult *res = PQexec(conn,
-		"SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database"
-		" WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()");
+	PGresult *res = PQexec(conn, sql);
 	enum status st = ST_OK;
-	if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) != 1)
-		st = error_set(err, ST_FAILED, "cannot read the target's comment: %.400s", PQresultErrorMessage(res));
-	else if (strstr(PQgetvalue(res, 0, 0), MARK) == NULL)
-		st = refuse_unmarked(conn, PQgetvalue(res, 0, 0), err);
+	if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK) {
+		const char *why = PQerrorMessage(conn);
+		st = error_set(err, ST_FAILED, "the target: %.*s", (int)strcspn(why, "\n"), why);
+	}
 	PQclear(res);
 	return st;
+}
+
+/* The rules that are asked of the server itself. */
+static void ask_server(struct examination *e, PGconn *conn)
+{
+	struct error err;
+	struct mark mark;
+	char detail[400] = "";
+	guard_host_describe(conn, detail, sizeof detail);
+	enum status st = guard_host_check_reached(conn, e->policy, &err);
+	if (st != ST_OK && !note(e, GUARD_HOST, st, &err, detail))
+		return;
+	/* Some poolers know no transaction blocks, so this is asked outside of one; and no more through it. */
+	if (st == ST_OK && (st = guard_check_direct(conn, &err)) == ST_REFUSED) {
+		note(e, GUARD_DIRECT, st, &err, "");
+		return;
+	}
+	if (st == ST_OK)
+		st = run(conn, "BEGIN READ ONLY", &err);
+	if (st == ST_OK)
+		st = mark_read(conn, &mark, &err);
+	/* A server that cannot be asked, or was not to be reached, is asked no more. */
+	if (st != ST_OK) {
+		note(e, GUARD_REACHED, st, &err, "");
+		return;
+	}
+	if (!note(e, GUARD_REACHED, ST_OK, &err, detail) ||
+		!note(e, GUARD_DIRECT, ST_OK, &err, "each connection is a session of the server") ||
+		!note(e, GUARD_DENY, check_denied(conn, &mark.here, &err), &err, "on no deny list") ||
+		!note(e, GUARD_PRIMARY, guard_check_primary(conn, &err), &err, "it takes writes"))
+		return;
+	if (is_our_sandbox(conn)) {
+		note(e, GUARD_MARK, ST_OK, &err, "a sandbox of ours needs none");
+		return;
+	}
+	detail[0] = '\0';
+	if (!e->marking && !note(e, GUARD_MARK, check_mark(&mark, detail, sizeof detail, &err), &err, detail))
+		return;
+	if (note(e, GUARD_STANDBYS, guard_check_standbys(conn, e->policy, detail, sizeof detail, &err), &err, detail))
+		note(e, GUARD_CLIENTS, guard_check_clients(conn, e->policy, detail, sizeof detail, &err), &err, detail);
 }
 
 static void drop_notice(void *arg, const char *message)
@@ -228,25 +165,120 @@ static void drop_notice(void *arg, const char *message)
 	(void)message;
 }
 
-enum status guard_check_target(const char *dsn, struct error *err)
+static enum status open_connection(const char *dsn, PGconn **out, struct error *err)
 {
-	enum status st = check_before_connecting(dsn, err);
-	if (st != ST_OK)
-		return st;
 	const char *const keys[] = {"dbname", "connect_timeout", "application_name", "client_encoding", NULL};
 	const char *const values[] = {dsn, CONNECT_LIMIT_S, "pgrehearse guard", "UTF8", NULL};
-	PGconn *conn = PQconnectdbParams(keys, values, 1);
-	if (PQstatus(conn) != CONNECTION_OK) {
-		const char *why = PQerrorMessage(conn);
-		st = error_set(err, ST_FAILED, "cannot connect to the target: %.*s", (int)strcspn(why, "\n"), why);
+	*out = PQconnectdbParams(keys, values, 1);
+	if (PQstatus(*out) != CONNECTION_OK) {
+		const char *why = PQerrorMessage(*out);
+		return error_set(err, ST_FAILED, "cannot connect to the target: %.*s", (int)strcspn(why, "\n"), why);
+	}
+	PQsetNoticeProcessor(*out, drop_notice, NULL);
+	return ST_OK;
+}
+
+/* *out is open, outside of any transaction, when all the rules hold; NULL otherwise. */
+static enum status examine(struct examination *e, const char *dsn, PGconn **out)
+{
+	static const struct guard_policy STRICT = {.hosts = NULL};
+	struct error err;
+	enum guard_rule rule;
+	PGconn *conn = NULL;
+	*out = NULL;
+	e->policy = e->policy != NULL ? e->policy : &STRICT;
+	enum status st = guard_host_check_named(dsn, e->policy, &rule, &err);
+	note(e, rule, st, &err, "every host named is local, or allowed by name");
+	if (st != ST_OK)
+		return e->outcome;
+	st = open_connection(dsn, &conn, &err);
+	if (st == ST_OK)
+		ask_server(e, conn);
+	else
+		note(e, GUARD_REACHED, st, &err, "");
+	if (e->outcome == ST_OK && (st = run(conn, "ROLLBACK", &err)) != ST_OK)
+		note(e, GUARD_REACHED, st, &err, "");
+	if (e->outcome == ST_OK)
+		*out = conn;
+	else
+		PQfinish(conn);
+	return e->outcome;
+}
+
+enum status guard_examine_target(const char *dsn, const struct guard_policy *policy, guard_told *told, void *arg, struct error *err)
+{
+	struct examination e = {.policy = policy, .told = told, .arg = arg, .err = err};
+	PGconn *conn;
+	enum status st = examine(&e, dsn, &conn);
+	PQfinish(conn);
+	return st;
+}
+
+enum status guard_check_target(const char *dsn, const struct guard_policy *policy, struct error *err)
+{
+	return guard_examine_target(dsn, policy, NULL, NULL, err);
+}
+
+enum status guard_mark_target(const char *dsn, const struct guard_policy *policy, guard_ask *ask, void *arg, struct error *err)
+{
+	struct examination e = {.policy = policy, .marking = true, .err = err};
+	PGconn *conn;
+	char place[400];
+	enum status st = examine(&e, dsn, &conn);
+	if (st != ST_OK)
+		return st;
+	guard_host_describe(conn, place, sizeof place);
+	if (!ask(PQdb(conn), place, arg)) {
+		st = error_set(
+			err, ST_REFUSED, "the database \"%.200s\" at %.300s was not confirmed, and is not marked", PQdb(conn), place);
+		error_hint(err, "type its name, or give it with --yes %.200s", PQdb(conn));
 	} else {
-		PQsetNoticeProcessor(conn, drop_notice, NULL);
-		st = check_connected_host(conn, err);
-		if (st == ST_OK)
-			st = check_denied(conn, err);
-		if (st == ST_OK && !is_our_sandbox(conn))
-			st = check_mark(conn, err);
+		st = mark_write(conn, err);
 	}
 	PQfinish(conn);
+	return st;
+}
+
+enum status guard_unmark_target(const char *dsn, const struct guard_policy *policy, struct error *err)
+{
+	static const struct guard_policy STRICT = {.hosts = NULL};
+	enum guard_rule rule;
+	PGconn *conn = NULL;
+	policy = policy != NULL ? policy : &STRICT;
+	enum status st = guard_host_check_named(dsn, policy, &rule, err);
+	if (st == ST_OK)
+		st = open_connection(dsn, &conn, err);
+	if (st == ST_OK)
+		st = guard_host_check_reached(conn, policy, err);
+	if (st == ST_OK)
+		st = mark_remove(conn, err);
+	PQfinish(conn);
+	return st;
+}
+
+enum status guard_sweep_target(const char *dsn, int *dropped, struct error *err)
+{
+	/* The tables by name: a schema of this name may hold something else. */
+	static const char SWEEP[] =
+		"SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+		" WHERE n.nspname OPERATOR(pg_catalog.=) 'pgrehearse' AND c.relkind OPERATOR(pg_catalog.=) 'r'"
+		" AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['heartbeat', 'ledger']::name[])";
+	static const char DROP[] =
+		"SET LOCAL lock_timeout = '5s'; DROP TABLE IF EXISTS pgrehearse.heartbeat, pgrehearse.ledger;"
+		" DO $$ BEGIN DROP SCHEMA IF EXISTS pgrehearse; EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN NULL; END $$";
+	PGconn *conn = NULL;
+	enum status st = open_connection(dsn, &conn, err);
+	int n = 0;
+	if (st == ST_OK) {
+		PGresult *res = PQexec(conn, SWEEP);
+		if (PQresultStatus(res) == PGRES_TUPLES_OK)
+			n = (int)strtol(PQgetvalue(res, 0, 0), NULL, 10);
+		PQclear(res);
+	}
+	if (n > 0)
+		st = run(conn, DROP, err);
+	PQfinish(conn);
+	if (dropped != NULL)
+		*dropped = st == ST_OK ? n : 0;
 	return st;
 }

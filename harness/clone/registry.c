@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "clone/registry.h"
 
+#include "clone/delayed_link.h"
+
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
@@ -106,7 +108,7 @@ static bool owner_is_alive(const json_t *owner)
 
 /* The root folder. */
 
-static const char *temporary_folder(void)
+const char *registry_parent(void)
 {
 	const char *tmp = getenv("TMPDIR");
 	if (tmp != NULL && tmp[0] == '/')
@@ -121,7 +123,7 @@ static const char *temporary_folder(void)
 enum status registry_root(char *out, size_t size, struct error *err)
 {
 	char base[PATH_MAX];
-	const char *tmp = temporary_folder();
+	const char *tmp = registry_parent();
 	if (realpath(tmp, base) == NULL)
 		return error_errno(err, ST_FAILED, "cannot use %s for sandboxes", tmp);
 	int n = snprintf(out, size, "%s/pgrehearse-%u", strcmp(base, "/") == 0 ? "" : base, (unsigned)geteuid());
@@ -165,6 +167,7 @@ static bool read_info(const char *dir, struct sandbox_info *info)
 	snprintf(info->dsn, sizeof info->dsn, "%s", json_get_string(json, "dsn", ""));
 	snprintf(info->server_dir, sizeof info->server_dir, "%s", json_get_string(json, "server_dir", ""));
 	snprintf(info->created, sizeof info->created, "%s", json_get_string(json, "created", ""));
+	snprintf(info->salvage, sizeof info->salvage, "%s", json_get_string(json, "salvage", ""));
 	info->server_version = (int)json_get_int(json, "server_version", 0);
 	info->standbys = (int)json_array_size(json_object_get(json, "standbys"));
 	info->keep = json_is_true(json_object_get(json, "keep"));
@@ -194,6 +197,8 @@ enum status registry_write(const struct sandbox_info *info, const char *const *s
 		id.pid_namespace);
 	if (json == NULL)
 		return error_set(err, ST_FAILED, "cannot describe the sandbox %s: a path is not UTF-8", info->name);
+	if (info->salvage[0] != '\0')
+		json_object_set_new(json, "salvage", json_string(info->salvage));
 	char path[PATH_MAX + 16];
 	snprintf(path, sizeof path, "%s/sandbox.json", info->dir);
 	enum status st = json_write_file(path, json, err);
@@ -207,7 +212,7 @@ enum status registry_write(const struct sandbox_info *info, const char *const *s
  * folder; the others are started in the sandbox's). Returns how many there are. A shell that someone left in there is none. */
 static int signal_processes(const char *dir, int sig)
 {
-	static const char *const PROGRAMS[] = {"postgres", "initdb", "pg_ctl", "pg_basebackup"};
+	static const char *const PROGRAMS[] = {"postgres", "initdb", "pg_ctl", DELAYED_LINK_PROGRAM};
 	DIR *proc = opendir("/proc");
 	if (proc == NULL)
 		return 0;
@@ -283,6 +288,23 @@ static enum status remove_folder(const char *dir, struct error *err)
 	}
 }
 
+/* The server is stopped, if not cleanly: what it had committed is there. Of two who do it at once one does it. */
+static void salvage_data(const char *dir)
+{
+	char data[PATH_MAX + 32], path[PATH_MAX + 64], into[PATH_MAX + 16];
+	json_t *json = NULL;
+	snprintf(path, sizeof path, "%s/sandbox.json", dir);
+	if (!fs_exists(path) || json_read_file(path, &json, NULL) != ST_OK)
+		return;
+	const char *folder = json_get_string(json, "salvage", "");
+	snprintf(into, sizeof into, "%.4000s/data", folder);
+	snprintf(data, sizeof data, "%s/servers/primary", dir);
+	snprintf(path, sizeof path, "%s/" REGISTRY_SALVAGE_MARK, data);
+	if (folder[0] != '\0' && fs_is_dir(folder) && fs_exists(path) && !fs_exists(into) && rename(data, into) != 0)
+		log_warning("%s cannot be kept: %s", data, strerror(errno));
+	json_decref(json);
+}
+
 enum status registry_reap(const char *dir, const char *socket_dir, struct error *err)
 {
 	if (!registry_stop_processes(dir)) {
@@ -290,6 +312,7 @@ enum status registry_reap(const char *dir, const char *socket_dir, struct error 
 		error_hint(err, "look at what they wait for with: ps -eo pid,stat,wchan:30,args");
 		return ST_FAILED;
 	}
+	salvage_data(dir);
 	/* sandbox.json goes last: what is left half removed is still known as a sandbox. */
 	char servers[PATH_MAX + 16];
 	snprintf(servers, sizeof servers, "%s/servers", dir);

@@ -20,11 +20,12 @@ struct sandbox_info {
 	char created[32]; /* wall time, ISO 8601 */
 	int server_version;
 	int standbys;
-	int64_t owner_pid; /* the process that made it */
-	bool owner_alive;  /* that very process, not a later one with its number */
-	bool keep;         /* outlives its owner */
-	bool ready;        /* it was made completely */
-	bool running;      /* its primary's process is there */
+	char salvage[PATH_MAX]; /* where the primary's data go when this ends unfinished (struct sandbox_config); "": nowhere */
+	int64_t owner_pid;      /* the process that made it */
+	bool owner_alive;       /* that very process, not a later one with its number */
+	bool keep;              /* outlives its owner */
+	bool ready;             /* it was made completely */
+	bool running;           /* its primary's process is there */
 };
 
 struct sandbox_list {
@@ -45,11 +46,18 @@ enum status sandbox_remove(const char *name, struct error *err) MUST_CHECK;
 /* Removes what dead processes left: sandboxes that are not kept and whose owner is gone. Adds their number to *removed (or NULL). */
 enum status sandbox_sweep(int *removed, struct error *err);
 
+/* The folder that registry_root() is in, or would be made in. */
+const char *registry_parent(void);
+
 /* The folder that holds all sandboxes of this user: $TMPDIR/pgrehearse-<uid>, else below /var/tmp or /tmp (whichever is on a
  * disk). Made when missing; refused when it belongs to someone else or others may write to it. */
 enum status registry_root(char *out, size_t size, struct error *err) MUST_CHECK;
 
-/* For sandbox.c: stops every server process below dir and removes dir and socket_dir ("" when it lies within dir). */
+/* In a data folder that is worth going on with. */
+#define REGISTRY_SALVAGE_MARK "pgrehearse.unfinished"
+
+/* For sandbox.c: stops every server process below dir and removes dir and socket_dir ("" when it lies within dir). A primary's data with the mark
+ * above are moved to the folder that sandbox.json names for them, when that is still there. */
 enum status registry_reap(const char *dir, const char *socket_dir, struct error *err) MUST_CHECK;
 
 /* Ends every server program that works below dir: SIGQUIT (PostgreSQL's immediate shutdown), then SIGKILL to what is left

@@ -4,16 +4,10 @@
  *   ROOT/NAME/run/           the sockets (elsewhere when the path would be too long for one)
  *   ROOT/NAME/servers/       owned by the servers' user: primary/, primary.log, standby1/, standby1.log, ... */
 #define _GNU_SOURCE
-#include "clone/sandbox.h"
+#include "clone/sandbox_private.h"
 
-#include "base/buf.h"
-#include "base/clock.h"
 #include "base/fs.h"
-#include "base/json.h"
-#include "base/proc.h"
-#include "clone/copy.h"
-#include "clone/registry.h"
-#include "clone/server.h"
+#include "clone/delayed_link.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,49 +15,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#define PRIMARY_PORT 5432 /* only the name of a socket file: nothing listens on TCP */
-#define SPACE_NEEDED (INT64_C(512) << 20)
-#define STREAMING_LIMIT_NS (120 * NS_PER_S)
-#define SNAPSHOT_FORMAT 1
-#define RECYCLED_WAL_KEPT 8 /* files of 16 MB */
+#define DELAYED_PORT 5431 /* of the primary too, by the delayed link */
 
-/* One server of the sandbox, its strings for a struct server_place. */
-struct member {
-	char name[24];
-	char data_dir[PATH_MAX];
-	char log_path[PATH_MAX];
-	char label[SANDBOX_NAME_MAX + 40];
-	char dsn[PATH_MAX + 128];
-	int port;
-	bool running;
-};
-
-struct sandbox {
-	struct sandbox_info info;
-	struct server_tools tools;
-	char servers_dir[PATH_MAX];
-	char **settings; /* NULL-terminated, or NULL */
-	struct proc_watcher watcher;
-	const volatile sig_atomic_t *stop;
-	bool up; /* the folder is there and ours to remove */
-	struct member member[1 + SANDBOX_STANDBYS_MAX];
-};
-
-static struct server_place place_of(const struct sandbox *sb, int i)
-{
-	const struct member *m = &sb->member[i];
-	return (struct server_place){.work_dir = sb->servers_dir,
-		.data_dir = m->data_dir,
-		.log_path = m->log_path,
-		.socket_dir = sb->info.socket_dir,
-		.port = m->port,
-		.label = m->label};
-}
-
-static enum status check_stop(const struct sandbox *sb, struct error *err)
+enum status sandbox_check_stop(const struct sandbox *sb, struct error *err)
 {
 	return sb->stop != NULL && *sb->stop != 0 ? error_set(err, ST_INTERRUPTED, "interrupted while making the sandbox %s", sb->info.name)
 						  : ST_OK;
@@ -71,19 +28,29 @@ static enum status check_stop(const struct sandbox *sb, struct error *err)
 
 /* Paths and connection strings. */
 
-/* key='value' with what libpq wants escaped; plain when it may be. */
-static void format_dsn(char *out, size_t size, const char *socket_dir, int port)
+/* "key=value ", with what libpq wants escaped. */
+static void add_word(char *out, size_t size, const char *key, const char *value)
 {
-	char host[PATH_MAX * 2];
-	size_t n = 0;
-	bool plain = strpbrk(socket_dir, " \t'\\") == NULL;
-	for (const char *p = socket_dir; *p != '\0' && n < sizeof host - 2; p++) {
+	size_t n = strlen(out);
+	bool plain = value[0] != '\0' && strpbrk(value, " \t'\\") == NULL;
+	n += (size_t)snprintf(out + n, size - n, "%s%s=%s", n > 0 ? " " : "", key, plain ? "" : "'");
+	for (const char *p = value; *p != '\0' && n + 4 < size; p++) {
 		if (*p == '\'' || *p == '\\')
-			host[n++] = '\\';
-		host[n++] = *p;
+			out[n++] = '\\';
+		out[n++] = *p;
 	}
-	host[n] = '\0';
-	snprintf(out, size, "host=%s%.4000s%s port=%d user=postgres dbname=rehearsal", plain ? "" : "'", host, plain ? "" : "'", port);
+	snprintf(out + n, size - n, "%s", plain ? "" : "'");
+}
+
+void sandbox_format_dsn(char *out, size_t size, const struct sandbox *sb, int port, const char *database)
+{
+	char number[16];
+	snprintf(number, sizeof number, "%d", port);
+	out[0] = '\0';
+	add_word(out, size, "host", sb->info.socket_dir);
+	add_word(out, size, "port", number);
+	add_word(out, size, "user", sb->user);
+	add_word(out, size, "dbname", database);
 }
 
 static bool fits_socket(const char *dir)
@@ -109,7 +76,7 @@ static enum status make_socket_dir(struct sandbox *sb, struct error *err)
 	return server_give(&sb->tools, info->socket_dir, 0700, err);
 }
 
-static void name_members(struct sandbox *sb)
+void sandbox_name_members(struct sandbox *sb)
 {
 	for (int i = 0; i <= SANDBOX_STANDBYS_MAX; i++) {
 		struct member m = {.port = PRIMARY_PORT + i};
@@ -120,18 +87,48 @@ static void name_members(struct sandbox *sb)
 		snprintf(m.data_dir, sizeof m.data_dir, "%.4000s/%s", sb->servers_dir, m.name);
 		snprintf(m.log_path, sizeof m.log_path, "%.4000s/%s.log", sb->servers_dir, m.name);
 		snprintf(m.label, sizeof m.label, "pgrehearse %s %s", sb->info.name, m.name);
-		format_dsn(m.dsn, sizeof m.dsn, sb->info.socket_dir, m.port);
+		sandbox_format_dsn(m.dsn, sizeof m.dsn, sb, m.port, sb->database);
 		sb->member[i] = m;
 	}
 	memcpy(sb->info.dsn, sb->member[0].dsn, sizeof sb->info.dsn);
+	sandbox_format_dsn(sb->upstream_dsn, sizeof sb->upstream_dsn, sb, sb->upstream_port, sb->database);
 }
 
-static enum status write_info(struct sandbox *sb, struct error *err)
+void sandbox_socket_path(const struct sandbox *sb, int port, char *out, size_t size)
+{
+	snprintf(out, size, "%.4000s/.s.PGSQL.%d", sb->info.socket_dir, port);
+}
+
+/* It stays for as long as the sandbox does, whichever servers come and go behind it. */
+static enum status start_link(struct sandbox *sb, int64_t delay_ns, struct error *err)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	sandbox_socket_path(sb, DELAYED_PORT, from, sizeof from);
+	sandbox_socket_path(sb, PRIMARY_PORT, to, sizeof to);
+	enum status st = delayed_link_start(sb->info.dir, from, to, delay_ns, &sb->link, err);
+	sb->upstream_port = DELAYED_PORT;
+	sandbox_format_dsn(sb->upstream_dsn, sizeof sb->upstream_dsn, sb, sb->upstream_port, sb->database);
+	return st == ST_OK ? server_give(&sb->tools, from, 0700, err) : st;
+}
+
+enum status sandbox_write_info(struct sandbox *sb, struct error *err)
 {
 	const char *dsns[SANDBOX_STANDBYS_MAX];
 	for (int i = 0; i < sb->info.standbys; i++)
 		dsns[i] = sb->member[1 + i].dsn;
 	return registry_write(&sb->info, dsns, err);
+}
+
+enum status sandbox_check_space(const char *dir, int64_t needed, struct error *err)
+{
+	int64_t bytes;
+	enum status st = fs_free_bytes(dir, &bytes, err);
+	if (st != ST_OK || bytes >= needed)
+		return st;
+	error_set(err, ST_FAILED, "the disk is full: %lld MB free at %s, at least %lld MB are needed", (long long)(bytes >> 20), dir,
+		(long long)(needed >> 20));
+	error_hint(err, "free some space, or set TMPDIR to a folder on a larger disk");
+	return ST_FAILED;
 }
 
 /* The servers' user must be able to walk down to its folder: TMPDIR may lie in someone's home. */
@@ -149,187 +146,16 @@ static enum status check_reachable(const struct sandbox *sb, struct error *err)
 	return st;
 }
 
-static enum status check_space(const char *dir, int64_t needed, struct error *err)
+static void free_settings(char **settings)
 {
-	int64_t bytes;
-	enum status st = fs_free_bytes(dir, &bytes, err);
-	if (st != ST_OK || bytes >= needed)
-		return st;
-	error_set(err, ST_FAILED, "the disk is full: %lld MB free at %s, at least %lld MB are needed", (long long)(bytes >> 20), dir,
-		(long long)(needed >> 20));
-	error_hint(err, "free some space, or set TMPDIR to a folder on a larger disk");
-	return ST_FAILED;
+	for (size_t i = 0; settings != NULL && settings[i] != NULL; i++)
+		free(settings[i]);
+	free(settings);
 }
 
-/* Making the servers. */
-
-static enum status start_member(struct sandbox *sb, int i, struct error *err)
+static void salvage_mark(const struct sandbox *sb, char *out, size_t size)
 {
-	struct server_place place = place_of(sb, i);
-	enum status st = server_start(&sb->tools, &place, err);
-	sb->member[i].running = st == ST_OK;
-	return st;
-}
-
-static void replace_database(char *dsn, size_t size, const struct sandbox *sb, const char *database)
-{
-	snprintf(dsn, size, "%s", sb->member[0].dsn);
-	char *name = strstr(dsn, "dbname=rehearsal");
-	if (name != NULL)
-		snprintf(name, size - (size_t)(name - dsn), "dbname=%s", database);
-}
-
-static enum status make_database(struct sandbox *sb, struct error *err)
-{
-	char dsn[PATH_MAX + 128];
-	replace_database(dsn, sizeof dsn, sb, "postgres");
-	enum status st = server_query(dsn, "CREATE DATABASE rehearsal", NULL, 0, err);
-	if (st == ST_OK)
-		st = server_query(dsn, "COMMENT ON DATABASE rehearsal IS 'pgrehearse clone'", NULL, 0, err);
-	return st;
-}
-
-/* A WAL segment's timeline and its number (16 MB each, as initdb makes them); false when the name is none. */
-static bool parse_wal_name(const char *name, uint32_t *timeline, uint64_t *number)
-{
-	if (strlen(name) != 24 || strspn(name, "0123456789ABCDEF") != 24)
-		return false;
-	char part[9] = "";
-	uint32_t value[3];
-	for (int i = 0; i < 3; i++) {
-		memcpy(part, name + (ptrdiff_t)8 * i, 8);
-		value[i] = (uint32_t)strtoul(part, NULL, 16);
-	}
-	*timeline = value[0];
-	*number = (uint64_t)value[1] * 256 + value[2];
-	return true;
-}
-
-/* WAL that no start needs: older than the first that it reads, or a recycled file for later. Some of the latter are kept,
- * since a server that has to make them all stalls its first writers in a way that one in production does not. */
-static bool is_spare_wal(const char *name, const char *first)
-{
-	uint32_t timeline, first_timeline;
-	uint64_t number, first_number;
-	if (!parse_wal_name(name, &timeline, &number) || !parse_wal_name(first, &first_timeline, &first_number))
-		return false;
-	return timeline == first_timeline && (number < first_number || number > first_number + RECYCLED_WAL_KEPT);
-}
-
-/* arg: the name of the first WAL file needed. */
-static bool is_left_out_of_copies(const char *path, void *arg)
-{
-	/* Slots would hold WAL back for standbys that are no more; the others belong to a running server. */
-	static const char *const NAMES[] = {"pg_replslot/", "pg_dynshmem/", "pg_stat_tmp/"};
-	for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
-		if (strncmp(path, NAMES[i], strlen(NAMES[i])) == 0)
-			return true;
-	if (strncmp(path, "pg_wal/", 7) == 0 && is_spare_wal(path + 7, arg))
-		return true;
-	return strcmp(path, "postmaster.pid") == 0 || strcmp(path, "postmaster.opts") == 0;
-}
-
-/* needed: what restoring it will take, at most. */
-static enum status check_snapshot(const struct sandbox *sb, const char *dir, int64_t *needed, struct error *err)
-{
-	char path[PATH_MAX];
-	json_t *json = NULL;
-	snprintf(path, sizeof path, "%.4000s/snapshot.json", dir);
-	if (!fs_exists(path) || json_read_file(path, &json, err) != ST_OK) {
-		error_set(err, ST_USAGE, "%s is not a snapshot", dir);
-		error_hint(err, "a folder that holds a snapshot.json, as pgrehearse makes it");
-		return ST_USAGE;
-	}
-	enum status st = ST_OK;
-	int version = (int)json_get_int(json, "server_version", 0);
-	/* A base backup is always a copy; the primary's data may share the snapshot's blocks, which is known when it did before. */
-	int copies = sb->info.standbys + (json_get_int(json, "reflinked", 0) == 0);
-	*needed = SPACE_NEEDED + json_get_int(json, "bytes", 0) * copies;
-	if (json_get_int(json, "format", 0) != SNAPSHOT_FORMAT)
-		st = error_set(err, ST_USAGE, "%s was made by another version of pgrehearse", dir);
-	else if (version / 10000 != sb->tools.version / 10000)
-		st = error_set(err, ST_USAGE, "the snapshot %s is PostgreSQL %d's, the server is %d", dir, version / 10000,
-			sb->tools.version / 10000);
-	json_decref(json);
-	return st;
-}
-
-static enum status restore_primary(struct sandbox *sb, const char *snapshot, struct error *err)
-{
-	int64_t needed = 0;
-	enum status st = check_snapshot(sb, snapshot, &needed, err);
-	if (st == ST_OK)
-		st = check_space(sb->info.dir, needed, err);
-	if (st != ST_OK)
-		return st;
-	char data[PATH_MAX];
-	snprintf(data, sizeof data, "%.4000s/data", snapshot);
-	return copy_tree(data, sb->member[0].data_dir, sb->tools.uid, sb->tools.gid, NULL, NULL, NULL, err);
-}
-
-static enum status make_primary(struct sandbox *sb, const char *snapshot, struct error *err)
-{
-	struct server_place place = place_of(sb, 0);
-	enum status st = snapshot != NULL ? restore_primary(sb, snapshot, err) : server_init(&sb->tools, &place, err);
-	if (st == ST_OK)
-		st = server_configure(&sb->tools, &place, (const char *const *)sb->settings, err);
-	if (st == ST_OK)
-		st = check_stop(sb, err);
-	if (st == ST_OK)
-		st = start_member(sb, 0, err);
-	if (st == ST_OK && snapshot == NULL)
-		st = make_database(sb, err);
-	return st;
-}
-
-static enum status make_standby(struct sandbox *sb, int i, struct error *err)
-{
-	struct server_place place = place_of(sb, i);
-	enum status st = check_stop(sb, err);
-	if (st == ST_OK)
-		st = server_clone_standby(&sb->tools, &place, sb->member[0].dsn, sb->member[i].name, err);
-	if (st == ST_OK)
-		st = server_configure(&sb->tools, &place, (const char *const *)sb->settings, err);
-	if (st == ST_OK)
-		st = start_member(sb, i, err);
-	return st;
-}
-
-/* Every standby that runs is connected and has caught up with its base backup's end. */
-static enum status wait_for_streaming(struct sandbox *sb, struct error *err)
-{
-	int expected = 0;
-	for (int i = 1; i <= sb->info.standbys; i++)
-		expected += sb->member[i].running;
-	int64_t deadline = clock_now_ns() + STREAMING_LIMIT_NS;
-	for (;;) {
-		char count[16];
-		enum status st = expected == 0
-			? ST_OK
-			: server_query(sb->member[0].dsn,
-				  "SELECT count(*) FROM pg_catalog.pg_stat_replication WHERE state = 'streaming' AND application_name LIKE 'standby%'",
-				  count, sizeof count, err);
-		if (st != ST_OK || expected == 0 || strtol(count, NULL, 10) >= expected)
-			return st;
-		if (clock_now_ns() > deadline) {
-			error_set(err, ST_FAILED, "only %s of %d standbys stream from the primary", count, expected);
-			error_hint(err, "their logs are %s/standby*.log", sb->servers_dir);
-			return ST_FAILED;
-		}
-		if ((st = check_stop(sb, err)) != ST_OK)
-			return st;
-		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-	}
-}
-
-static enum status make_servers(struct sandbox *sb, const char *snapshot, struct error *err)
-{
-	enum status st = make_primary(sb, snapshot, err);
-	for (int i = 1; i <= sb->info.standbys && st == ST_OK; i++)
-		st = make_standby(sb, i, err);
-	if (st == ST_OK)
-		st = wait_for_streaming(sb, err);
-	return st;
+	snprintf(out, size, "%s/" REGISTRY_SALVAGE_MARK, sb->member[0].data_dir);
 }
 
 /* Up and down. */
@@ -366,14 +192,14 @@ static enum status copy_settings(struct sandbox *sb, const char *const *settings
 /* From the empty folder on; what it leaves when it fails, the caller removes. */
 static enum status furnish(struct sandbox *sb, const struct sandbox_config *config, struct error *err)
 {
-	enum status st = check_space(sb->info.dir, SPACE_NEEDED, err);
+	enum status st = sandbox_check_space(sb->info.dir, SPACE_NEEDED, err);
 	if (st == ST_OK)
 		st = make_socket_dir(sb, err);
 	if (st != ST_OK)
 		return st;
 	snprintf(sb->servers_dir, sizeof sb->servers_dir, "%.4000s/servers", sb->info.dir);
-	name_members(sb);
-	st = write_info(sb, err);
+	sandbox_name_members(sb);
+	st = sandbox_write_info(sb, err);
 	/* A kept one too, until it is complete. */
 	if (st == ST_OK)
 		st = proc_watch(reap, sb, &sb->watcher, err);
@@ -383,13 +209,19 @@ static enum status furnish(struct sandbox *sb, const struct sandbox_config *conf
 		st = server_give(&sb->tools, sb->servers_dir, 0700, err);
 	if (st == ST_OK)
 		st = check_reachable(sb, err);
+	if (st == ST_OK && config->standby_delay_ns > 0)
+		st = start_link(sb, config->standby_delay_ns, err);
 	if (st == ST_OK)
-		st = make_servers(sb, config->from_snapshot, err);
+		st = sandbox_make_servers(sb, config->from_snapshot, config->origin, err);
 	if (st != ST_OK)
 		return st;
 	sb->info.ready = true;
 	sb->info.running = true;
-	st = write_info(sb, err);
+	st = sandbox_write_info(sb, err);
+	char mark[PATH_MAX + 64];
+	salvage_mark(sb, mark, sizeof mark);
+	if (st == ST_OK && config->salvage != NULL)
+		st = fs_write_file(mark, "", 0, err);
 	if (st == ST_OK && config->keep)
 		st = sandbox_keep(sb, err);
 	return st;
@@ -406,14 +238,21 @@ enum status sandbox_up(const struct sandbox_config *config, struct sandbox **out
 		return error_set(err, ST_FAILED, "out of memory");
 	sb->watcher = PROC_WATCHER_NONE;
 	sb->stop = config->stop;
+	sb->isolated = config->isolated && proc_can_isolate();
+	sb->upstream_port = PRIMARY_PORT;
+	snprintf(sb->user, sizeof sb->user, "postgres");
+	snprintf(sb->database, sizeof sb->database, "rehearsal");
 	enum status st = server_find_tools(config->server_dir, &sb->tools, err);
 	if (st == ST_OK)
 		st = copy_settings(sb, config->settings, err);
+	if (st == ST_OK && config->from_snapshot != NULL)
+		sandbox_adopt_snapshot(sb, config->from_snapshot);
 	if (st == ST_OK)
 		st = registry_create(config->name, &sb->info, err);
 	if (st == ST_OK) {
 		sb->up = true;
 		sb->info.standbys = config->standbys;
+		snprintf(sb->info.salvage, sizeof sb->info.salvage, "%s", config->salvage != NULL ? config->salvage : "");
 		sb->info.server_version = sb->tools.version;
 		snprintf(sb->info.server_dir, sizeof sb->info.server_dir, "%s", sb->tools.dir);
 		st = furnish(sb, config, err);
@@ -427,10 +266,21 @@ enum status sandbox_up(const struct sandbox_config *config, struct sandbox **out
 	return ST_OK;
 }
 
+enum status sandbox_choose_database(struct sandbox *sb, const char *name, struct error *err)
+{
+	if (name[0] == '\0' || strlen(name) >= sizeof sb->database)
+		return error_set(err, ST_USAGE, "\"%.100s\" cannot be the name of a database", name);
+	snprintf(sb->database, sizeof sb->database, "%s", name);
+	for (int i = 0; i <= SANDBOX_STANDBYS_MAX; i++)
+		sandbox_format_dsn(sb->member[i].dsn, sizeof sb->member[i].dsn, sb, sb->member[i].port, sb->database);
+	memcpy(sb->info.dsn, sb->member[0].dsn, sizeof sb->info.dsn);
+	return sandbox_write_info(sb, err);
+}
+
 enum status sandbox_keep(struct sandbox *sb, struct error *err)
 {
 	sb->info.keep = true;
-	enum status st = write_info(sb, err);
+	enum status st = sandbox_write_info(sb, err);
 	if (st == ST_OK)
 		proc_unwatch(&sb->watcher);
 	return st;
@@ -445,6 +295,9 @@ enum status sandbox_down(struct sandbox *sb, struct error *err)
 		return st;
 	for (int i = 0; i <= SANDBOX_STANDBYS_MAX; i++)
 		sb->member[i].running = false;
+	if (sb->link > 0)
+		waitpid(sb->link, NULL, 0);
+	sb->link = 0;
 	sb->up = false;
 	proc_unwatch(&sb->watcher);
 	return ST_OK;
@@ -457,9 +310,7 @@ void sandbox_free(struct sandbox *sb)
 	if (!sb->info.keep)
 		sandbox_down(sb, NULL);
 	proc_unwatch(&sb->watcher);
-	for (size_t i = 0; sb->settings != NULL && sb->settings[i] != NULL; i++)
-		free(sb->settings[i]);
-	free(sb->settings);
+	free_settings(sb->settings);
 	free(sb);
 }
 
@@ -478,7 +329,7 @@ enum status sandbox_stop_server(struct sandbox *sb, int server, bool immediate, 
 	enum status st = check_server(sb, server, err);
 	if (st != ST_OK || !sb->member[server].running)
 		return st;
-	struct server_place place = place_of(sb, server);
+	struct server_place place = sandbox_place(sb, server);
 	st = server_stop(&sb->tools, &place, immediate, err);
 	if (st == ST_OK)
 		sb->member[server].running = false;
@@ -488,19 +339,14 @@ enum status sandbox_stop_server(struct sandbox *sb, int server, bool immediate, 
 enum status sandbox_start_server(struct sandbox *sb, int server, struct error *err)
 {
 	enum status st = check_server(sb, server, err);
-	return st != ST_OK || sb->member[server].running ? st : start_member(sb, server, err);
-}
-
-static void socket_path(const struct sandbox *sb, int i, char *out, size_t size)
-{
-	snprintf(out, size, "%.4000s/.s.PGSQL.%d", sb->info.socket_dir, sb->member[i].port);
+	return st != ST_OK || sb->member[server].running ? st : sandbox_start_member(sb, server, err);
 }
 
 /* Connecting to a socket follows links. */
 static enum status move_address(const struct sandbox *sb, int to, struct error *err)
 {
 	char address[PATH_MAX], target[32];
-	socket_path(sb, 0, address, sizeof address);
+	sandbox_socket_path(sb, PRIMARY_PORT, address, sizeof address);
 	snprintf(target, sizeof target, ".s.PGSQL.%d", sb->member[to].port);
 	(void)!unlink(address);
 	return symlink(target, address) == 0 ? ST_OK
@@ -520,92 +366,6 @@ enum status sandbox_fail_over(struct sandbox *sb, int standby, struct error *err
 	if (st == ST_OK)
 		st = move_address(sb, 1 + standby, err);
 	return st;
-}
-
-/* Snapshots. */
-
-static enum status remove_member(struct sandbox *sb, int i, struct error *err)
-{
-	struct member *m = &sb->member[i];
-	if (!registry_stop_processes(m->data_dir))
-		return error_set(err, ST_FAILED, "the server %s of the sandbox %s cannot be stopped", m->name, sb->info.name);
-	m->running = false;
-	return fs_remove_tree(m->data_dir, err);
-}
-
-static enum status write_snapshot_info(const struct sandbox *sb, const char *dir, const struct copy_totals *totals, struct error *err)
-{
-	char created[32], path[PATH_MAX];
-	clock_format_wall(clock_wall_ns(), created, sizeof created);
-	json_t *json = json_pack("{s:i, s:s, s:s, s:i, s:I, s:I, s:I}", "format", SNAPSHOT_FORMAT, "created", created, "sandbox",
-		sb->info.name, "server_version", sb->tools.version, "files", (json_int_t)totals->files, "bytes", (json_int_t)totals->bytes,
-		"reflinked", (json_int_t)totals->reflinked);
-	if (json == NULL)
-		return error_set(err, ST_FAILED, "out of memory");
-	snprintf(path, sizeof path, "%.4000s/snapshot.json", dir);
-	enum status st = json_write_file(path, json, err);
-	json_decref(json);
-	return st;
-}
-
-enum status sandbox_snapshot(struct sandbox *sb, const char *dir, struct error *err)
-{
-	if (fs_exists(dir)) {
-		error_set(err, ST_USAGE, "cannot make a snapshot in %s: it exists already", dir);
-		return ST_USAGE;
-	}
-	enum status st = ST_OK;
-	for (int i = sb->info.standbys; i >= 1 && st == ST_OK; i--)
-		st = remove_member(sb, i, err);
-	/* Without the standbys there is nobody whom a clean stop would wait for. */
-	if (st == ST_OK)
-		st = sandbox_stop_server(sb, 0, false, err);
-	if (st == ST_OK)
-		st = fs_make_dirs(dir, 0700, err);
-	char data[PATH_MAX];
-	snprintf(data, sizeof data, "%.4000s/data", dir);
-	struct copy_totals totals;
-	struct server_place place = place_of(sb, 0);
-	char first_wal[25] = "";
-	if (st == ST_OK)
-		st = server_first_wal(&sb->tools, &place, first_wal, err);
-	if (st == ST_OK)
-		st = copy_tree(sb->member[0].data_dir, data, 0, 0, is_left_out_of_copies, first_wal, &totals, err);
-	/* Last: a folder with a snapshot.json is a whole one. */
-	if (st == ST_OK)
-		st = write_snapshot_info(sb, dir, &totals, err);
-	if (st != ST_OK)
-		(void)!fs_remove_tree(dir, NULL);
-	return st;
-}
-
-enum status sandbox_reset(struct sandbox *sb, const char *snapshot, int standbys, struct error *err)
-{
-	int64_t needed;
-	enum status st = check_snapshot(sb, snapshot, &needed, err);
-	if (st == ST_OK && (standbys < 0 || standbys > SANDBOX_STANDBYS_MAX))
-		st = error_set(err, ST_USAGE, "%d standbys cannot be made: 0 to %d", standbys, SANDBOX_STANDBYS_MAX);
-	for (int i = sb->info.standbys; i >= 0 && st == ST_OK; i--)
-		st = remove_member(sb, i, err);
-	char address[PATH_MAX];
-	socket_path(sb, 0, address, sizeof address);
-	(void)!unlink(address); /* a link, after a failover */
-	if (st != ST_OK)
-		return st;
-	sb->info.standbys = standbys;
-	st = write_info(sb, err);
-	return st == ST_OK ? make_servers(sb, snapshot, err) : st;
-}
-
-enum status sandbox_remove_snapshot(const char *dir, struct error *err)
-{
-	char path[PATH_MAX];
-	snprintf(path, sizeof path, "%.4000s/snapshot.json", dir);
-	if (!fs_exists(dir))
-		return ST_OK;
-	if (!fs_exists(path))
-		return error_set(err, ST_USAGE, "%s is not a snapshot, and stays", dir);
-	return fs_remove_tree(dir, err);
 }
 
 const char *sandbox_name(const struct sandbox *sb)
@@ -638,6 +398,11 @@ const char *sandbox_standby_dsn(const struct sandbox *sb, int i)
 	return i >= 0 && i < sb->info.standbys ? sb->member[1 + i].dsn : NULL;
 }
 
+bool sandbox_is_isolated(const struct sandbox *sb)
+{
+	return sb->isolated;
+}
+
 int sandbox_server_version(const struct sandbox *sb)
 {
 	return sb->tools.version;
@@ -646,4 +411,9 @@ int sandbox_server_version(const struct sandbox *sb)
 const char *sandbox_server_dir(const struct sandbox *sb)
 {
 	return sb->tools.dir;
+}
+
+bool sandbox_find_program(const struct sandbox *sb, const char *name, char *out, size_t size)
+{
+	return server_find_client(&sb->tools, name, out, size);
 }

@@ -7,22 +7,29 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #define SANDBOX_STANDBYS_MAX 8
 
 struct sandbox;
+struct origin;
 
 struct sandbox_config {
-	const char *name;                  /* 1 to 32 of a-z 0-9 - _; NULL: made up, "rehearsal-<pid>" */
-	int standbys;                      /* 0 to SANDBOX_STANDBYS_MAX */
-	const char *server_dir;            /* folder of initdb, pg_ctl, postgres; NULL: the newest version that is installed */
-	const char *from_snapshot;         /* a folder made by sandbox_snapshot(), or NULL for an empty cluster */
-	const char *const *settings;       /* "name=value", NULL-terminated, over the sandbox's own; or NULL */
-	bool keep;                         /* outlives this process, until sandbox_remove() */
+	const char *name;       /* 1 to 32 of a-z 0-9 - _; NULL: made up, "rehearsal-<pid>" */
+	int standbys;           /* 0 to SANDBOX_STANDBYS_MAX */
+	const char *server_dir; /* folder of initdb, pg_ctl, postgres; NULL: $PGREHEARSE_SERVER, or the newest version that is installed */
+	const char *from_snapshot;   /* a folder made by sandbox_snapshot(), or NULL for an empty cluster */
+	const char *const *settings; /* "name=value", NULL-terminated, over the sandbox's own; or NULL */
+	int64_t standby_delay_ns;    /* what the primary sends arrives at the standbys so much later; 0: at once */
+	const struct origin *origin; /* makes the first data folder instead of initdb (clone/source.h); or NULL */
+	const char *
+		salvage; /* a folder: what its `data` is becomes the primary's data, and goes back there, however this process ends, unless it has become a snapshot; or NULL */
+	bool isolated;   /* servers reach no network, where proc_can_isolate() */
+	bool keep;       /* outlives this process, until sandbox_remove() */
 	const volatile sig_atomic_t *stop; /* when it turns non-zero, making stops at the next step with ST_INTERRUPTED; or NULL */
 };
 
-/* Makes and starts the servers; returns when every standby streams. About 3 s with one standby. The database is called
+/* Makes and starts the servers; returns when every standby streams. About 1 s with one standby. The database is called
  * `rehearsal`, its superuser `postgres`; settings differ from PostgreSQL's defaults only where a rehearsal needs it, and
  * fsync stays on, as in production. When we are root, the servers run as the user postgres, or nobody where there is none.
  * Blocks; call it before threads are started (it forks, and takes PGHOSTADDR, PGSERVICE and the like out of our
@@ -36,12 +43,18 @@ enum status sandbox_down(struct sandbox *sb, struct error *err);
 /* Frees the memory. A sandbox that is still up stays up when it is a kept one, and is removed otherwise. NULL is fine. */
 void sandbox_free(struct sandbox *sb);
 
+/* Which database the connection strings lead to from now on; it must be there. ST_USAGE: a name that no database can have. */
+enum status sandbox_choose_database(struct sandbox *sb, const char *name, struct error *err) MUST_CHECK;
+
 /* Lets a kept state begin late: from now on it outlives this process. */
 enum status sandbox_keep(struct sandbox *sb, struct error *err) MUST_CHECK;
 
 /* Removes the standbys, stops the primary cleanly and copies its data to the new folder dir (a reflink where the file
  * system can). The sandbox is stopped afterwards: go on with sandbox_reset() or sandbox_down(). */
 enum status sandbox_snapshot(struct sandbox *sb, const char *dir, struct error *err) MUST_CHECK;
+
+/* The same without a copy: the sandbox has no data any more, and can only go down. */
+enum status sandbox_become_snapshot(struct sandbox *sb, const char *dir, struct error *err) MUST_CHECK;
 
 /* Throws the data of all servers away and starts again from a snapshot, with so many fresh standbys. Connection strings stay. */
 enum status sandbox_reset(struct sandbox *sb, const char *snapshot, int standbys, struct error *err) MUST_CHECK;
@@ -64,7 +77,12 @@ const char *sandbox_dsn(const struct sandbox *sb);
 int sandbox_standbys(const struct sandbox *sb);
 const char *sandbox_standby_name(const struct sandbox *sb, int i); /* "standby1", ...: also its application_name */
 const char *sandbox_standby_dsn(const struct sandbox *sb, int i);
+bool sandbox_is_isolated(const struct sandbox *sb);       /* its servers reach no network */
 int sandbox_server_version(const struct sandbox *sb);     /* as PQserverVersion(): 150014 */
 const char *sandbox_server_dir(const struct sandbox *sb); /* of the programs: psql, pg_dump and so on are there too */
+
+/* The path of a client program such as pg_dump: the server's own, else of the newest version that is installed and is not older than the
+ * server. False when there is none. */
+bool sandbox_find_program(const struct sandbox *sb, const char *name, char *out, size_t size);
 
 #endif

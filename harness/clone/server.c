@@ -1,4 +1,4 @@
-/* PostgreSQL's own programs: where they are, and initdb, pg_ctl, pg_basebackup as calls. */
+/* PostgreSQL's own programs: where they are, and initdb, pg_ctl, postgres as calls. */
 #define _GNU_SOURCE
 #include "clone/server.h"
 
@@ -19,19 +19,28 @@
 #include <unistd.h>
 
 #define OLDEST_VERSION 120000
+#define NEWEST_LOOKED_FOR 40 /* a major version that there will not be for long */
 #define PROGRAM_LIMIT_NS (300 * NS_PER_S)
-#define START_LIMIT "300" /* s; a snapshot may have to recover */
+#define WAL_FILE_BYTES (16 << 20) /* as initdb makes them */
+#define START_LIMIT "300"         /* s; a snapshot may have to recover */
 
 /* A program of the server's, argv's first element in tools->dir, as the servers' user. said takes what it prints. */
-static enum status ask_program(
-	const struct server_tools *tools, const char *dir, const char **argv, int64_t limit_ns, struct buf *said, struct error *err)
+static enum status ask_program(const struct server_tools *tools, const char *dir, const char **argv, int64_t limit_ns, bool isolated,
+	struct buf *said, struct error *err)
 {
 	char program[PATH_MAX + 64];
 	snprintf(program, sizeof program, "%s/%s", tools->dir, argv[0]);
 	const char *name = argv[0];
 	argv[0] = program;
+	/* PGHOST: what a server connects to (dblink, a foreign server) without naming a host must not be this machine's own server. */
 	static const char *const ENV[] = {"LC_ALL=C", "PGOPTIONS=", NULL};
-	struct proc_spec spec = {.argv = argv, .env = ENV, .dir = dir, .timeout_ns = limit_ns, .own_session = true};
+	static const char *const ISOLATED[] = {"LC_ALL=C", "PGOPTIONS=", "PGHOST=/nonexistent", NULL};
+	struct proc_spec spec = {.argv = argv,
+		.env = isolated ? ISOLATED : ENV,
+		.dir = dir,
+		.timeout_ns = limit_ns,
+		.own_session = true,
+		.no_network = isolated};
 	spec.uid = tools->uid;
 	spec.gid = tools->gid;
 	enum status st = proc_check(&spec, said, err);
@@ -47,16 +56,47 @@ static enum status run_program(const struct server_tools *tools, const char *dir
 {
 	struct buf said;
 	buf_init(&said, 65536);
-	enum status st = ask_program(tools, dir, argv, limit_ns, &said, err);
+	enum status st = ask_program(tools, dir, argv, limit_ns, false, &said, err);
 	buf_free(&said);
 	return st;
+}
+
+enum status server_ask_program(
+	const struct server_tools *tools, const struct server_place *place, const char **argv, struct buf *said, struct error *err)
+{
+	return ask_program(tools, place->work_dir, argv, PROGRAM_LIMIT_NS, place->isolated, said, err);
+}
+
+enum status server_run_single(const struct server_tools *tools, const struct server_place *place, const char *database, const char *sql,
+	const volatile sig_atomic_t *stop, struct buf *said, struct error *err)
+{
+	char program[PATH_MAX + 64], input[PATH_MAX];
+	snprintf(program, sizeof program, "%s/postgres", tools->dir);
+	snprintf(input, sizeof input, "%.4000s/single.sql", place->work_dir);
+	static const char *const ENV[] = {"LC_ALL=C", "PGOPTIONS=", "PGHOST=/nonexistent", NULL};
+	const char *argv[] = {
+		program, "--single", "-c", "exit_on_error=true", "-c", "log_min_messages=log", "-D", place->data_dir, database, NULL};
+	struct proc_spec spec = {.argv = argv,
+		.env = ENV,
+		.dir = place->work_dir,
+		.input_path = input,
+		.own_session = true,
+		.no_network = place->isolated,
+		.stop = stop,
+		.uid = tools->uid,
+		.gid = tools->gid};
+	enum status st = fs_write_file(input, sql, strlen(sql), err);
+	if (st == ST_OK)
+		st = proc_check(&spec, said, err);
+	(void)!unlink(input);
+	return st == ST_FAILED && stop != NULL && *stop != 0 ? error_set(err, ST_INTERRUPTED, "interrupted") : st;
 }
 
 /* Finding the programs. */
 
 static bool holds_programs(const char *dir)
 {
-	static const char *const PROGRAMS[] = {"initdb", "pg_ctl", "pg_basebackup", "postgres"};
+	static const char *const PROGRAMS[] = {"initdb", "pg_ctl", "postgres"};
 	for (size_t i = 0; i < sizeof PROGRAMS / sizeof PROGRAMS[0]; i++) {
 		char path[PATH_MAX];
 		if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, PROGRAMS[i]) >= sizeof path || access(path, X_OK) != 0)
@@ -83,6 +123,32 @@ static int newest_version(const char *parent, const char *prefix)
 	if (d != NULL)
 		closedir(d);
 	return best;
+}
+
+static const char *const PLACES[] = {"/usr/lib/postgresql/", "/usr/pgsql-"};
+
+bool server_find_version(int major, char *out, size_t size)
+{
+	for (size_t i = 0; i < sizeof PLACES / sizeof PLACES[0]; i++) {
+		snprintf(out, size, "%s%d/bin", PLACES[i], major);
+		if (holds_programs(out))
+			return true;
+	}
+	return false;
+}
+
+bool server_find_client(const struct server_tools *tools, const char *name, char *out, size_t size)
+{
+	snprintf(out, size, "%s/%s", tools->dir, name);
+	if (access(out, X_OK) == 0)
+		return true;
+	for (int major = NEWEST_LOOKED_FOR; major >= tools->version / 10000; major--)
+		for (size_t i = 0; i < sizeof PLACES / sizeof PLACES[0]; i++) {
+			snprintf(out, size, "%s%d/bin/%s", PLACES[i], major, name);
+			if (access(out, X_OK) == 0)
+				return true;
+		}
+	return false;
 }
 
 static bool find_in_path(char *out, size_t size)
@@ -114,14 +180,20 @@ static bool ask_pg_config(char *out, size_t size)
 
 static enum status find_folder(const char *asked, char *out, size_t size, struct error *err)
 {
+	const char *usual = getenv("PGREHEARSE_SERVER");
+	if (asked == NULL && usual != NULL && usual[0] != '\0')
+		asked = usual;
 	if (asked != NULL) {
-		snprintf(out, size, "%s", asked);
+		/* The programs are started in other folders. */
+		char absolute[PATH_MAX];
+		const char *dir = realpath(asked, absolute) != NULL ? absolute : asked;
+		snprintf(out, size, "%s", dir);
 		if (holds_programs(out))
 			return ST_OK;
-		snprintf(out, size, "%s/bin", asked);
+		snprintf(out, size, "%.4000s/bin", dir);
 		if (holds_programs(out))
 			return ST_OK;
-		error_set(err, ST_USAGE, "%s does not hold PostgreSQL's server programs initdb, pg_ctl, pg_basebackup and postgres", asked);
+		error_set(err, ST_USAGE, "%s does not hold PostgreSQL's server programs initdb, pg_ctl and postgres", asked);
 		error_hint(err, "on Debian they are in /usr/lib/postgresql/NN/bin; scripts/install-deps installs them");
 		return ST_USAGE;
 	}
@@ -138,7 +210,7 @@ static enum status find_folder(const char *asked, char *out, size_t size, struct
 	if (ask_pg_config(out, size) || find_in_path(out, size))
 		return ST_OK;
 	error_set(err, ST_FAILED,
-		"no PostgreSQL server found: looked for initdb, pg_ctl, pg_basebackup and postgres in "
+		"no PostgreSQL server found: looked for initdb, pg_ctl and postgres in "
 		"/usr/lib/postgresql/*/bin, /usr/pgsql-*/bin, the folder that pg_config names, and PATH");
 	error_hint(err, "scripts/install-deps installs it on Debian; --server DIR names the folder of another one");
 	return ST_FAILED;
@@ -225,7 +297,7 @@ static const char *const REHEARSAL[] = {
 	"max_connections = 200",  /* pods x pool, and the harness */
 	"shared_buffers = 128MB", /* whatever initdb guessed on this machine */
 	"wal_level = replica",
-	"max_wal_senders = 16", /* 8 standbys, each with a base backup's two while it is made */
+	"max_wal_senders = 16", /* 8 standbys, and a backup of the user's */
 	"max_replication_slots = 16",
 	"max_prepared_transactions = 8", /* for one that is left behind */
 	"track_io_timing = on",
@@ -289,6 +361,14 @@ enum status server_configure(
 	snprintf(directory, sizeof directory, "\"%s\"", place->socket_dir);
 	buf_str(&text, "unix_socket_directories = ");
 	add_quoted(&text, directory);
+	if (place->primary_dsn != NULL) {
+		char dsn[PATH_MAX + 256];
+		snprintf(dsn, sizeof dsn, "%s application_name=%s", place->primary_dsn, place->name);
+		buf_str(&text, "primary_conninfo = ");
+		add_quoted(&text, dsn);
+		buf_str(&text, "primary_slot_name = ");
+		add_quoted(&text, place->name);
+	}
 	char path[PATH_MAX + 32];
 	snprintf(path, sizeof path, "%s/pgrehearse.conf", place->data_dir);
 	if (st == ST_OK && text.overflow)
@@ -298,7 +378,11 @@ enum status server_configure(
 	if (st == ST_OK)
 		st = server_give(tools, path, 0600, err);
 	buf_free(&text);
-	return st;
+	if (st != ST_OK || place->primary_dsn == NULL)
+		return st;
+	snprintf(path, sizeof path, "%s/standby.signal", place->data_dir);
+	st = fs_write_file(path, "", 0, err);
+	return st == ST_OK ? server_give(tools, path, 0600, err) : st;
 }
 
 /* The programs. */
@@ -320,23 +404,58 @@ enum status server_init(const struct server_tools *tools, const struct server_pl
 	return ok ? ST_OK : error_errno(err, ST_FAILED, "cannot write %s", path);
 }
 
-enum status server_first_wal(const struct server_tools *tools, const struct server_place *place, char out[25], struct error *err)
+enum status server_settle(const struct server_tools *tools, const struct server_place *place, struct error *err)
 {
-	static const char LABEL[] = "Latest checkpoint's REDO WAL file:";
-	const char *argv[] = {"pg_controldata", "-D", place->data_dir, NULL};
-	struct buf said;
-	buf_init(&said, 65536);
-	enum status st = ask_program(tools, place->work_dir, argv, PROGRAM_LIMIT_NS, &said, err);
-	const char *at = st == ST_OK ? strstr(said.data, LABEL) : NULL;
-	if (at != NULL) {
-		at += sizeof LABEL - 1;
-		at += strspn(at, " ");
-		snprintf(out, 25, "%.24s", at);
-	}
-	if (st == ST_OK && (at == NULL || strspn(out, "0123456789ABCDEF") != 24))
-		st = error_set(err, ST_FAILED, "pg_controldata does not say where the WAL of %s begins", place->data_dir);
-	buf_free(&said);
-	return st;
+	/* Single-user mode: reads no input, and ends with a checkpoint. */
+	const char *argv[] = {"postgres", "--single", "-D", place->data_dir, "template1", NULL};
+	return run_program(tools, place->work_dir, argv, PROGRAM_LIMIT_NS, err);
+}
+
+/* The beginning of a control file, the same from PostgreSQL 12 to 18: ControlFileData and CheckPoint in catalog/pg_control.h. */
+struct control_head {
+	uint64_t system_identifier;
+	uint32_t control_version;
+	uint32_t catalog_version;
+	uint32_t state;
+	int64_t time;
+	uint64_t checkpoint;
+	uint64_t redo;
+	uint32_t timeline;
+};
+
+static bool read_control(const struct server_place *place, struct control_head *head)
+{
+	char path[PATH_MAX + 32];
+	snprintf(path, sizeof path, "%s/global/pg_control", place->data_dir);
+	FILE *f = fopen(path, "re");
+	bool known = f != NULL && fread(head, sizeof *head, 1, f) == 1 && head->control_version >= 1201 && head->control_version < 1900;
+	if (f != NULL)
+		fclose(f);
+	return known;
+}
+
+/* Not by pg_controldata, which not every package of servers has. */
+const char *server_control_state(const struct server_place *place)
+{
+	static const char *const STATES[] = {"starting up", "shut down", "shut down in recovery", "shutting down", "in crash recovery",
+		"in archive recovery", "in production"};
+	struct control_head head;
+	return read_control(place, &head) && head.state < sizeof STATES / sizeof STATES[0] ? STATES[head.state] : "unknown";
+}
+
+void server_first_wal(const struct server_place *place, char out[25])
+{
+	char path[PATH_MAX + 32];
+	struct control_head head;
+	struct stat wal;
+	out[0] = '\0';
+	if (!read_control(place, &head))
+		return;
+	uint64_t file = head.redo / WAL_FILE_BYTES;
+	snprintf(out, 25, "%08X%08X%08X", head.timeline, (unsigned)(file >> 8), (unsigned)(file & 255));
+	snprintf(path, sizeof path, "%s/pg_wal/%s", place->data_dir, out);
+	if (stat(path, &wal) != 0 || wal.st_size != WAL_FILE_BYTES)
+		out[0] = '\0';
 }
 
 /* Puts the last 600 bytes of the log, from a line's start, into err. */
@@ -365,7 +484,10 @@ static void quote_log(const char *path, struct error *err)
 enum status server_start(const struct server_tools *tools, const struct server_place *place, struct error *err)
 {
 	const char *argv[] = {"pg_ctl", "start", "-w", "-s", "-t", START_LIMIT, "-D", place->data_dir, "-l", place->log_path, NULL};
-	enum status st = run_program(tools, place->work_dir, argv, PROGRAM_LIMIT_NS + 10 * NS_PER_S, err);
+	struct buf said;
+	buf_init(&said, 65536);
+	enum status st = ask_program(tools, place->work_dir, argv, PROGRAM_LIMIT_NS + 10 * NS_PER_S, place->isolated, &said, err);
+	buf_free(&said);
 	if (st != ST_OK)
 		quote_log(place->log_path, err);
 	return st;
@@ -376,17 +498,6 @@ enum status server_stop(const struct server_tools *tools, const struct server_pl
 	const char *argv[] = {
 		"pg_ctl", "stop", "-w", "-s", "-t", START_LIMIT, "-m", immediate ? "immediate" : "fast", "-D", place->data_dir, NULL};
 	return run_program(tools, place->work_dir, argv, PROGRAM_LIMIT_NS + 10 * NS_PER_S, err);
-}
-
-enum status server_clone_standby(
-	const struct server_tools *tools, const struct server_place *place, const char *primary_dsn, const char *name, struct error *err)
-{
-	/* -R keeps the connection string, application_name included, as the standby's primary_conninfo. */
-	char dsn[PATH_MAX + 256];
-	snprintf(dsn, sizeof dsn, "%s application_name=%s", primary_dsn, name);
-	const char *argv[] = {
-		"pg_basebackup", "-D", place->data_dir, "-d", dsn, "-R", "-X", "stream", "-c", "fast", "-C", "-S", name, "--no-sync", NULL};
-	return run_program(tools, place->work_dir, argv, 0, err);
 }
 
 static void drop_notice(void *arg, const char *message)

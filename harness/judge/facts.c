@@ -144,6 +144,7 @@ static bool add_interval(const json_t *line, void *arg)
 		.planned = json_get_int(line, "planned", 0),
 		.abandoned = json_get_int(line, "abandoned", 0),
 		.backlog = json_get_int(line, "backlog", -1),
+		.backlog_age_ns = json_get_int(line, "backlog_age_ns", 0),
 		.wal_bytes = json_get_int(line, "wal_bytes", -1),
 		.worker_cpu = json_get_number(json_object_get(line, "cpu"), "worker", -1),
 		.loop_lag_ns = json_get_int(json_object_get(line, "generator"), "loop_lag_ns", -1),
@@ -192,6 +193,7 @@ static bool add_window(const json_t *line, void *arg)
 		.start_ns = json_get_int(line, "start_ns", 0),
 		.length_ns = json_get_int(line, "length_ns", 0),
 		.bound_ns = json_get_int(line, "bound_ns", 0),
+		.at_least = json_is_true(json_object_get(line, "at_least")),
 		.blamed = json_get_int(line, "blamed", 0),
 	};
 	w.phase = phase_at(f, w.start_ns);

@@ -32,6 +32,7 @@ struct interval_facts {
 	int64_t start_ns, end_ns;
 	int64_t planned, abandoned, ok, failed;
 	int64_t backlog, wal_bytes; /* -1: not known */
+	int64_t backlog_age_ns;     /* of the oldest arrival that waits; 0: none does */
 	double worker_cpu;          /* -1: not known */
 	int64_t loop_lag_ns;        /* of the load's workers; -1: not known */
 };
@@ -85,6 +86,7 @@ struct eta_facts {
 struct window_facts {
 	int phase;
 	int64_t start_ns, length_ns, bound_ns;
+	bool at_least;  /* length_ns is a lower limit */
 	int64_t blamed; /* statement id, 0: none */
 	char table[NAME_SIZE], access[16];
 };

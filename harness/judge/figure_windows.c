@@ -98,8 +98,8 @@ void figure_blocked(const struct facts *f, const struct criterion *c, uint64_t p
 	char length[32], bound[32], at[32], behind[64] = "";
 	if (longest->blamed != 0)
 		snprintf(behind, sizeof behind, ", by statement %lld", (long long)longest->blamed);
-	snprintf(out->evidence, sizeof out->evidence, "%zu window%s without %s %s; the longest of %s (within %s) on %s at %s%s", n,
-		n == 1 ? "" : "s", access, scope, units_format_time(longest->length_ns, length, sizeof length),
-		units_format_time(longest->bound_ns, bound, sizeof bound), longest->table,
-		units_format_time(longest->start_ns, at, sizeof at), behind);
+	snprintf(out->evidence, sizeof out->evidence, "%zu window%s without %s %s; the longest of %s%s (within %s) on %s at %s%s", n,
+		n == 1 ? "" : "s", access, scope, longest->at_least ? "at least " : "",
+		units_format_time(longest->length_ns, length, sizeof length), units_format_time(longest->bound_ns, bound, sizeof bound),
+		longest->table, units_format_time(longest->start_ns, at, sizeof at), behind);
 }

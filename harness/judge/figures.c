@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "judge/facts_private.h"
+#include "judge/unanswered.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -35,6 +36,11 @@ static void sentence(struct figure *out, const char *fmt, ...)
 static bool in_scope(const struct scope *s, int phase)
 {
 	return phase >= 0 && (s->phases >> phase & 1) != 0;
+}
+
+static bool covers_end(const struct facts *f, const struct scope *s)
+{
+	return f->phase_count > 0 && in_scope(s, f->phase_count - 1);
 }
 
 static void add_phase(const struct facts *f, struct scope *s, int i)
@@ -122,6 +128,9 @@ static void measure_latency(const struct facts *f, const struct criterion *c, co
 		if (h->service == service && in_scope(s, h->phase) && strcmp(h->transaction, c->label) == 0)
 			hist_merge(all, h->hist);
 	}
+	struct unanswered open = {0};
+	if (all != NULL && c->stat != STAT_COUNT && c->stat != STAT_MIN && covers_end(f, s))
+		open = unanswered_add(f, c->label, service, all);
 	uint64_t n = all != NULL ? hist_count(all) : 0;
 	if (n == 0 && c->stat != STAT_COUNT) {
 		MISSING(out, "no transaction%s%s ended %s", c->label[0] ? " " : "", c->label, s->text);
@@ -129,7 +138,7 @@ static void measure_latency(const struct facts *f, const struct criterion *c, co
 		return;
 	}
 	char p[32], max[32], who[NAME_SIZE + 8] = "";
-	if (c->label[0] == '\0')
+	if (c->label[0] == '\0' && open.n == 0)
 		name_longest(f, s, service, who, sizeof who);
 	int64_t max_ns = all != NULL ? hist_max(all) : 0;
 	out->upper = seconds(max_ns);
@@ -165,6 +174,7 @@ static void measure_latency(const struct facts *f, const struct criterion *c, co
 		out->value = (double)n;
 		sentence(out, "%llu transactions ended %s", (unsigned long long)n, s->text);
 	}
+	unanswered_tell(&open, out);
 	hist_free(all);
 }
 
@@ -216,8 +226,13 @@ static int64_t count_errors(const struct facts *f, const struct scope *s, const 
 		if (!in_scope(s, e->phase) || (label[0] != '\0' && strcmp(label, e->sqlstate) != 0))
 			continue;
 		n += e->count;
+		int64_t same = 0; /* each phase has a count of its own */
+		for (size_t k = 0; k < f->errors.n && same >= 0; k++)
+			if (in_scope(s, f->errors.at[k].phase) && strcmp(f->errors.at[k].sqlstate, e->sqlstate) == 0)
+				same = k < i ? -1 : same + f->errors.at[k].count;
 		size_t len = strlen(list);
-		snprintf(list + len, size - len, "%s%lld × %s", len > 0 ? ", " : "", (long long)e->count, e->sqlstate);
+		if (same > 0)
+			snprintf(list + len, size - len, "%s%lld × %s", len > 0 ? ", " : "", (long long)same, e->sqlstate);
 	}
 	return n;
 }
@@ -228,17 +243,20 @@ static void measure_errors(
 	char list[200];
 	int64_t failed = count_errors(f, s, c->label, list, sizeof list);
 	int64_t abandoned = c->label[0] == '\0' || strcmp(c->label, "abandoned") == 0 ? sum->abandoned : 0;
-	int64_t all = sum->ok + sum->failed + sum->abandoned;
+	struct unanswered open = c->label[0] == '\0' && covers_end(f, s) ? unanswered_add(f, "", false, NULL) : (struct unanswered){0};
+	int64_t all = sum->ok + sum->failed + sum->abandoned + open.n;
 	if (all == 0) {
 		MISSING(out, "no transaction ended %s", s->text);
 		return;
 	}
-	out->value = c->stat == STAT_COUNT ? (double)(failed + abandoned) : (double)(failed + abandoned) / (double)all;
-	if (failed + abandoned == 0)
+	int64_t bad = failed + abandoned + open.n;
+	out->value = c->stat == STAT_COUNT ? (double)bad : (double)bad / (double)all;
+	if (bad == 0)
 		sentence(out, "no error%s%s in %lld transactions %s", c->label[0] ? " " : "", c->label, (long long)all, s->text);
 	else
 		sentence(out, "%lld of %lld transactions failed and %lld were abandoned %s%s%s", (long long)failed, (long long)all,
 			(long long)abandoned, s->text, list[0] ? ": " : "", list);
+	unanswered_tell(&open, out);
 }
 
 static void measure_sums(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
@@ -382,7 +400,7 @@ static void measure_statement(const struct facts *f, const struct criterion *c, 
 static void measure_eta(const struct facts *f, const struct criterion *c, struct figure *out)
 {
 	const struct eta_facts *e = NULL;
-	char times[3][32];
+	char times[3][32], rows[32];
 	for (size_t i = 0; i < f->etas.n; i++)
 		if (strcmp(f->etas.at[i].step, c->label) == 0)
 			e = &f->etas.at[i];
@@ -395,8 +413,8 @@ static void measure_eta(const struct facts *f, const struct criterion *c, struct
 		return;
 	}
 	out->value = c->stat == STAT_ETA ? seconds(e->eta_ns) : fabs(e->error);
-	sentence(out, "%lld batches all over the table of step \"%s\": %s for the %lld rows %s, between %s and %s at 95 %%",
-		(long long)e->samples, c->label, time_text(e->eta_ns, times[0]), (long long)e->rows,
+	sentence(out, "%lld batches all over the table of step \"%s\": %s for the %s rows %s, between %s and %s at 95 %%",
+		(long long)e->samples, c->label, time_text(e->eta_ns, times[0]), units_format_count(e->rows, rows, sizeof rows),
 		e->production ? "of production" : "that are here", time_text(e->low_ns, times[1]), time_text(e->high_ns, times[2]));
 }
 
@@ -577,7 +595,8 @@ static void measure_check(const struct facts *f, const struct criterion *c, stru
 	size_t i, seen = 0;
 	json_t *check;
 	double rows = 0;
-	char bad[200] = "";
+	char bad[400] = "";
+	const char *mistaken = NULL;
 	json_array_foreach(json_object_get(f->run, "checks"), i, check)
 	{
 		const char *name = json_get_string(check, "name", "");
@@ -586,8 +605,17 @@ static void measure_check(const struct facts *f, const struct criterion *c, stru
 		seen++;
 		rows += json_get_number(check, "rows", 0);
 		if (!json_is_true(json_object_get(check, "ok"))) {
+			const char *error = json_get_string(check, "error", NULL), *sample = json_get_string(check, "sample", "");
 			size_t n = strlen(bad);
-			snprintf(bad + n, sizeof bad - n, "%s%s %s", n > 0 ? ", " : "", name, json_get_string(check, "when", ""));
+			n += (size_t)snprintf(
+				bad + n, sizeof bad - n, "%s%s %s", n > 0 ? ", " : "", name, json_get_string(check, "when", ""));
+			if (n < sizeof bad && error != NULL)
+				snprintf(bad + n, sizeof bad - n, " (%.120s)", error);
+			else if (n < sizeof bad)
+				snprintf(bad + n, sizeof bad - n, " (%lld row%s: %.80s)", (long long)json_get_int(check, "rows", 0),
+					json_get_int(check, "rows", 0) == 1 ? "" : "s", sample);
+			if (error != NULL)
+				mistaken = name;
 		}
 	}
 	if (seen == 0) {
@@ -595,6 +623,10 @@ static void measure_check(const struct facts *f, const struct criterion *c, stru
 			MISSING(out, "check %s did not run", c->label);
 		else
 			MISSING(out, "no check ran");
+		return;
+	}
+	if (mistaken != NULL && c->stat != STAT_CLEAN) {
+		MISSING(out, "check %s could not be asked: %s", mistaken, bad);
 		return;
 	}
 	out->value = c->stat == STAT_CLEAN ? bad[0] == '\0' : rows;
@@ -694,9 +726,11 @@ static void measure_reconciliation(const struct facts *f, const struct criterion
 			return;
 		}
 		out->value = json_get_number(one, "mismatches", 0);
-		sentence(out, "%lld rows compared, %lld of them a second time%s%.200s", (long long)json_get_int(one, "rows", 0),
-			(long long)json_get_int(one, "rechecked", 0), out->value > 0 ? "; differing keys: " : "",
-			json_get_string(one, "sample", ""));
+		char rows[32], twice[32];
+		sentence(out, "%s rows compared, %s of them a second time%s%.200s",
+			units_format_count(json_get_int(one, "rows", 0), rows, sizeof rows),
+			units_format_count(json_get_int(one, "rechecked", 0), twice, sizeof twice),
+			out->value > 0 ? "; differing keys: " : "", json_get_string(one, "sample", ""));
 		return;
 	}
 	MISSING(out, "the reconciliation %s did not run", c->label);

@@ -66,6 +66,24 @@ bool client_error_sqlstate(lua_State *L, char out[6])
 
 /* ---- executing ---- */
 
+static void tell_failure(const struct client *c, const struct session_outcome *out)
+{
+	struct crew *crew = c->worker->crew;
+	const struct workload *w = c->worker->workload;
+	if (atomic_load(&crew->failures) >= LOAD_FAILURES_TOLD || atomic_fetch_add(&crew->failures, 1) >= LOAD_FAILURES_TOLD)
+		return;
+	struct load_failure failure = {
+		.version = w->versions[c->version].name,
+		.transaction = w->transactions[c->transaction].name,
+		.statement = c->statement,
+		.sqlstate = out->sqlstate,
+		.message = out->message,
+		.params = c->statement_index < w->n_statements ? w->statements[c->statement_index]->params : 0,
+		.values = c->values,
+	};
+	crew->config->failed(&failure, crew->config->arg);
+}
+
 void client_statement_done(struct session *s, void *arg)
 {
 	struct client *c = arg;
@@ -75,7 +93,7 @@ void client_statement_done(struct session *s, void *arg)
 		c->sent_ns = out->sent_ns;
 	const struct load_config *config = c->worker->crew->config;
 	/* Who waits on a standby is not observed, and its pids are not those of the primary. */
-	if (out->done_ns - out->sent_ns >= SLOW_NS && config->slow != NULL && s == c->home) {
+	if (out->done_ns - out->sent_ns >= SLOW_NS && config->slow != NULL && s == c->home && config->pooler_dsn == NULL) {
 		const struct workload *w = c->worker->workload;
 		struct load_slow slow = {
 			.pid = c->pid,
@@ -88,6 +106,8 @@ void client_statement_done(struct session *s, void *arg)
 		memcpy(slow.sqlstate, out->sqlstate, sizeof slow.sqlstate);
 		config->slow(&slow, config->arg);
 	}
+	if (!out->ok && config->failed != NULL)
+		tell_failure(c, out);
 	stats_record_statement(c->worker->stats, c->version, c->statement_index, out->ok, out->done_ns - out->sent_ns);
 	fiber_resume(c->fiber);
 }

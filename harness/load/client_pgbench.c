@@ -19,6 +19,8 @@ int client_query(lua_State *L)
 	client_need_results(L, c);
 	const struct session_statement *st = client_find_statement(L, c);
 	const char *sql = luaL_checkstring(L, 3);
+	for (int i = 0; i < st->params; i++) /* they are within the text */
+		c->values[i] = NULL;
 	if (c->worker->crew->ledger && client_wants_ledger(c, st))
 		sql = client_query_with_ledger(L, c, sql);
 	session_query(c->session, sql, client_statement_done, c);

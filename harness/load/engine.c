@@ -38,10 +38,11 @@ struct load {
 	int64_t collected_ns; /* the end of the interval before */
 	uint64_t collected_planned;
 	struct replacement *replacements;
-	struct mix *mixes;            /* all that there were: arrivals of any segment may still be claimed */
-	const double *shares;         /* of the current one; NULL: the workload's own */
-	struct plan_cursor planned;   /* what is due by now */
-	struct plan_cursor unclaimed; /* the first that nobody has claimed */
+	struct mix *mixes;                /* all that there were: arrivals of any segment may still be claimed */
+	const double *shares;             /* of the current one; NULL: the workload's own */
+	struct plan_cursor planned;       /* what is due by now */
+	struct plan_cursor unclaimed;     /* the first that nobody has claimed */
+	VEC(struct load_unfinished) open; /* of all workers, once stopped */
 };
 
 struct mix {
@@ -185,6 +186,7 @@ enum status load_create(const struct load_config *config, struct load **out, str
 	load->config.workload_path = copy(config->workload_path);
 	load->config.scenario_path = copy(config->scenario_path);
 	load->config.read_dsn = copy(config->read_dsn);
+	load->config.pooler_dsn = copy(config->pooler_dsn);
 	load->config.read_from = copy(config->read_from != NULL ? config->read_from : "standby");
 	load->config.version = copy(config->version != NULL ? config->version : "v1");
 	init_crew(load);
@@ -453,6 +455,29 @@ enum status load_set_flag(struct load *load, const char *name, const char *value
 	return st;
 }
 
+struct flag_question {
+	const char *name;
+	const struct worker *by;
+	char *out;
+	size_t size;
+};
+
+static void tell_flag(struct worker *w, void *arg)
+{
+	const struct flag_question *q = arg;
+	if (w == q->by)
+		workload_flag_value(w->workload, q->name, q->out, q->size);
+}
+
+void load_flag_value(struct load *load, const char *name, char *out, size_t size)
+{
+	struct flag_question question = {.name = name, .by = load->workers[0], .size = size};
+	question.out = out;
+	pthread_mutex_lock(&load->calls);
+	ask_all(load, tell_flag, &question);
+	pthread_mutex_unlock(&load->calls);
+}
+
 enum status load_change_rate(struct load *load, double rate, struct error *err)
 {
 	struct rate_program program;
@@ -530,6 +555,7 @@ static void add_totals(struct load *load, struct load_totals *out)
 	memset(out, 0, sizeof *out);
 	out->reads.name = load_read_from(load);
 	const struct workload *workload = load_workload(load);
+	load->open.n = 0;
 	out->n_versions = workload->n_versions;
 	for (size_t v = 0; v < workload->n_versions; v++)
 		out->versions[v].name = workload->versions[v].name;
@@ -543,12 +569,17 @@ static void add_totals(struct load *load, struct load_totals *out)
 		stats_add_version(&out->reads, &w->reads);
 		stats_add_counters(&out->counters, &w->counters);
 		out->abandoned += w->abandoned;
-		out->unfinished += w->unfinished;
+		for (size_t k = 0; k < w->unfinished.n; k++) {
+			const struct load_unfinished *u = &w->unfinished.at[k];
+			VEC_PUSH(&load->open, *u);
+			if (u->due_age_ns > out->unfinished_oldest_ns)
+				out->unfinished_oldest_ns = u->due_age_ns;
+		}
 		out->planned += w->followed;
 		out->never_started += waiting_count(w->waiting);
-		if (w->unfinished_oldest_ns > out->unfinished_oldest_ns)
-			out->unfinished_oldest_ns = w->unfinished_oldest_ns;
 	}
+	out->unfinished = out->n_open = load->open.n;
+	out->open = load->open.at;
 	for (size_t v = 0; v < out->n_versions; v++) {
 		out->started += out->versions[v].started;
 		out->ok += out->versions[v].ok;
@@ -652,6 +683,7 @@ void load_free(struct load *load)
 	}
 	for (int i = 0; i < load->n_workers; i++)
 		worker_free(load->workers[i]);
+	VEC_FREE(&load->open);
 	while (load->replacements != NULL) {
 		struct replacement *r = load->replacements;
 		load->replacements = r->next;
@@ -671,6 +703,7 @@ void load_free(struct load *load)
 	free((void *)load->config.workload_path);
 	free((void *)load->config.scenario_path);
 	free((void *)load->config.read_dsn);
+	free((void *)load->config.pooler_dsn);
 	free((void *)load->config.read_from);
 	free((void *)load->config.version);
 	free(load->workers);

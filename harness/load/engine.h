@@ -31,12 +31,21 @@ struct workload;
 
 /* One statement that took 1 ms or longer. The strings live as long as the load. */
 struct load_slow {
-	int pid;                  /* of the backend that executed it */
+	int pid; /* of the backend that executed it; nothing is told of sessions behind a pooler, whose backends are not known */
 	int64_t sent_ns, done_ns; /* clock_now_ns() */
 	char sqlstate[6];         /* "00000": it succeeded */
 	const char *version, *transaction;
 	const char *statement; /* its name in the workload; "BEGIN", "COMMIT", "ROLLBACK" for those */
 };
+
+/* One statement that failed, with what it was given. The strings live until the call returns. */
+struct load_failure {
+	const char *version, *transaction, *statement, *sqlstate, *message;
+	int params;
+	const char *const *values; /* params of them, as text; NULL: SQL NULL */
+};
+
+#define LOAD_FAILURES_TOLD 200
 
 /* How long a request waits for a session of one app version's pods; the shorter one counts. 0: for ever. */
 struct load_policy {
@@ -67,13 +76,17 @@ struct load_config {
 	const char *version;      /* that all pods start with; NULL: "v1" */
 	const char *read_dsn;     /* read_only transactions run there, on sessions of their own beside those of the pools; or NULL */
 	const char *read_from;    /* what the record calls it: "standby1" */
-	bool ledger;              /* commits of transactions that are not read_only write into the ledger; the workload may say so too */
+	const char *pooler_dsn;   /* the sessions of the pools go there, to the same database, through a connection pooler; or NULL */
+	bool pooler_transactions; /* which gives each transaction another session of the server, so that nothing may outlast one: no statement is prepared */
+	bool ledger; /* commits of transactions that are not read_only write into the ledger; the workload may say so too */
 
-	/* Both are called from worker threads, several at once, and must be quick. Either may be NULL. */
+	/* All are called from worker threads, several at once, and must be quick. Each may be NULL. */
 	void (*slow)(const struct load_slow *slow, void *arg);
 	void (*warn)(const char *text,
 		void *arg); /* an error of the workload's Lua, with traceback: the first of each transaction and version */
-	void *arg;          /* for both */
+	void (*failed)(const struct load_failure *failure,
+		void *arg); /* of the first LOAD_FAILURES_TOLD; what they were given is somebody's data */
+	void *arg;          /* for all */
 };
 
 /* SQLSTATEs in the order in which they first occurred. A full table counts the rest as "OTHER". Three are not the server's: "LUA"
@@ -148,12 +161,20 @@ struct load_interval {
 	uint64_t reconnects;     /* connections lost or refused and opened again */
 };
 
+/* A transaction that had no answer when the load stopped. */
+struct load_unfinished {
+	const char *transaction, *version;
+	int64_t due_age_ns, sent_age_ns; /* since it was due; since its first send, 0: it has sent nothing */
+};
+
 /* The conservation law: planned = started + abandoned + never_started, started = ok + failed + unfinished. Each term has a
  * counter of its own, so that `holds` is a finding and not an identity. */
 struct load_totals {
 	uint64_t planned, started, abandoned, never_started;
 	uint64_t ok, failed, unfinished;
 	int64_t unfinished_oldest_ns; /* age since its due time; 0 when all finished */
+	size_t n_open;
+	const struct load_unfinished *open; /* each of the unfinished; they are the load's. None of them is known of a replay */
 	struct load_errors errors, retries;
 	size_t n_versions;
 	struct load_version versions[LOAD_VERSIONS_MAX];
@@ -199,6 +220,9 @@ enum status load_check_mix(struct load *load, const struct load_weight *weights,
  * Blocks for the workers' next pass. ST_USAGE for a flag that there is not, or not of this type. load_check_flag only looks. */
 enum status load_set_flag(struct load *load, const char *name, const char *value, struct error *err) MUST_CHECK;
 enum status load_check_flag(struct load *load, const char *name, const char *value, struct error *err) MUST_CHECK;
+
+/* The value that a flag has now, as such a text; "" when there is no such flag. Blocks likewise. */
+void load_flag_value(struct load *load, const char *name, char *out, size_t size);
 
 /* load_change to a constant rate. */
 enum status load_change_rate(struct load *load, double rate, struct error *err) MUST_CHECK;

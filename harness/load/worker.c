@@ -94,7 +94,11 @@ static void make_session(struct client *c)
 	}
 	char name[64];
 	struct session_hooks hooks = {.lost = connection_lost, .result = client_keep_result, .arg = c};
-	c->home = session_create(c->worker->loop, c->worker->crew->config->dsn, worker_session_name(c, name, sizeof name), &hooks);
+	const struct load_config *config = c->worker->crew->config;
+	c->home = session_create(c->worker->loop, config->pooler_dsn != NULL ? config->pooler_dsn : config->dsn,
+		worker_session_name(c, name, sizeof name), &hooks);
+	if (config->pooler_transactions)
+		session_never_prepare(c->home);
 	c->session = c->home;
 	replica_open(c);
 }
@@ -365,6 +369,7 @@ void worker_start_request(struct client *c, const struct request *r, bool awaite
 	c->transaction = claim_pick_transaction(w->workload, a);
 	c->due_ns = a->due_ns;
 	c->sent_ns = 0;
+	c->statement = NULL;
 	c->seed = a->seed;
 	c->attempt = 0;
 	c->awaited = awaited;
@@ -464,9 +469,15 @@ static void stop_client(struct client *c, int64_t now_ns)
 {
 	struct worker *w = c->worker;
 	if (c->state == CLIENT_BUSY) {
-		w->unfinished++;
-		if (now_ns - c->due_ns > w->unfinished_oldest_ns)
-			w->unfinished_oldest_ns = now_ns - c->due_ns;
+		/* When its first statement was sent is kept in c->sent_ns only once that has ended. */
+		int64_t sent_ns = c->sent_ns != 0 || c->statement == NULL ? c->sent_ns : session_outcome(c->session)->sent_ns;
+		VEC_PUSH(&w->unfinished,
+			(struct load_unfinished){
+				.transaction = w->workload->transactions[c->transaction].name,
+				.version = w->workload->versions[c->version].name,
+				.due_age_ns = now_ns - c->due_ns,
+				.sent_age_ns = sent_ns >= c->due_ns ? now_ns - sent_ns : 0,
+			});
 		w->totals[c->version].in_flight--;
 		w->in_flight--;
 		/* A backend that waits for a lock does not notice that its client has gone. */
@@ -570,6 +581,7 @@ void worker_free(struct worker *w)
 	}
 	free(w->clients);
 	free(w->pod_versions);
+	VEC_FREE(&w->unfinished);
 	waiting_free(w->waiting);
 	stats_free(w->stats);
 	stats_free(w->spare);

@@ -41,6 +41,7 @@ struct crew {
 	int64_t limit_min_ns;                /* the least but 0; 0: all wait for ever */
 	struct worker **workers;
 	atomic_int leader;    /* number of the worker that wakes up for the next arrival; -1: nobody. See claim.c */
+	atomic_int failures;  /* told so far, and one for each that was not any more */
 	_Atomic bool *warned; /* [version * n_transactions + transaction]: its first Lua error has been told */
 
 	pthread_mutex_t lock;   /* of the members below */
@@ -103,7 +104,7 @@ struct client {
 	uint64_t seed;
 	struct loop_timer again;  /* armed: it failed and pauses before the next attempt */
 	int64_t sent_ns;          /* first send of the first attempt; 0: none yet */
-	const char *statement;    /* name of the latest */
+	const char *statement;    /* name of the latest; NULL: none yet */
 	unsigned statement_index; /* as for stats_record_statement */
 	bool awaited;             /* see struct ending */
 	bool counted;             /* in crew.connected */
@@ -161,13 +162,12 @@ struct worker {
 	struct stats *stats; /* being filled */
 	struct stats *spare; /* empty, or filled and handed over */
 	struct load_version totals[LOAD_VERSIONS_MAX];
-	struct load_counters counters; /* in total */
-	struct load_version reads;     /* in total: on the standby, a part of the versions' */
-	uint64_t abandoned;            /* in total */
-	uint64_t followed;             /* requests of users, besides those of the plan, that fell due */
-	uint64_t unfinished;           /* set by worker_finish */
-	int64_t unfinished_oldest_ns;
-	int64_t cpu_ns, cpu_read_ns; /* CPU time at the latest hand-over, and when that was */
+	struct load_counters counters;          /* in total */
+	struct load_version reads;              /* in total: on the standby, a part of the versions' */
+	uint64_t abandoned;                     /* in total */
+	uint64_t followed;                      /* requests of users, besides those of the plan, that fell due */
+	VEC(struct load_unfinished) unfinished; /* filled by worker_finish */
+	int64_t cpu_ns, cpu_read_ns;            /* CPU time at the latest hand-over, and when that was */
 };
 
 /* Loads the scripts. sessions: its share of each pod, those numbers for which (pod * pool + k) % workers == number. */

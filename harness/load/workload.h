@@ -123,6 +123,9 @@ int workload_find_actor(const struct workload *w, const char *name);
  * says whether that is possible. ST_USAGE. */
 enum status workload_set_flag(const struct workload *w, const char *name, const char *text, bool set, struct error *err) MUST_CHECK;
 
+/* The value that a flag has now, as such a text; "" when there is no such flag. */
+void workload_flag_value(const struct workload *w, const char *name, char *out, size_t size);
+
 /* NULL when that version has no statement of this name. */
 const struct session_statement *workload_find_statement(const struct workload *w, int version, const char *name);
 

@@ -59,6 +59,16 @@ enum status workload_set_flag(const struct workload *w, const char *name, const 
 	return ST_OK;
 }
 
+void workload_flag_value(const struct workload *w, const char *name, char *out, size_t size)
+{
+	lua_State *L = w->L;
+	int top = lua_gettop(L);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, w->flags_ref);
+	lua_getfield(L, -1, name);
+	snprintf(out, size, "%s", lua_isnil(L, -1) ? "" : luaL_tolstring(L, -1, NULL));
+	lua_settop(L, top);
+}
+
 const struct session_statement *workload_find_statement(const struct workload *w, int version, const char *name)
 {
 	const struct workload_version *v = &w->versions[version];

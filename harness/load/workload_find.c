@@ -54,6 +54,12 @@ enum status workload_find(const char *name, const char *beside, char **out, stru
 	if (workload_is_pgbench(name))
 		return find_pgbench(name, beside, out, err);
 	size_t len = strlen(name);
+	/* A trace is no workload: it is replayed beside one that does nothing. */
+	if (len > 6 && strcmp(name + len - 6, ".trace") == 0) {
+		name = "traced";
+		len = strlen(name);
+		beside = NULL;
+	}
 	bool suffixed = len > 4 && strcmp(name + len - 4, ".lua") == 0;
 	if (len == 0 || len > 1024)
 		return error_set(err, ST_USAGE, len == 0 ? "the name of the workload is empty" : "the name of the workload is too long");

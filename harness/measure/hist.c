@@ -25,6 +25,15 @@ struct hist *hist_create(void)
 	return h;
 }
 
+void hist_prepare(struct hist *h)
+{
+	enum { PAGE_SLOTS = 4096 / sizeof h->counts[0] };
+	const uint32_t from = hist_slot(16 * 1000), to = hist_slot(1000 * 1000 * 1000);
+	/* Writing, though they are zero: a page that was only read is the kernel's common page of zeros. */
+	for (volatile uint64_t *count = &h->counts[from]; count <= &h->counts[to]; count += PAGE_SLOTS)
+		*count = 0;
+}
+
 void hist_free(struct hist *h)
 {
 	free(h);
@@ -34,6 +43,8 @@ void hist_merge(struct hist *into, const struct hist *from)
 {
 	if (from->total == 0)
 		return;
+	if (into->total == 0)
+		hist_prepare(into);
 	for (uint32_t i = from->first; i <= from->last; i++) {
 		if (from->counts[i] != 0) /* do not touch pages of into for nothing */
 			into->counts[i] += from->counts[i];

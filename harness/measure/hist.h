@@ -17,7 +17,7 @@
 #define HIST_SLOTS (38 * HIST_HALF)              /* index of HIST_HIGHEST_NS, plus 1 */
 
 /*
- * Only made by hist_create: 300 kB of address space, of which the kernel gives pages as slots are first used.
+ * Only made by hist_create: 300 kB of address space, of which the kernel gives 130 kB with the first value and more for values beyond 1 s.
  * Invariants: total is the sum of counts; every non-zero count lies within [first, last]; an empty one has first > last,
  * min_ns > max_ns. Not thread-safe: a worker owns its own.
  */
@@ -37,6 +37,10 @@ struct hist *hist_create(void);
 
 /* NULL is fine. */
 void hist_free(struct hist *h);
+
+/* Has the kernel give the pages of the slots that latencies usually fall into, 16 us to 1 s, of an empty histogram: memory grows with the first value
+ * and not whenever one is slower than all before, and values are recorded without page faults. hist_record and hist_merge call it. */
+void hist_prepare(struct hist *h);
 
 /* Slot of a value in [0, HIST_HIGHEST_NS]. */
 static inline uint32_t hist_slot(int64_t ns)
@@ -61,8 +65,11 @@ static inline void hist_record(struct hist *h, int64_t ns)
 		ns = HIST_HIGHEST_NS;
 	}
 	uint32_t slot = hist_slot(ns);
-	if (slot < h->first)
+	if (slot < h->first) {
+		if (__builtin_expect(h->first == HIST_SLOTS, 0))
+			hist_prepare(h);
 		h->first = slot;
+	}
 	if (slot > h->last)
 		h->last = slot;
 	h->counts[slot]++;

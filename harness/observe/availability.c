@@ -1,5 +1,7 @@
-/* Availability. As long as nothing is refused, a round is one attempt at all tables with the strongest of the modes, in one transaction; what
- * is refused is then tried table by table and mode by mode, each in a transaction of its own, until nothing is refused any more. */
+/* Availability. As long as nothing is refused, a round is one attempt at all tables with the strongest of the modes, in one transaction. When
+ * that is refused, each is tried by itself; from then on those that were refused stay by themselves until they are free, beside the one
+ * attempt at all others. A table by itself is asked for one mode after the other in one transaction, from the weakest to the first that is
+ * refused: that says all, since what refuses a mode refuses the stronger ones too. */
 #define _GNU_SOURCE
 #include "observe/availability.h"
 
@@ -11,10 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CALM_NS (10 * NS_PER_MS)  /* between rounds while nothing is refused */
+#define REST_NS (50 * NS_PER_MS)  /* between rounds while the migration does nothing */
+#define CALM_NS (10 * NS_PER_MS)  /* while it does, and nothing is refused */
 #define ALERT_NS (5 * NS_PER_MS)  /* and while something is */
 #define MISSING_NS (1 * NS_PER_S) /* a table that is not there is looked for again */
 #define LOOKS_MAX 5               /* at who is in the way, until somebody is found */
+#define TOGETHER (-1)             /* in a batch: the attempt at all that are together */
 
 static const struct {
 	const char *mode, *held_as, *name;
@@ -43,21 +47,37 @@ static int64_t find_locker(struct availability *a, const struct target *t, enum 
 	return waits_find_locker(a->waits, &wanted, from_ns, to_ns);
 }
 
+/* Nobody else was found in the way. */
+static bool is_migrations_alone(const struct gate *g)
+{
+	size_t i;
+	const json_t *holder;
+	json_array_foreach(g->holders, i,
+		holder) if (strcmp(json_get_string(holder, "role", ""), wait_role_name(WAIT_ROLE_MIGRATION)) != 0) return false;
+	return g->blamed != 0;
+}
+
 static void close_window(struct availability *a, struct target *t, enum access access, const struct attempt *passed, const char *ended)
 {
 	struct gate *g = &t->gates[access];
 	if (!g->blocked)
 		return;
 	/* It began between the last attempt that succeeded and the first that did not, and ended likewise: the middle is the best guess. */
-	int64_t start_bound_ns = g->passed.sent_ns > 0 ? (g->first.done_ns - g->passed.sent_ns) / 2 : 0;
-	int64_t end_bound_ns = passed->sent_ns > 0 ? (passed->done_ns - g->last.sent_ns) / 2 : 0;
-	int64_t start_ns = g->passed.sent_ns > 0 ? g->passed.sent_ns + start_bound_ns : g->first.sent_ns;
+	int64_t free_ns = g->passed.sent_ns;
 	if (g->blamed == 0)
-		g->blamed = find_locker(a, t, access, start_ns - start_bound_ns, g->last.done_ns);
+		g->blamed = find_locker(a, t, access, free_ns > 0 ? free_ns : g->first.sent_ns, g->last.done_ns);
+	/* Nor can the migration have locked anything before it did something. */
+	if (free_ns > 0 && free_ns < g->roused_ns && is_migrations_alone(g))
+		free_ns = g->roused_ns;
+	int64_t start_bound_ns = free_ns > 0 ? (g->first.done_ns - free_ns) / 2 : 0;
+	int64_t end_bound_ns = passed->sent_ns > 0 ? (passed->done_ns - g->last.sent_ns) / 2 : 0;
+	int64_t start_ns = free_ns > 0 ? free_ns + start_bound_ns : g->first.sent_ns;
 	int64_t end_ns = passed->sent_ns > 0 ? g->last.sent_ns + end_bound_ns : g->last.done_ns;
-	json_t *window = json_pack("{s:o, s:s, s:I, s:I, s:I, s:s, s:o, s:o}", "table", json_text(t->relation), "access",
+	/* Locked before the first attempt, or not seen to come free: what is known of it is a lower limit. */
+	bool at_least = g->passed.sent_ns == 0 || passed->sent_ns == 0;
+	json_t *window = json_pack("{s:o, s:s, s:I, s:I, s:I, s:b, s:s, s:o, s:o}", "table", json_text(t->relation), "access",
 		KINDS[access].name, "start_ns", (json_int_t)(start_ns - a->origin_ns), "length_ns", (json_int_t)(end_ns - start_ns),
-		"bound_ns", (json_int_t)(start_bound_ns + end_bound_ns), "ended", ended, "blamed",
+		"bound_ns", (json_int_t)(start_bound_ns + end_bound_ns), "at_least", (int)at_least, "ended", ended, "blamed",
 		g->blamed != 0 ? json_integer((json_int_t)g->blamed) : json_null(), "holders",
 		g->holders != NULL ? g->holders : json_array());
 	g->holders = NULL;
@@ -76,22 +96,30 @@ static void pass(struct availability *a, struct target *t, enum access access, c
 	g->passed = *attempt;
 }
 
-static void refuse(struct target *t, enum access access, const struct attempt *attempt)
+static void refuse(const struct availability *a, struct target *t, enum access access, const struct attempt *attempt)
 {
 	struct gate *g = &t->gates[access];
 	if (!g->blocked) {
 		g->blocked = true;
 		g->first = *attempt;
+		g->roused_ns = a->roused_ns;
 	}
 	g->last = *attempt;
+}
+
+static bool is_blocked(const struct target *t)
+{
+	for (int k = 0; k < ACCESSES; k++)
+		if (t->gates[k].blocked)
+			return true;
+	return false;
 }
 
 static bool anything_blocked(const struct availability *a)
 {
 	for (int i = 0; i < a->n; i++)
-		for (int k = 0; k < ACCESSES; k++)
-			if (a->targets[i].gates[k].blocked)
-				return true;
+		if (is_blocked(&a->targets[i]))
+			return true;
 	return false;
 }
 
@@ -135,50 +163,46 @@ static void deny(struct availability *a, struct target *t, enum access access, c
 
 static void send_batch(struct availability *a);
 
-static void add_probe(struct availability *a, int target, enum access access)
+/* Nothing is known to be in the way: those are tried together. True if there are any. */
+static bool plan_together(struct availability *a)
 {
-	a->batch[a->batch_n++] = (struct probe){target, access};
+	bool any = false;
+	for (int i = 0; i < a->n; i++) {
+		struct target *t = &a->targets[i];
+		t->together = strongest(t) >= 0 && !t->missing && !is_blocked(t);
+		t->again = false;
+		any = any || t->together;
+	}
+	return any;
 }
 
-static void plan_all(struct availability *a)
-{
-	a->stage = STAGE_ALL;
-	add_probe(a, -1, ACCESS_WRITES);
-}
-
-/* Each table with the strongest mode that is not denied, but those whose turn it is not. */
-static void plan_each(struct availability *a)
+/* Those that are not together, but missing ones whose turn it is not; or those that are. */
+static void plan_each(struct availability *a, bool together)
 {
 	int64_t now_ns = clock_now_ns();
-	a->stage = STAGE_EACH;
 	for (int i = 0; i < a->n; i++) {
 		const struct target *t = &a->targets[i];
-		int k = strongest(t);
-		if (k >= 0 && (!t->missing || t->again_ns <= now_ns))
-			add_probe(a, i, (enum access)k);
+		if (t->together == together && strongest(t) >= 0 && (!t->missing || t->again_ns <= now_ns))
+			a->batch[a->batch_n++] = i;
 	}
 }
 
-/* The weaker modes of the tables whose strongest was refused in this round. */
-static void plan_weaker(struct availability *a, const struct probe *done, int n)
+/* Those that were denied a mode before they came to the others. */
+static void plan_again(struct availability *a)
 {
-	struct probe refused[AVAILABILITY_TABLES_MAX];
-	int refused_n = 0;
-	for (int i = 0; i < n && refused_n < AVAILABILITY_TABLES_MAX; i++)
-		if (a->targets[done[i].target].gates[done[i].access].blocked)
-			refused[refused_n++] = done[i];
-	a->stage = STAGE_WEAKER;
-	for (int i = 0; i < refused_n; i++)
-		for (int k = (int)refused[i].access - 1; k >= 0; k--)
-			if (!a->targets[refused[i].target].gates[k].denied)
-				add_probe(a, refused[i].target, (enum access)k);
+	for (int i = 0; i < a->n; i++) {
+		struct target *t = &a->targets[i];
+		if (t->again && strongest(t) >= 0)
+			a->batch[a->batch_n++] = i;
+		t->again = false;
+	}
 }
 
 static void end_round(struct availability *a)
 {
 	a->in_round = false;
 	int64_t now_ns = clock_now_ns();
-	a->due_ns += anything_blocked(a) ? ALERT_NS : CALM_NS;
+	a->due_ns += anything_blocked(a) ? ALERT_NS : pace_is_at_rest(a->pace, now_ns) ? REST_NS : CALM_NS;
 	if (a->due_ns <= now_ns) {
 		a->missed += (now_ns - a->due_ns) / CALM_NS;
 		a->due_ns = now_ns;
@@ -258,52 +282,64 @@ static void on_batch(struct session *s, void *arg)
 		end_round(a);
 		return;
 	}
-	struct probe done[AVAILABILITY_TABLES_MAX * ACCESSES];
-	int n = a->batch_n;
-	memcpy(done, a->batch, (size_t)n * sizeof done[0]);
 	a->batch_n = 0;
-	if (a->stage == STAGE_ALL && a->refused)
-		plan_each(a);
-	else if (a->stage == STAGE_EACH)
-		plan_weaker(a, done, n);
+	if (a->refused)
+		plan_each(a, true);
+	a->refused = false;
+	plan_again(a);
 	if (a->batch_n > 0)
 		send_batch(a);
 	else if (!ask_for_holders(a))
 		end_round(a);
 }
 
-static void answer_all(struct availability *a, const char *sqlstate, const struct attempt *attempt)
+static void pass_together(struct availability *a, const struct attempt *attempt)
 {
-	a->refused = strcmp(sqlstate, "00000") != 0;
-	for (int i = 0; i < a->n && !a->refused; i++)
-		for (int k = 0; k <= strongest(&a->targets[i]) && !a->targets[i].missing; k++)
+	for (int i = 0; i < a->n; i++)
+		for (int k = 0; k < ACCESSES && a->targets[i].together; k++)
 			pass(a, &a->targets[i], (enum access)k, attempt);
 }
 
-static void on_part(struct link *link, const char *sqlstate, const char *message)
+/* The attempt at a table by itself has ended after `passed` of the modes that the role may ask for. */
+static void answer_each(
+	struct availability *a, struct target *t, int passed, const char *sqlstate, const char *message, const struct attempt *attempt)
+{
+	bool refused = strcmp(sqlstate, "55P03") == 0;
+	if (strcmp(sqlstate, "42P01") == 0 || strcmp(sqlstate, "3F000") == 0) {
+		set_missing(a, t, true);
+		return;
+	}
+	if (refused || passed > 0)
+		set_missing(a, t, false);
+	for (int k = 0; k < ACCESSES; k++) {
+		if (t->gates[k].denied)
+			continue;
+		if (passed-- > 0) {
+			pass(a, t, (enum access)k, attempt);
+		} else if (refused) {
+			refuse(a, t, (enum access)k, attempt);
+		} else {
+			t->again = strcmp(sqlstate, "42501") == 0 || strcmp(sqlstate, "42809") == 0;
+			if (t->again)
+				deny(a, t, (enum access)k, message);
+			return;
+		}
+	}
+}
+
+static void on_part(struct link *link, int done, const char *sqlstate, const char *message)
 {
 	struct availability *a = availability_of(link);
 	if (a->answered >= a->batch_n)
 		return; /* the part that ends the last transaction */
-	const struct probe *p = &a->batch[a->answered++];
+	int target = a->batch[a->answered++];
 	struct attempt attempt = {a->batch_sent_ns, clock_now_ns()};
-	if (p->target < 0) {
-		answer_all(a, sqlstate, &attempt);
-		return;
-	}
-	struct target *t = &a->targets[p->target];
-	if (strcmp(sqlstate, "00000") == 0) {
-		set_missing(a, t, false);
-		for (int k = 0; k <= (int)p->access; k++)
-			pass(a, t, (enum access)k, &attempt);
-	} else if (strcmp(sqlstate, "55P03") == 0) {
-		set_missing(a, t, false);
-		refuse(t, p->access, &attempt);
-	} else if (strcmp(sqlstate, "42P01") == 0 || strcmp(sqlstate, "3F000") == 0) {
-		set_missing(a, t, true);
-	} else if (strcmp(sqlstate, "42501") == 0 || strcmp(sqlstate, "42809") == 0) {
-		deny(a, t, p->access, message);
-	}
+	if (target >= 0)
+		answer_each(a, &a->targets[target], done - 1, sqlstate, message, &attempt); /* the first one begins the transaction */
+	else if (strcmp(sqlstate, "00000") == 0)
+		pass_together(a, &attempt);
+	else
+		a->refused = true;
 }
 
 static void name_table(struct availability *a, const struct target *t, bool first)
@@ -311,19 +347,52 @@ static void name_table(struct availability *a, const struct target *t, bool firs
 	buf_printf(&a->sql, "%s%s", first ? "LOCK TABLE ONLY " : ", ONLY ", t->quoted);
 }
 
-/* One LOCK TABLE over all tables whose strongest mode is `access`, or nothing. */
-static bool lock_all(struct availability *a, enum access access)
+/* Adds one LOCK TABLE over those together whose strongest mode is `access`; false, and nothing, when there are none. */
+static bool lock_together(struct availability *a, enum access access)
 {
 	bool first = true;
-	buf_clear(&a->sql);
 	for (int i = 0; i < a->n; i++) {
-		if (a->targets[i].missing || strongest(&a->targets[i]) != (int)access)
+		if (!a->targets[i].together || strongest(&a->targets[i]) != (int)access)
 			continue;
 		name_table(a, &a->targets[i], first);
 		first = false;
 	}
-	buf_printf(&a->sql, " IN %s MODE NOWAIT", KINDS[access].mode);
+	if (!first)
+		buf_printf(&a->sql, " IN %s MODE NOWAIT", KINDS[access].mode);
 	return !first;
+}
+
+static int enqueue_together(struct availability *a)
+{
+	int sent = 0;
+	for (int k = 0; k < ACCESSES; k++) {
+		buf_clear(&a->sql);
+		if (!lock_together(a, (enum access)k))
+			continue;
+		session_enqueue_query(a->link.session, a->sql.data);
+		sent++;
+	}
+	return sent;
+}
+
+static void lock_one(struct availability *a, const struct target *t, enum access access)
+{
+	name_table(a, t, true);
+	buf_printf(&a->sql, " IN %s MODE NOWAIT", KINDS[access].mode);
+}
+
+static int enqueue_each(struct availability *a, const struct target *t)
+{
+	int sent = 0;
+	for (int k = 0; k < ACCESSES; k++) {
+		if (t->gates[k].denied)
+			continue;
+		buf_clear(&a->sql);
+		lock_one(a, t, (enum access)k);
+		session_enqueue_query(a->link.session, a->sql.data);
+		sent++;
+	}
+	return sent;
 }
 
 /* A failed part leaves its transaction behind, without locks: the next one begins with its end. Nothing waits between the parts: a lock is
@@ -335,42 +404,55 @@ static void send_batch(struct availability *a)
 		return;
 	}
 	struct session *s = a->link.session;
+	int sent = 0;
 	a->answered = 0;
 	a->batch_sent_ns = clock_now_ns();
 	for (int i = 0; i < a->batch_n; i++) {
-		const struct probe *p = &a->batch[i];
 		session_enqueue_query(s, i == 0 ? "BEGIN" : "ROLLBACK AND CHAIN");
-		if (p->target >= 0) {
-			buf_clear(&a->sql);
-			name_table(a, &a->targets[p->target], true);
-			buf_printf(&a->sql, " IN %s MODE NOWAIT", KINDS[p->access].mode);
-			session_enqueue_query(s, a->sql.data);
-		}
-		for (int k = 0; k < ACCESSES && p->target < 0; k++)
-			if (lock_all(a, (enum access)k))
-				session_enqueue_query(s, a->sql.data);
+		sent += 2 + (a->batch[i] < 0 ? enqueue_together(a) : enqueue_each(a, &a->targets[a->batch[i]]));
 		session_enqueue_query(s, "ROLLBACK AND CHAIN");
 		session_sync_pipeline(s);
 	}
 	session_enqueue_query(s, "ROLLBACK");
-	atomic_fetch_add_explicit(a->link.statements, 3 * a->batch_n, memory_order_relaxed);
+	atomic_fetch_add_explicit(a->link.statements, sent, memory_order_relaxed);
 	link_end_pipeline(&a->link);
 }
 
-static bool nothing_to_ask(const struct availability *a)
+static void on_together(struct session *s, void *arg)
 {
-	for (int i = 0; i < a->n; i++)
-		if (!a->targets[i].missing && strongest(&a->targets[i]) >= 0)
-			return false;
-	return true;
+	struct availability *a = availability_of(arg);
+	struct attempt attempt = {a->batch_sent_ns, clock_now_ns()};
+	a->held_ns += attempt.done_ns - attempt.sent_ns;
+	if (!a->link.is_up) {
+		end_round(a);
+	} else if (session_outcome(s)->ok) {
+		pass_together(a, &attempt);
+		end_round(a);
+	} else {
+		plan_each(a, true);
+		send_batch(a);
+	}
 }
 
-static bool missing_is_due(const struct availability *a, int64_t now_ns)
+/* Two statements in one message are a transaction that nobody has to begin or end, which costs the server a third less than a pipeline of
+ * one part: where there would be one, the first table is named again. */
+static void send_together(struct availability *a)
 {
-	for (int i = 0; i < a->n; i++)
-		if (a->targets[i].missing && a->targets[i].again_ns <= now_ns)
-			return true;
-	return false;
+	int sent = 0, first = 0;
+	buf_clear(&a->sql);
+	for (int k = 0; k < ACCESSES; k++)
+		if (lock_together(a, (enum access)k)) {
+			buf_str(&a->sql, "; ");
+			sent++;
+		}
+	while (!a->targets[first].together)
+		first++;
+	lock_one(a, &a->targets[first], (enum access)strongest(&a->targets[first]));
+	a->batch_sent_ns = clock_now_ns();
+	if (link_query(&a->link, a->sql.data, on_together))
+		atomic_fetch_add_explicit(a->link.statements, sent, memory_order_relaxed);
+	else
+		end_round(a);
 }
 
 static void on_tick(struct loop_timer *t)
@@ -386,11 +468,12 @@ static void on_tick(struct loop_timer *t)
 	a->rounds++;
 	a->batch_n = 0;
 	a->refused = false;
-	if (anything_blocked(a) || missing_is_due(a, now_ns))
-		plan_each(a);
-	else if (!nothing_to_ask(a))
-		plan_all(a);
-	if (a->batch_n > 0)
+	if (plan_together(a))
+		a->batch[a->batch_n++] = TOGETHER;
+	plan_each(a, false);
+	if (a->batch_n == 1 && a->batch[0] == TOGETHER)
+		send_together(a);
+	else if (a->batch_n > 0)
 		send_batch(a);
 	else
 		end_round(a);
@@ -465,6 +548,15 @@ void availability_add(struct availability *a, const char *relation, const char *
 	a->n++;
 }
 
+void availability_rouse(struct availability *a, int64_t at_ns)
+{
+	a->roused_ns = at_ns;
+	if (a->link.loop == NULL || a->in_round)
+		return;
+	a->due_ns = clock_now_ns();
+	loop_timer_set(a->link.loop, &a->tick, a->due_ns);
+}
+
 void availability_note_delay(struct availability *a, int64_t length_ns)
 {
 	a->delayed++;
@@ -482,8 +574,8 @@ json_t *availability_json(const struct availability *a)
 				json_array_append_new(
 					denied, json_pack("{s:o, s:s}", "table", json_text(t->relation), "access", KINDS[k].name));
 	}
-	return json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "period_ns", (json_int_t)CALM_NS, "blocked_period_ns",
-		(json_int_t)ALERT_NS, "tables", tables, "denied", denied, "rounds", (json_int_t)a->rounds, "missed", (json_int_t)a->missed,
-		"windows", (json_int_t)a->windows, "held_ns", (json_int_t)a->held_ns, "delayed", (json_int_t)a->delayed, "delayed_ns",
-		(json_int_t)a->delayed_ns);
+	return json_pack("{s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "period_ns", (json_int_t)CALM_NS, "rest_period_ns",
+		(json_int_t)(a->pace->restless ? CALM_NS : REST_NS), "blocked_period_ns", (json_int_t)ALERT_NS, "tables", tables, "denied",
+		denied, "rounds", (json_int_t)a->rounds, "missed", (json_int_t)a->missed, "windows", (json_int_t)a->windows, "held_ns",
+		(json_int_t)a->held_ns, "delayed", (json_int_t)a->delayed, "delayed_ns", (json_int_t)a->delayed_ns);
 }

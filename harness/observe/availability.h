@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "observe/clockmap.h"
 #include "observe/link.h"
+#include "observe/pace.h"
 #include "observe/waits.h"
 
 #include <jansson.h>
@@ -28,6 +29,7 @@ struct gate {
 	bool blocked;
 	struct attempt passed; /* the latest that succeeded */
 	struct attempt first, last;
+	int64_t roused_ns; /* of the probes, when it began */
 	int64_t blamed;
 	json_t *holders; /* as they were found soon after it began; NULL: not found yet */
 	int looks;
@@ -37,13 +39,10 @@ struct target {
 	char relation[136];
 	char *quoted;
 	bool missing;
+	bool together;    /* with others in one attempt, in this round */
+	bool again;       /* the attempt at it did not come to all modes */
 	int64_t again_ns; /* when a missing one is looked for again */
 	struct gate gates[ACCESSES];
-};
-
-struct probe {
-	int target; /* -1: all */
-	enum access access;
 };
 
 struct availability {
@@ -55,18 +54,19 @@ struct availability {
 	void (*emit)(json_t *window, void *arg); /* takes the reference */
 	void *arg;
 	int64_t origin_ns; /* times in windows count from here */
+	const struct pace *pace;
 
 	/* Its own. */
 	struct target targets[AVAILABILITY_TABLES_MAX];
 	int n;
 	struct loop_timer tick;
-	struct probe batch[AVAILABILITY_TABLES_MAX * ACCESSES];
+	int batch[1 + AVAILABILITY_TABLES_MAX]; /* attempts under way: one on all tables that are together, or one on a target */
 	int batch_n, answered;
 	int64_t batch_sent_ns;
-	enum { STAGE_ALL, STAGE_EACH, STAGE_WEAKER } stage;
-	bool refused; /* the attempt on all tables at once did not succeed */
+	bool refused; /* those that are together were refused, all or one of them */
 	bool in_round;
 	int64_t due_ns;
+	int64_t roused_ns; /* when the first statement of the migration began, after none had been for a while; 0: never */
 	struct buf sql;
 	char names[AVAILABILITY_TABLES_MAX * 300];
 	const char *values[1];
@@ -82,6 +82,10 @@ void availability_stop(struct availability *a); /* windows still open are writte
 
 /* A further table, by its name as in waits.jsonl and as SQL has it. One that is there already, or finds no room, is left out. */
 void availability_add(struct availability *a, const char *relation, const char *quoted);
+
+/* A statement or command of the migration begins at (is about to be sent), and none had been under way for a while: an attempt is made at
+ * once. */
+void availability_rouse(struct availability *a, int64_t at_ns);
 
 /* A session waited behind one of ours. */
 void availability_note_delay(struct availability *a, int64_t length_ns);

@@ -105,11 +105,11 @@ static void on_deadline(struct loop_timer *t)
 	session_close(link->session);
 }
 
-static void on_part(struct session *s, const char *sqlstate, const char *message, void *arg)
+static void on_part(struct session *s, int done, const char *sqlstate, const char *message, void *arg)
 {
 	(void)s;
 	struct link *link = arg;
-	link->part(link, sqlstate, message);
+	link->part(link, done, sqlstate, message);
 }
 
 void link_open(struct link *link)

@@ -17,7 +17,8 @@ struct link {
 	const char *what;                /* for messages: "the lock sampler" */
 	void (*up)(struct link *link);   /* connected, settings sent, nothing under way */
 	void (*down)(struct link *link); /* after a pending operation has been told; may be NULL */
-	void (*part)(struct link *link, const char *sqlstate, const char *message); /* of a pipeline, see runtime/session.h; may be NULL */
+	/* Of a pipeline, see runtime/session.h; may be NULL. */
+	void (*part)(struct link *link, int done, const char *sqlstate, const char *message);
 	void (*warn)(const char *text, void *arg); /* one warning per outage, and one per kind of failure */
 	void *warn_arg;
 	atomic_llong *statements; /* counts what is sent */

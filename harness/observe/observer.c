@@ -67,6 +67,7 @@ struct observer {
 	pthread_t thread;
 	struct loop *loop;
 	struct waits *waits;
+	struct pace pace;
 	struct sampler sampler;
 	struct replication replication;
 	struct availability availability;
@@ -103,7 +104,8 @@ struct observer {
 	bool told_overflow;
 	bool dropping;
 	bool dropped_table;
-	struct loop_message stop;
+	struct loop_message stop, hurry;
+	atomic_bool hurrying; /* hurry has been posted, and has not arrived */
 	struct loop_timer stop_deadline;
 };
 
@@ -134,6 +136,15 @@ static void write_window(json_t *window, void *arg)
 
 /* ---- on the loop's thread ---- */
 
+static void rouse(struct observer *o, int64_t at_ns)
+{
+	if (!pace_rouse(&o->pace))
+		return;
+	availability_rouse(&o->availability, at_ns);
+	sampler_rouse(&o->sampler);
+	tracer_rouse(&o->tracer);
+}
+
 static void take_inbox(struct observer *o)
 {
 	pthread_mutex_lock(&o->inbox_lock);
@@ -143,10 +154,13 @@ static void take_inbox(struct observer *o)
 	for (size_t i = 0; i < full->statements.n; i++) {
 		const struct statement_note *st = &full->statements.at[i];
 		waits_statement(o->waits, st->id, st->pid, st->start_ns, st->end_ns, st->sqlstate);
-		if (st->end_ns == 0)
+		if (st->end_ns == 0) {
+			rouse(o, st->start_ns);
 			holds_begin(o->tracer.holds, st->id, st->pid, st->start_ns, st->in_transaction, false);
-		else
+		} else {
+			pace_calm(&o->pace);
 			holds_end(o->tracer.holds, st->id, st->pid, st->end_ns, strcmp(st->sqlstate, "00000") != 0);
+		}
 	}
 	full->statements.n = 0;
 	for (size_t i = 0; i < full->locks.n; i++)
@@ -158,10 +172,13 @@ static void take_inbox(struct observer *o)
 		state_note_phase(&o->state, full->phases.at[i].name);
 	full->phases.n = 0;
 	for (size_t i = 0; i < full->commands.n; i++) {
-		if (full->commands.at[i].ended)
+		if (full->commands.at[i].ended) {
+			pace_calm(&o->pace);
 			tracer_unwatch(&o->tracer, full->commands.at[i].tree.root);
-		else
+		} else {
+			rouse(o, 0); /* it may have begun a moment ago */
 			tracer_watch(&o->tracer, &full->commands.at[i].tree);
+		}
 	}
 	full->commands.n = 0;
 	for (int i = 0; i < full->slow_n; i++)
@@ -172,6 +189,14 @@ static void take_inbox(struct observer *o)
 static void refresh(void *arg)
 {
 	take_inbox(arg);
+}
+
+static void on_hurry(struct loop_message *m)
+{
+	struct observer *o = container_of(m, struct observer, hurry);
+	/* Before the inbox is taken: what is put in from now on posts again. */
+	atomic_store(&o->hurrying, false);
+	take_inbox(o);
 }
 
 static void before_look(struct sampler *sampler)
@@ -259,6 +284,7 @@ static void on_stop(struct loop_message *m)
 	if (o->probes) {
 		record_set(o->record, "availability", availability_json(&o->availability));
 		availability_stop(&o->availability);
+		o->state.availability = NULL; /* a table that is seen in use from now on comes too late */
 	}
 	tracer_stop(&o->tracer);
 	o->stop_deadline.fn = on_stop_deadline;
@@ -364,6 +390,10 @@ enum status observer_start(const struct observer_config *config, struct observer
 	o->availability.emit = write_window;
 	o->availability.refresh = refresh;
 	o->availability.arg = o;
+	o->availability.pace = &o->pace;
+	o->sampler.pace = &o->pace;
+	o->pace.restless = config->migration_names != NULL || config->migration_roles != NULL;
+	o->hurry.fn = on_hurry;
 	o->availability.origin_ns = record_start_ns(config->record);
 	o->state.availability = o->probes ? &o->availability : NULL;
 	o->state.facts = &o->sampler.facts;
@@ -382,6 +412,7 @@ enum status observer_start(const struct observer_config *config, struct observer
 	o->tracer.record = o->record;
 	o->tracer.waits = o->waits;
 	o->tracer.map = &o->sampler.map;
+	o->tracer.pace = &o->pace;
 	o->tracer.period_ns = o->sampler.period_ns;
 	o->tracer.names = o->migration_names;
 	o->tracer.roles = o->migration_roles;
@@ -422,6 +453,7 @@ enum status observer_stop(struct observer *o, struct observer_totals *out, struc
 	if (out != NULL) {
 		*out = (struct observer_totals){
 			.period_ns = o->sampler.period_ns,
+			.rest_period_ns = o->pace.restless ? o->sampler.period_ns : sampler_rest_period_ns(o->sampler.period_ns),
 			.samples = o->samples,
 			.missed = o->missed,
 			.statements = atomic_load(&o->statements),
@@ -466,6 +498,9 @@ void observer_note_statement(struct observer *o, const struct observer_statement
 	pthread_mutex_lock(&o->inbox_lock);
 	VEC_PUSH(&o->inbox->statements, note);
 	pthread_mutex_unlock(&o->inbox_lock);
+	/* What it does to others is to be seen from its very start. */
+	if (st->end_ns == 0 && o->probes && !atomic_exchange(&o->hurrying, true))
+		loop_post(o->loop, &o->hurry);
 }
 
 void observer_note_locks(struct observer *o, int64_t id, int pid, const struct observer_lock *locks, int n)
@@ -610,8 +645,8 @@ int observer_tables(struct observer *o)
 
 json_t *observer_totals_json(const struct observer_totals *t)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "period_ns", (json_int_t)t->period_ns, "samples",
-		(json_int_t)t->samples, "missed", (json_int_t)t->missed, "statements", (json_int_t)t->statements, "cpu_ns",
-		(json_int_t)t->cpu_ns, "waits", (json_int_t)t->waits, "notes_dropped", (json_int_t)t->notes_dropped, "passed_over",
-		(json_int_t)t->passed_over);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "period_ns", (json_int_t)t->period_ns, "rest_period_ns",
+		(json_int_t)t->rest_period_ns, "samples", (json_int_t)t->samples, "missed", (json_int_t)t->missed, "statements",
+		(json_int_t)t->statements, "cpu_ns", (json_int_t)t->cpu_ns, "waits", (json_int_t)t->waits, "notes_dropped",
+		(json_int_t)t->notes_dropped, "passed_over", (json_int_t)t->passed_over);
 }

@@ -23,7 +23,7 @@ struct observer_config {
 	const char *const *standby_names; /* as application_name in pg_stat_replication, and as `standby` in the record */
 	int standbys;
 	struct record *record; /* gets waits and warnings; outlives the observer */
-	int64_t period_ns;     /* of the lock samples; 0 = 10 ms */
+	int64_t period_ns;     /* of the lock samples while the migration is at work or somebody waits for a table; 0 = 10 ms */
 	bool no_availability;  /* tables are not probed */
 	/* Sessions that are not ours and belong to the migration: LIKE patterns as a text array ("{flyway%,liquibase%}") of their
 	 * application_name and of their role; NULL: none. Their statements and locks are followed and blamed. */
@@ -145,13 +145,14 @@ int observer_tables(struct observer *o);
 
 struct observer_totals {
 	int64_t period_ns;
-	int64_t samples;       /* taken */
-	int64_t missed;        /* ticks at which the sample before was not back yet */
-	int64_t statements;    /* sent to primary and standbys, all told */
-	int64_t cpu_ns;        /* of the observer's thread */
-	int64_t waits;         /* lines written to waits.jsonl */
-	int64_t notes_dropped; /* see observer_note_slow */
-	int64_t passed_over;   /* see waits_pass_over: sightings of waits for rows that nobody was asked about, to save time */
+	int64_t rest_period_ns; /* the same while nothing of the migration is under way and nobody waits for more than a row */
+	int64_t samples;        /* taken */
+	int64_t missed;         /* ticks at which the sample before was not back yet */
+	int64_t statements;     /* sent to primary and standbys, all told */
+	int64_t cpu_ns;         /* of the observer's thread */
+	int64_t waits;          /* lines written to waits.jsonl */
+	int64_t notes_dropped;  /* see observer_note_slow */
+	int64_t passed_over;    /* see waits_pass_over: sightings of waits for rows that nobody was asked about, to save time */
 };
 
 /* The field `observer` of run.json; a new reference. */

@@ -30,6 +30,9 @@ bool queries_read_server(const PGresult *result, struct server_facts *out);
 /* The cheap look: $1 int4[] are the sessions to report in any case. */
 extern const struct session_statement QUERY_GLANCE;
 
+/* The same where no session is to be reported in any case. */
+extern const struct session_statement QUERY_GLANCE_AT_ANY;
+
 /* glances is filled anew. *server_us: the server's clock as it ran. False when the result has another shape. */
 typedef VEC(struct wait_glance) glance_vec;
 bool queries_read_glance(const PGresult *result, glance_vec *glances, int64_t *server_us);
@@ -63,13 +66,13 @@ typedef VEC(struct observer_slot) slot_vec;
 bool queries_read_slots(const PGresult *result, slot_vec *slots);
 
 /* On a standby: queries of this database that replay has cancelled, ever. */
-extern const char QUERY_CONFLICTS[];
+extern const struct session_statement QUERY_CONFLICTS;
 
 /* The heartbeat. QUERY_BEAT: $1 is the sequence number; no row affected means that somebody emptied the table. */
 extern const char QUERY_HEARTBEAT_CREATE[];
 extern const char QUERY_HEARTBEAT_DROP[];
 extern const struct session_statement QUERY_BEAT;
-extern const char QUERY_HEARTBEAT_READ[];
+extern const struct session_statement QUERY_HEARTBEAT_READ;
 
 /* What a prober says once, so that what it is refused does not fill the server's log; without effect for others than superusers. */
 extern const char QUERY_QUIET[];

@@ -1,4 +1,4 @@
-/* Replication and WAL. Three rhythms: a heartbeat and a report of the primary every 100 ms, a look at each standby every 50 ms;
+/* Replication and WAL. Three rhythms: a heartbeat every 100 ms, a report of the primary every 200 ms, a look at each standby every 50 ms;
  * each has a session of its own, so that none waits for another. */
 #define _GNU_SOURCE
 #include "observe/replication.h"
@@ -10,9 +10,9 @@
 #include <string.h>
 
 #define BEAT_NS (100 * NS_PER_MS)
-#define STATUS_NS (100 * NS_PER_MS)
+#define STATUS_NS (200 * NS_PER_MS)
 #define LOOK_NS (50 * NS_PER_MS)
-#define SLOTS_EVERY 10                  /* reports of the primary */
+#define SLOTS_EVERY 5                   /* reports of the primary */
 #define CONFLICTS_EVERY 20              /* looks */
 #define LOOK_AGAIN_NS (500 * NS_PER_MS) /* where the table is not there yet, or may not be read */
 
@@ -164,9 +164,11 @@ static void on_status_timer(struct loop_timer *t)
 	link_execute(&rep->status_link, &QUERY_REPLICATION, NULL, on_status);
 }
 
+/* At once: what WAL is written from now on counts. */
 static void on_status_up(struct link *link)
 {
-	(void)link; /* the timer finds it up */
+	struct replication *rep = container_of(link, struct replication, status_link);
+	loop_timer_set(rep->loop, &rep->status, clock_now_ns());
 }
 
 static void on_status_down(struct link *link)
@@ -290,9 +292,9 @@ static void on_look_timer(struct loop_timer *t)
 	struct standby *sb = container_of(t, struct standby, look);
 	loop_timer_set(sb->replication->loop, t, clock_now_ns() + LOOK_NS);
 	if (sb->looks++ % CONFLICTS_EVERY == 0)
-		link_query(&sb->link, QUERY_CONFLICTS, on_conflicts);
+		link_execute(&sb->link, &QUERY_CONFLICTS, NULL, on_conflicts);
 	else
-		link_query(&sb->link, QUERY_HEARTBEAT_READ, on_look);
+		link_execute(&sb->link, &QUERY_HEARTBEAT_READ, NULL, on_look);
 }
 
 static void on_standby_up(struct link *link)

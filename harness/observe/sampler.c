@@ -5,6 +5,9 @@
 
 #include <stdio.h>
 
+/* Short enough to see each wait that lasts 20 ms. */
+#define REST_NS (18 * NS_PER_MS)
+
 /* Dear looks for nothing but waits for rows may take this part of the time, more while the migration is at it, and so much at once. */
 #define ROWS_PART 100
 #define ROWS_PART_MIGRATING 20
@@ -88,11 +91,13 @@ static void on_tick(struct loop_timer *t)
 {
 	struct sampler *sampler = container_of(t, struct sampler, tick);
 	int64_t now_ns = clock_now_ns();
-	sampler->next_ns += sampler->period_ns;
+	bool rest = pace_is_at_rest(sampler->pace, now_ns) && !waits_for_more_than_rows(sampler->waits);
+	int64_t period_ns = rest ? sampler_rest_period_ns(sampler->period_ns) : sampler->period_ns;
+	sampler->next_ns += period_ns;
 	if (sampler->next_ns <= now_ns) {
-		int64_t skipped = (now_ns - sampler->next_ns) / sampler->period_ns + 1;
+		int64_t skipped = (now_ns - sampler->next_ns) / period_ns + 1;
 		sampler->missed += skipped;
-		sampler->next_ns += skipped * sampler->period_ns;
+		sampler->next_ns += skipped * period_ns;
 	}
 	loop_timer_set(sampler->link.loop, t, sampler->next_ns);
 	if (!sampler->ready || sampler->in_round || !sampler->link.is_up) {
@@ -104,9 +109,10 @@ static void on_tick(struct loop_timer *t)
 		return;
 	}
 	int watched[WAITS_MAX];
-	queries_format_pids(watched, waits_watched(sampler->waits, watched, WAITS_MAX), sampler->pids, sizeof sampler->pids);
+	int watched_n = waits_watched(sampler->waits, watched, WAITS_MAX);
+	queries_format_pids(watched, watched_n, sampler->pids, sizeof sampler->pids);
 	set_in_round(sampler, true, now_ns);
-	if (!link_execute(&sampler->link, &QUERY_GLANCE, sampler->values, on_glance))
+	if (!link_execute(&sampler->link, watched_n > 0 ? &QUERY_GLANCE : &QUERY_GLANCE_AT_ANY, sampler->values, on_glance))
 		set_in_round(sampler, false, now_ns);
 }
 
@@ -159,4 +165,17 @@ void sampler_stop(struct sampler *sampler)
 	VEC_FREE(&sampler->glances);
 	VEC_FREE(&sampler->rows);
 	VEC_FREE(&sampler->blockers);
+}
+
+void sampler_rouse(struct sampler *sampler)
+{
+	if (sampler->link.loop == NULL || sampler->in_round)
+		return;
+	sampler->next_ns = clock_now_ns();
+	loop_timer_set(sampler->link.loop, &sampler->tick, sampler->next_ns);
+}
+
+int64_t sampler_rest_period_ns(int64_t period_ns)
+{
+	return period_ns > REST_NS ? period_ns : REST_NS;
 }

@@ -1,9 +1,11 @@
-/* The lock sampler: one session on the primary that looks for lock waits every few milliseconds and feeds waits.h. */
+/* The lock sampler: one session on the primary that looks for lock waits every few milliseconds and feeds waits.h. While nothing of the
+ * migration is under way, and nobody waits but for rows, it looks half as often. */
 #ifndef PGR_OBSERVE_SAMPLER_H
 #define PGR_OBSERVE_SAMPLER_H
 
 #include "observe/clockmap.h"
 #include "observe/link.h"
+#include "observe/pace.h"
 #include "observe/queries.h"
 #include "observe/waits.h"
 #include "runtime/loop.h"
@@ -16,6 +18,7 @@ struct sampler {
 	/* Set by the owner: link's dsn, warn, statements; and these. */
 	struct link link;
 	struct waits *waits;
+	const struct pace *pace;
 	int64_t period_ns;
 	void (*before)(struct sampler *sampler); /* before what a look showed is worked in: hand over what clients have reported */
 	void (*after)(struct sampler *sampler);  /* a round is complete */
@@ -48,5 +51,11 @@ struct sampler {
 
 void sampler_start(struct sampler *sampler, struct loop *loop);
 void sampler_stop(struct sampler *sampler);
+
+/* The migration begins something, after a while of nothing: a look is taken at once. */
+void sampler_rouse(struct sampler *sampler);
+
+/* Between two looks while nothing of the migration is under way, where period_ns is asked for while it is. */
+int64_t sampler_rest_period_ns(int64_t period_ns);
 
 #endif

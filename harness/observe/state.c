@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_NS (50 * NS_PER_MS)
+#define LOOK_NS (50 * NS_PER_MS) /* again for what is due and could not be asked */
 #define PROFILE_NS (250 * NS_PER_MS)
 #define PROGRESS_NS (1 * NS_PER_S)
 #define STATE_NS (2 * NS_PER_S)
@@ -22,6 +22,13 @@
 static struct state *state_of(void *link)
 {
 	return container_of(link, struct state, link);
+}
+
+static void ask_now(struct state *st, enum state_job job)
+{
+	st->due_ns[job] = 0;
+	if (st->link.loop != NULL)
+		loop_timer_set(st->link.loop, &st->tick, clock_now_ns());
 }
 
 /* ---- the tables in use ---- */
@@ -76,7 +83,7 @@ void state_note_relation(struct state *st, const char *relation)
 	if (strstr(st->named, quoted) != NULL)
 		return;
 	queries_add_to_array(relation, st->named, sizeof st->named);
-	st->due_ns[JOB_TABLES] = 0;
+	ask_now(st, JOB_TABLES);
 }
 
 /* ---- what a phase is summed up from ---- */
@@ -202,8 +209,10 @@ static void pass_edge(struct state *st, const json_t *sizes)
 	st->edge = NULL;
 	st->edges_n--;
 	memmove(st->edges[0], st->edges[1], (size_t)st->edges_n * sizeof st->edges[0]);
-	st->due_ns[JOB_STATE] = 0;
-	st->due_ns[JOB_EDGE] = st->edges_n > 0 ? 0 : INT64_MAX;
+	ask_now(st, JOB_STATE);
+	st->due_ns[JOB_EDGE] = INT64_MAX;
+	if (st->edges_n > 0)
+		ask_now(st, JOB_EDGE);
 	if (st->finishing && st->edges_n == 0)
 		st->finished(st->arg);
 }
@@ -235,7 +244,7 @@ void state_note_phase(struct state *st, const char *name)
 	if (st->edges_n == STATE_EDGES_MAX)
 		return;
 	snprintf(st->edges[st->edges_n++], sizeof st->edges[0], "%s", name);
-	st->due_ns[JOB_EDGE] = 0;
+	ask_now(st, JOB_EDGE);
 }
 
 /* ---- progress ---- */
@@ -282,7 +291,7 @@ static void start_job(struct state *st, enum state_job job, int64_t now_ns)
 		break;
 	case JOB_PROGRESS:
 		st->due_ns[job] = now_ns + PROGRESS_NS;
-		link_query(&st->link, state_query_progress(st->facts->version_num), on_progress);
+		link_execute(&st->link, state_query_progress(st->facts->version_num), NULL, on_progress);
 		break;
 	case JOB_STATE:
 		st->due_ns[job] = now_ns + STATE_NS;
@@ -299,11 +308,14 @@ static void start_job(struct state *st, enum state_job job, int64_t now_ns)
 static void on_tick(struct loop_timer *t)
 {
 	struct state *st = container_of(t, struct state, tick);
-	int64_t now_ns = clock_now_ns();
-	loop_timer_set(st->link.loop, t, now_ns + LOOK_NS);
+	int64_t now_ns = clock_now_ns(), next_ns = INT64_MAX;
 	for (int job = 0; job < JOBS && st->facts->version_num > 0 && st->link.is_up && !st->link.busy; job++)
 		if (st->due_ns[job] <= now_ns)
 			start_job(st, (enum state_job)job, now_ns);
+	for (int job = 0; job < JOBS; job++)
+		if (st->due_ns[job] < next_ns)
+			next_ns = st->due_ns[job];
+	loop_timer_set(st->link.loop, t, next_ns > now_ns ? next_ns : now_ns + LOOK_NS);
 }
 
 static void on_set(struct session *s, void *arg)

@@ -22,7 +22,7 @@ extern const struct session_statement QUERY_PROFILE;
 extern const struct session_statement QUERY_SIZES;
 
 /* Long commands under way: rows for state_read_progress. */
-const char *state_query_progress(int version_num);
+const struct session_statement *state_query_progress(int version_num);
 
 struct progress_facts {
 	int pid;

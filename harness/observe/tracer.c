@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define REST_NS (100 * NS_PER_MS)   /* between two thoughts while there is nothing to see */
 #define SEARCH_NS (100 * NS_PER_MS) /* for external sessions where none is known to be active */
 #define CALM_NS (100 * NS_PER_MS)   /* least often that a statement inside a transaction is looked at */
 #define CALM_PART 20                /* ... or this part of its age: what it takes if it fails is all that this is for */
@@ -315,9 +316,11 @@ static void on_tick(struct loop_timer *t)
 {
 	struct tracer *tracer = container_of(t, struct tracer, tick);
 	int64_t now_ns = clock_now_ns();
-	tracer->next_ns += tracer->period_ns;
+	bool rest = pace_is_at_rest(tracer->pace, now_ns) && tracer->trees_n == 0 && !has_tree_clients(tracer);
+	int64_t period_ns = rest && tracer->period_ns < REST_NS ? REST_NS : tracer->period_ns;
+	tracer->next_ns += period_ns;
 	if (tracer->next_ns <= now_ns)
-		tracer->next_ns = now_ns + tracer->period_ns;
+		tracer->next_ns = now_ns + period_ns;
 	loop_timer_set(tracer->link.loop, t, tracer->next_ns);
 	tracer->before(tracer);
 	if (!tracer->link.is_up || tracer->link.busy)
@@ -326,6 +329,14 @@ static void on_tick(struct loop_timer *t)
 		link_execute(&tracer->link, &CLIENTS, NULL, on_clients);
 	else if (is_due(tracer, now_ns))
 		look(tracer);
+}
+
+void tracer_rouse(struct tracer *tracer)
+{
+	if (tracer->link.loop == NULL)
+		return;
+	tracer->next_ns = clock_now_ns() + tracer->period_ns;
+	loop_timer_set(tracer->link.loop, &tracer->tick, tracer->next_ns);
 }
 
 void tracer_watch(struct tracer *tracer, const struct tracer_tree *tree)

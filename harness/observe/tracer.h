@@ -8,6 +8,7 @@
 #include "observe/clockmap.h"
 #include "observe/holds.h"
 #include "observe/link.h"
+#include "observe/pace.h"
 #include "observe/waits.h"
 #include "runtime/loop.h"
 
@@ -25,6 +26,7 @@ struct tracer {
 	struct record *record;
 	struct waits *waits;
 	const struct clockmap *map;
+	const struct pace *pace;
 	int64_t period_ns;
 	const char *names; /* LIKE patterns as a text array ("{flyway%}"), of application_name and of the role; NULL: none */
 	const char *roles;
@@ -73,6 +75,9 @@ void tracer_start(struct tracer *tracer, struct loop *loop);
  * when on new ones do not. More than ANCESTRY_ROOTS_MAX at once are left out. */
 void tracer_watch(struct tracer *tracer, const struct tracer_tree *tree);
 void tracer_unwatch(struct tracer *tracer, pid_t root);
+
+/* The migration begins something, after a while of nothing. */
+void tracer_rouse(struct tracer *tracer);
 
 /* Writes what is open, and closes. */
 void tracer_stop(struct tracer *tracer);

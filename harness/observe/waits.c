@@ -189,16 +189,27 @@ int waits_wanted(struct waits *w, int *pids, int max)
 	return n;
 }
 
+static bool is_for_row(const struct wait *it)
+{
+	return strcmp(it->lock.type, "transactionid") == 0 || strcmp(it->lock.type, "tuple") == 0;
+}
+
 bool waits_urgent(const struct waits *w)
 {
 	for (size_t i = 0; i < w->candidates.n; i++)
 		if (!w->candidates.at[i].row)
 			return true;
-	for (int i = 0; i < w->n; i++) {
-		const char *type = w->all[i]->lock.type;
-		if (strcmp(type, "transactionid") != 0 && strcmp(type, "tuple") != 0 && wants_detail(w, w->all[i]))
+	for (int i = 0; i < w->n; i++)
+		if (!is_for_row(w->all[i]) && wants_detail(w, w->all[i]))
 			return true;
-	}
+	return false;
+}
+
+bool waits_for_more_than_rows(const struct waits *w)
+{
+	for (int i = 0; i < w->n; i++)
+		if (!w->all[i]->gone && !is_for_row(w->all[i]))
+			return true;
 	return false;
 }
 

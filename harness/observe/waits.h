@@ -133,6 +133,9 @@ int waits_wanted(struct waits *w, int *pids, int max);
  * still when there is time for it is recorded with its true start. */
 bool waits_urgent(const struct waits *w);
 
+/* Does anybody wait for something else than a row, as of the last look? */
+bool waits_for_more_than_rows(const struct waits *w);
+
 /* No dear look is done in this round though some were wanted: those just found are counted. */
 void waits_pass_over(struct waits *w);
 

@@ -6,6 +6,7 @@
 #include "measure/hist.h"
 #include "record/reader.h"
 #include "record/series.h"
+#include "base/json_lua.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
@@ -53,48 +54,6 @@ static int raise(lua_State *L, const struct error *err)
 	}
 	lua_setmetatable(L, -2);
 	return lua_error(L);
-}
-
-static void push_json(lua_State *L, const json_t *value)
-{
-	luaL_checkstack(L, 4, "JSON is nested too deeply");
-	switch (json_typeof(value)) {
-	case JSON_OBJECT:
-		lua_createtable(L, 0, (int)json_object_size(value));
-		/* json_object_foreach wants no const, though it changes nothing. */
-		for (void *it = json_object_iter((json_t *)value); it != NULL; it = json_object_iter_next((json_t *)value, it)) {
-			push_json(L, json_object_iter_value(it));
-			lua_setfield(L, -2, json_object_iter_key(it));
-		}
-		break;
-	case JSON_ARRAY:
-		lua_createtable(L, (int)json_array_size(value), 0);
-		for (size_t i = 0; i < json_array_size(value); i++) {
-			push_json(L, json_array_get(value, i));
-			if (lua_isnil(L, -1)) {
-				lua_pop(L, 1);
-				lua_pushboolean(L, 0);
-			}
-			lua_rawseti(L, -2, (lua_Integer)i + 1);
-		}
-		break;
-	case JSON_STRING:
-		lua_pushlstring(L, json_string_value(value), json_string_length(value));
-		break;
-	case JSON_INTEGER:
-		lua_pushinteger(L, json_integer_value(value));
-		break;
-	case JSON_REAL:
-		lua_pushnumber(L, json_real_value(value));
-		break;
-	case JSON_TRUE:
-	case JSON_FALSE:
-		lua_pushboolean(L, json_is_true(value));
-		break;
-	case JSON_NULL:
-		lua_pushnil(L);
-		break;
-	}
 }
 
 /* --- histograms --- */
@@ -234,7 +193,7 @@ static int next_line(lua_State *L)
 		close_series(s);
 		return 0;
 	}
-	push_json(L, s->line);
+	json_push_lua(L, s->line);
 	lua_pushinteger(L, series_line(s->series));
 	return 2;
 }
@@ -461,7 +420,7 @@ static int lua_open(lua_State *L)
 	if (record_open(dir, &rec->reader, &err) != ST_OK)
 		return raise(L, &err);
 	lua_createtable(L, 0, 2);
-	push_json(L, reader_run(rec->reader));
+	json_push_lua(L, reader_run(rec->reader));
 	lua_setfield(L, -2, "run");
 	lua_pushstring(L, dir);
 	lua_setfield(L, -2, "dir");

@@ -98,7 +98,7 @@ static void write_run(struct record *r)
 	r->run_dirty = false;
 }
 
-static enum status check_empty(const char *dir, struct error *err)
+enum status record_check_dir(const char *dir, struct error *err)
 {
 	DIR *d = opendir(dir);
 	if (d == NULL)
@@ -163,7 +163,7 @@ struct record *record_create(const char *dir, json_t *run, struct error *err)
 	r->run = run;
 	for (int i = 0; i < SERIES_COUNT; i++)
 		r->series[i].fd = -1;
-	if (check_empty(dir, err) != ST_OK || fs_make_dirs(dir, 0755, err) != ST_OK) {
+	if (record_check_dir(dir, err) != ST_OK || fs_make_dirs(dir, 0755, err) != ST_OK) {
 		record_close(r);
 		return NULL;
 	}

@@ -12,6 +12,9 @@
 struct hist;
 struct record;
 
+/* Could a record be made there? As record_create, but nothing is made: for asking before long preparations. */
+enum status record_check_dir(const char *dir, struct error *err) MUST_CHECK;
+
 /* Makes the folder dir (an empty or missing one) with run.json and the empty series beside it. `run` (stolen, also on failure)
  * holds what is known of run.json; format, pgrehearse, status, writer_pid, started_at and phases are filled in here.
  * ST_USAGE: dir holds something already. ST_FAILED: the disk said no. NULL comes with err filled. */

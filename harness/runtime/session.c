@@ -35,16 +35,24 @@ struct session {
 	const char *const *values;
 	bool failed; /* an error result has been seen; later results do not replace it */
 	bool preparing;
+	bool never_prepare;
 	bool prepare_only;       /* no Execute follows the Parse */
 	bool in_pipeline;        /* also when its connection has been lost, until its end */
 	bool held;               /* what was cancelled has ended, and waits for the cancel request to be delivered */
 	char part_sqlstate[6];   /* of the part of the pipeline that is being answered, when that has failed; see part_message */
 	uint16_t generation;     /* of prepared, below */
+	int part_done;           /* statements of that part that went well */
 	unsigned syncs;          /* of the pipeline, not yet answered */
 	struct loop_io cancel;   /* readable when the cancel request under way has been delivered; see session_cancel */
 	struct loop_timer timer; /* connect timeout, or the end of an operation that failed at its start */
 	struct session_outcome out;
 	char part_message[256];
+
+	/* The error with which the server ended the connection while nothing was asked of it (57P01, say); libpq (15) hands that
+	 * out as a notice, and a statement that is sent after it learns no more than that the connection is gone. Told to the
+	 * next statement, once. */
+	char end_sqlstate[6];
+	char end_message[192];
 
 	/* Under which generation each statement is prepared on this connection; 0 = not. A statement that failed with 0A000 is
 	 * prepared afresh under a new name: the old name lives on in the server until the connection ends. */
@@ -58,6 +66,12 @@ static void on_timer(struct loop_timer *t);
 static void receive_notice(void *arg, const PGresult *notice)
 {
 	struct session *s = arg;
+	const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *sqlstate = PQresultErrorField(notice, PG_DIAG_SQLSTATE);
+	if (severity != NULL && sqlstate != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0)) {
+		snprintf(s->end_sqlstate, sizeof s->end_sqlstate, "%s", sqlstate);
+		snprintf(s->end_message, sizeof s->end_message, "%s", PQresultErrorMessage(notice));
+	}
 	if (s->hooks.notice != NULL)
 		s->hooks.notice(s, notice, s->hooks.arg);
 }
@@ -257,6 +271,7 @@ void session_connect(struct session *s, int64_t timeout_ns, session_done_fn *don
 	const char *const values[] = {s->dsn, s->application_name, "UTF8", NULL};
 	s->conn = PQconnectStartParams(keys, values, 1);
 	s->state = SESSION_CONNECTING;
+	s->end_sqlstate[0] = '\0';
 	if (s->conn == NULL || PQstatus(s->conn) == CONNECTION_BAD) {
 		set_failure(s, "08001", s->conn != NULL ? PQerrorMessage(s->conn) : "out of memory");
 		disconnect(s);
@@ -285,11 +300,19 @@ static void on_timer(struct loop_timer *t)
 
 /* ---- statements ---- */
 
+/* The connection is gone: the server's last words, where it had any, else these. */
+static void set_gone(struct session *s, const char *sqlstate, const char *message)
+{
+	bool told = s->end_sqlstate[0] != '\0';
+	set_failure(s, told ? s->end_sqlstate : sqlstate, told ? s->end_message : message);
+	s->end_sqlstate[0] = '\0';
+}
+
 static void lost(struct session *s, const char *message)
 {
 	bool busy = s->state == SESSION_BUSY;
 	if (busy)
-		set_failure(s, "08006", message);
+		set_gone(s, "08006", message);
 	disconnect(s);
 	if (busy || s->held)
 		finish(s);
@@ -323,7 +346,7 @@ static bool can_start(struct session *s)
 {
 	if (s->state == SESSION_IDLE)
 		return true;
-	set_failure(s, "08003", "there is no connection");
+	set_gone(s, "08003", "there is no connection");
 	finish_later(s);
 	return false;
 }
@@ -351,6 +374,12 @@ static void send_execute(struct session *s)
 	sent(s, PQsendQueryPrepared(s->conn, statement_name(s, s->statement, name), s->statement->params, s->values, NULL, NULL, 0));
 }
 
+/* In one message, without a name. */
+static int send_whole(struct session *s, const struct session_statement *st, const char *const *values)
+{
+	return PQsendQueryParams(s->conn, st->sql, st->params, st->types, values, NULL, NULL, 0);
+}
+
 static void send_prepare(struct session *s)
 {
 	const struct session_statement *st = s->statement;
@@ -367,7 +396,9 @@ void session_execute(struct session *s, const struct session_statement *st, cons
 		return;
 	s->statement = st;
 	s->values = values;
-	if (s->prepared[st->index] != 0)
+	if (s->never_prepare)
+		sent(s, send_whole(s, st, values));
+	else if (s->prepared[st->index] != 0)
 		send_execute(s);
 	else
 		send_prepare(s);
@@ -378,7 +409,7 @@ void session_prepare(struct session *s, const struct session_statement *st, sess
 	begin(s, done, arg);
 	if (!can_start(s))
 		return;
-	if (s->prepared[st->index] != 0) {
+	if (session_is_prepared(s, st)) {
 		finish_later(s);
 		return;
 	}
@@ -389,7 +420,12 @@ void session_prepare(struct session *s, const struct session_statement *st, sess
 
 bool session_is_prepared(const struct session *s, const struct session_statement *st)
 {
-	return s->prepared[st->index] != 0;
+	return s->prepared[st->index] != 0 || s->never_prepare;
+}
+
+void session_never_prepare(struct session *s)
+{
+	s->never_prepare = true;
 }
 
 void session_query(struct session *s, const char *sql, session_done_fn *done, void *arg)
@@ -413,8 +449,9 @@ void session_begin_pipeline(struct session *s)
 	begin(s, NULL, NULL);
 	s->in_pipeline = true;
 	s->part_sqlstate[0] = '\0';
+	s->part_done = 0;
 	if (s->state != SESSION_IDLE) {
-		set_failure(s, "08003", "there is no connection");
+		set_gone(s, "08003", "there is no connection");
 		return;
 	}
 	s->state = SESSION_BUSY;
@@ -434,7 +471,9 @@ void session_enqueue(struct session *s, const struct session_statement *st, cons
 	if (s->state != SESSION_BUSY)
 		return;
 	char name[24];
-	enqueued(s, PQsendQueryPrepared(s->conn, statement_name(s, st, name), st->params, values, NULL, NULL, 0));
+	enqueued(s,
+		s->never_prepare ? send_whole(s, st, values)
+				 : PQsendQueryPrepared(s->conn, statement_name(s, st, name), st->params, values, NULL, NULL, 0));
 }
 
 void session_enqueue_query(struct session *s, const char *sql)
@@ -492,8 +531,9 @@ static void end_part(struct session *s)
 {
 	bool failed = s->part_sqlstate[0] != '\0';
 	if (s->hooks.part != NULL)
-		s->hooks.part(s, failed ? s->part_sqlstate : "00000", failed ? s->part_message : "", s->hooks.arg);
+		s->hooks.part(s, s->part_done, failed ? s->part_sqlstate : "00000", failed ? s->part_message : "", s->hooks.arg);
 	s->part_sqlstate[0] = '\0';
+	s->part_done = 0;
 }
 
 static void take_result(struct session *s, PGresult *result)
@@ -511,6 +551,10 @@ static void take_result(struct session *s, PGresult *result)
 	case PGRES_FATAL_ERROR: {
 		const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 		const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+		if (sqlstate == NULL && s->end_sqlstate[0] != '\0') { /* libpq's own, of the end of the stream */
+			sqlstate = s->end_sqlstate;
+			message = s->end_message;
+		}
 		if (s->hooks.part != NULL) {
 			snprintf(s->part_sqlstate, sizeof s->part_sqlstate, "%s", sqlstate != NULL ? sqlstate : "08006");
 			snprintf(s->part_message, sizeof s->part_message, "%s", message != NULL ? message : "");
@@ -527,9 +571,11 @@ static void take_result(struct session *s, PGresult *result)
 		PQclear(result);
 		return;
 	case PGRES_TUPLES_OK:
+		s->part_done++;
 		s->out.rows = PQntuples(result);
 		break;
 	default: {
+		s->part_done++;
 		const char *count = PQcmdTuples(result);
 		s->out.rows = count[0] != '\0' ? strtoll(count, NULL, 10) : 0;
 		break;
@@ -628,7 +674,8 @@ static void on_ready(struct loop_io *io, uint32_t ready)
 	PGnotify *note;
 	while ((note = PQnotifies(s->conn)) != NULL)
 		PQfreemem(note);
-	if (PQstatus(s->conn) == CONNECTION_BAD)
+	/* After its last words the server closes the socket, in its own time. */
+	if (PQstatus(s->conn) == CONNECTION_BAD || s->end_sqlstate[0] != '\0')
 		lost(s, PQerrorMessage(s->conn));
 }
 

@@ -48,8 +48,9 @@ struct session_hooks {
 	void (*notice)(struct session *s, const PGresult *notice, void *arg);
 	/* Each result of an operation that is no error, as it comes. true: the caller has taken it, and clears it. */
 	bool (*result)(struct session *s, PGresult *result, void *arg);
-	/* Each part of a pipeline, from one sync to the next, as it has ended: "00000" or the SQLSTATE of its error, and its message. */
-	void (*part)(struct session *s, const char *sqlstate, const char *message, void *arg);
+	/* Each part of a pipeline, from one sync to the next, as it has ended: how many of its statements went well, then "00000" or the
+	 * SQLSTATE of the error in the one after them, and its message. */
+	void (*part)(struct session *s, int done, const char *sqlstate, const char *message, void *arg);
 	void *arg;
 };
 
@@ -61,6 +62,10 @@ void session_free(struct session *s);
 
 /* Starts connecting; its outcome is 00000 or an error of class 08, 28, 3D, 53 or 57. timeout_ns 0 = none. */
 void session_connect(struct session *s, int64_t timeout_ns, session_done_fn *done, void *arg);
+
+/* From now on statements are sent whole each time, none is prepared: for a pooler that gives each transaction another session of the server.
+ * To be said before the first statement. */
+void session_never_prepare(struct session *s);
 
 /* Executes st with text parameters (NULL = SQL NULL), prepared on this connection first where needed. After SQLSTATE
  * 0A000 ("cached plan must not change result type") the next call prepares it afresh. values must stay valid until done. */

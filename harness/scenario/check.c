@@ -76,8 +76,10 @@ static enum status examine(lua_State *L, const char *path, int major, struct che
 		st = script_call(L, 0, 0, ST_FAILED, err);
 	if (st == ST_OK)
 		st = script_load(L, path, err);
-	if (st != ST_OK)
+	if (st != ST_OK) {
+		scenario_plain_error(err, path);
 		return st;
+	}
 	if (!lua_istable(L, -1) || lua_getfield(L, -1, "steps") != LUA_TTABLE) {
 		st = error_set(err, ST_USAGE, "%s does not return a scenario", path);
 		error_hint(err, "its last statement is: return rehearse.scenario { ... }");

@@ -12,6 +12,7 @@
 #include "scenario/facts.h"
 #include "scenario/host.h"
 #include "scenario/lua_json.h"
+#include "scenario/replay_traffic.h"
 #include "scenario/scenario.h"
 #include "scenario/traffic.h"
 
@@ -92,8 +93,16 @@ static json_t *id_json(const struct conductor *c)
 	return json_string(id);
 }
 
+/* What is replayed instead of a workload's transactions; NULL: nothing. */
+static const struct replay_spec *replay_of(const struct conductor *c)
+{
+	return c->spec->replay != NULL ? c->spec->replay : c->scenario.replay;
+}
+
 static const char *rate_text(const struct conductor *c)
 {
+	if (replay_of(c) != NULL)
+		return "0";
 	return c->spec->rate != NULL ? c->spec->rate : c->scenario.rate;
 }
 
@@ -109,6 +118,8 @@ static json_t *policies_json(const struct load_config *load)
 
 static json_t *load_json(const struct conductor *c, const struct load_config *load)
 {
+	if (c->host.replay != NULL)
+		return replay_load_json(c->host.replay);
 	json_t *out = json_pack("{s:s, s:f, s:s, s:i, s:i, s:i, s:I}", "mode", load->closed ? "closed" : "open", "rate",
 		load->closed ? 0.0 : rate_at(&c->rate, 0), "arrivals", load->even ? "even" : "poisson", "pods", load->pods, "pool",
 		load->pool, "workers", load->workers, "acquire_timeout_ns", (json_int_t)load->acquire_timeout_ns);
@@ -145,6 +156,8 @@ static json_t *run_json(const struct conductor *c, const struct load_config *loa
 	json_object_set_new(run, "seed", json_integer((json_int_t)load->seed));
 	json_object_set_new(run, "load", load_json(c, load));
 	json_object_set_new(run, "server", server);
+	if (c->spec->target_facts != NULL)
+		json_object_set_new(run, "target", json_deep_copy(c->spec->target_facts));
 	json_object_set_new(run, "host", facts_host());
 	json_object_set_new(run, "criteria", criteria_json(c));
 	return run;
@@ -164,6 +177,20 @@ static void note_warning(const char *text, void *arg)
 	const struct host *h = arg;
 	if (h->record != NULL)
 		record_warning(h->record, "%s", text);
+}
+
+/* Only when it is asked for: values are data of somebody's. */
+static void note_failure(const struct load_failure *f, void *arg)
+{
+	const struct host *h = arg;
+	if (h->record == NULL)
+		return;
+	json_t *values = json_array();
+	for (int i = 0; i < f->params; i++)
+		json_array_append_new(values, f->values[i] != NULL ? json_text(f->values[i]) : json_null());
+	record_event(h->record,
+		json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o}", "type", "failure", "version", f->version, "transaction", f->transaction,
+			"statement", json_text(f->statement), "sqlstate", f->sqlstate, "message", json_text(f->message), "values", values));
 }
 
 /* ---- the tick ---- */
@@ -322,8 +349,24 @@ static struct load_config load_config_of(struct conductor *c)
 {
 	const struct rehearsal *r = c->spec;
 	const struct scenario *s = &c->scenario;
+	if (replay_of(c) != NULL)
+		return (struct load_config){
+			.dsn = r->dsn,
+			.workload_path = r->workload_path,
+			.scenario_path = r->scenario_path,
+			.scale = r->scale,
+			.seed = r->seed,
+			.program = &c->rate,
+			.pods = 1,
+			.pool = 1,
+			.workers = 1,
+			.warn = note_warning,
+			.arg = &c->host,
+		};
 	return (struct load_config){
 		.dsn = r->dsn,
+		.pooler_dsn = r->pooler_dsn,
+		.pooler_transactions = r->pooler_transactions,
 		.workload_path = r->workload_path,
 		.scenario_path = r->scenario_path,
 		.scale = r->scale,
@@ -346,6 +389,7 @@ static struct load_config load_config_of(struct conductor *c)
 		.acquire_timeout_ns = s->acquire_timeout_ns > 0 ? s->acquire_timeout_ns : r->acquire_timeout_ns,
 		.slow = note_slow,
 		.warn = note_warning,
+		.failed = r->record_values ? note_failure : NULL,
 		.arg = &c->host,
 	};
 }
@@ -374,6 +418,21 @@ static enum status check_actors(struct conductor *c, struct error *err)
 			error_hint(err, w->n_actors > 0 ? "its first is %s" : "it has none%s", w->n_actors > 0 ? w->actors[0].name : "");
 		}
 	return st;
+}
+
+/* A session's setting would stay with whoever has that session next. */
+static enum status check_pooling(const struct conductor *c, struct error *err)
+{
+	const struct workload *w = load_workload(c->host.load);
+	for (size_t i = 0; c->spec->pooler_transactions && i < w->n_transactions; i++)
+		if (w->transactions[i].statement_timeout_ns > 0) {
+			error_set(err, ST_USAGE,
+				"the transaction %s has a statement_timeout, which a pooler in transaction mode gives to others",
+				w->transactions[i].name);
+			error_hint(err, "use cancel_after, or set it for the role: ALTER ROLE ... SET statement_timeout");
+			return ST_USAGE;
+		}
+	return ST_OK;
 }
 
 /* Finds the standby that reads go to. */
@@ -414,12 +473,18 @@ static enum status prepare(struct conductor *c, struct load_config *load, struct
 		st = loop_create(&c->host.loop, err);
 	if (st == ST_OK)
 		st = load_create(load, &c->host.load, err);
+	if (st == ST_OK && replay_of(c) != NULL && asks_for_bursts(c->spec->drill))
+		st = error_set(err, ST_USAGE, "the drill %s asks for traffic of its own, which a trace has not", c->spec->drill);
+	if (st == ST_OK && replay_of(c) != NULL)
+		st = replay_create(replay_of(c), c->spec->dsn, c->spec->scenario_path != NULL, note_slow, &c->host, &c->host.replay, err);
 	if (st == ST_OK && c->spec->scenario_path != NULL)
 		st = traffic_check(c->host.load, c->scenario.L, c->scenario.table_ref, c->begins, err);
 	if (st == ST_OK)
 		st = traffic_begin(c->host.load, c->spec->flags, c->spec->mix, c->spec->n_mix, c->begins, err);
 	if (st == ST_OK)
 		st = check_actors(c, err);
+	if (st == ST_OK)
+		st = check_pooling(c, err);
 	return st;
 }
 
@@ -484,6 +549,11 @@ static void write_totals(struct conductor *c)
 		record_set(h->record, "totals", totals);
 		record_set(h->record, "generator", ticker_generator_json(h->ticker));
 		record_set(h->record, "latency", ticker_latency_json(h->ticker));
+		if (h->replay != NULL) {
+			json_t *fidelity = replay_fidelity(h->replay, c->spec->scenario_path != NULL);
+			record_set(h->record, "invalid", fidelity_reasons(fidelity));
+			record_set(h->record, "fidelity", fidelity);
+		}
 	}
 }
 
@@ -515,9 +585,12 @@ static enum status take_down(struct conductor *c, enum status st, struct error *
 	host_stop_load(h, INTERRUPTED_DRAIN_NS);
 	if (h->load != NULL && h->record != NULL)
 		write_totals(c);
+	if (st == ST_OK && h->replay != NULL)
+		st = replay_outcome(h->replay, err);
 	ticker_free(h->ticker);
 	load_free(h->load);
 	stop_observer(c);
+	replay_free(h->replay);
 	if (h->record != NULL) {
 		struct error disk;
 		const char *word = st == ST_OK ? "finished" : st == ST_INTERRUPTED ? "interrupted" : "failed";
@@ -559,7 +632,7 @@ enum status conductor_perform(const struct rehearsal *rehearsal, struct error *e
 	if (st == ST_OK)
 		st = start_observer(&c, err);
 	if (st == ST_OK) {
-		c.host.ticker = ticker_create(c.host.load, c.host.observer, c.host.record);
+		c.host.ticker = ticker_create(c.host.load, c.host.replay, c.host.observer, c.host.record);
 		st = perform(&c, err);
 	}
 	return take_down(&c, st, err);

@@ -39,6 +39,7 @@ struct rehearsal_progress {
 };
 
 struct target;
+struct replay_spec;
 
 struct rehearsal {
 	const char *scenario_path; /* NULL: traffic without a migration */
@@ -49,12 +50,16 @@ struct rehearsal {
 	const char *out_dir;         /* the record's folder: missing or empty */
 	const char *const *criteria; /* further ones (--require), NULL-terminated; or NULL */
 
-	const char *dsn;       /* the target, which the guard has let pass */
-	struct target *target; /* the same, for a failover; or NULL */
-	bool sandbox;          /* it is one of ours */
+	const char *dsn;            /* the target, which the guard has let pass */
+	struct target *target;      /* the same, for a failover; or NULL */
+	const json_t *target_facts; /* how it was made, for the record; or NULL */
+	bool sandbox;               /* it is one of ours */
 	int standbys;
 	const char *const *standby_names;
 	const char *const *standby_dsns;
+	bool record_values;     /* the record may hold what transactions bound to statements that failed */
+	const char *pooler_dsn; /* the application's sessions go through it; or NULL */
+	bool pooler_transactions;
 
 	/* Of the load; 0 takes the scenario's value. */
 	bool closed, even, ledger;
@@ -68,13 +73,17 @@ struct rehearsal {
 	int users;
 	int64_t acquire_timeout_ns, patience_ns;
 	int pods, pool, workers;
-	int64_t duration_ns;  /* of the drill "load" */
-	bool no_availability; /* whether tables can be read and written is not tried, whatever the scenario says */
+	int64_t duration_ns;              /* of the drill "load"; with replay: of a trace that would last longer, 0: its whole */
+	const struct replay_spec *replay; /* a trace instead of a workload's transactions; NULL: the scenario's, if it names one */
+	bool no_availability;             /* whether tables can be read and written is not tried, whatever the scenario says */
 
 	/* What the database was like after the migration: the drill "forward" keeps it (a new value, when keep_state is not NULL), "crash" has to
 	 * arrive at it (NULL: it is not compared). */
 	json_t **keep_state;
 	const json_t *reference;
+	/* The fingerprint of the state that all drills of a rehearsal start from: the first that needs it keeps it here. NULL: the drill is alone,
+	 * or does not start from where the others did. */
+	json_t **start;
 
 	const volatile sig_atomic_t *stop; /* when it turns non-zero, the drill ends with ST_INTERRUPTED; or NULL */
 	void (*progress)(const struct rehearsal_progress *p, void *arg);

@@ -1,14 +1,17 @@
-/* Bursts of traffic, failover and remembered states for the drills' Lua side. */
+/* Bursts of traffic, failover, the server's programs and remembered states for the drills' Lua side. */
 #define _GNU_SOURCE
 #include "scenario/drill_lua.h"
 
+#include "clone/sandbox.h"
 #include "load/workload.h"
 #include "scenario/host.h"
 #include "scenario/lua_json.h"
 #include "scenario/target.h"
 #include "scenario/traffic.h"
+#include "base/json_lua.h"
 
 #include <lauxlib.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,7 +171,27 @@ static int host_lua_standbys(lua_State *L)
 	return 1;
 }
 
-/* ---- the state that forward arrived at ---- */
+/* host.is_ours(): whether the server was made for this rehearsal, and may be told how to run. */
+static int host_lua_is_ours(lua_State *L)
+{
+	const struct target *t = host_of(L)->spec->target;
+	lua_pushboolean(L, t != NULL && target_sandbox(t) != NULL);
+	return 1;
+}
+
+/* host.server_program(name): its path, of one that fits a server of ours; nil where there is none. */
+static int host_lua_server_program(lua_State *L)
+{
+	char path[PATH_MAX];
+	const struct target *t = host_of(L)->spec->target;
+	const struct sandbox *sb = t != NULL ? target_sandbox(t) : NULL;
+	if (sb == NULL || !sandbox_find_program(sb, luaL_checkstring(L, 1), path, sizeof path))
+		return 0;
+	lua_pushstring(L, path);
+	return 1;
+}
+
+/* ---- states that drills of one rehearsal compare with ---- */
 
 static int host_lua_keep_state(lua_State *L)
 {
@@ -193,8 +216,29 @@ static int host_lua_reference(lua_State *L)
 	const json_t *reference = host_of(L)->spec->reference;
 	if (reference == NULL)
 		return 0;
-	lua_json_push(L, reference);
+	json_push_lua(L, reference);
 	return 1;
+}
+
+/* host.kept_start(): what a drill before this one kept of the state that both start from, or nil. host.keep_start(state) keeps it. */
+static int host_lua_kept_start(lua_State *L)
+{
+	const struct rehearsal *r = host_of(L)->spec;
+	if (r->start == NULL || *r->start == NULL)
+		return 0;
+	json_push_lua(L, *r->start);
+	return 1;
+}
+
+static int host_lua_keep_start(lua_State *L)
+{
+	const struct rehearsal *r = host_of(L)->spec;
+	luaL_checktype(L, 1, LUA_TTABLE);
+	if (r->start == NULL)
+		return 0;
+	json_decref(*r->start);
+	*r->start = lua_json_value(L, 1);
+	return 0;
 }
 
 void drill_lua_register(lua_State *L, struct host *h)
@@ -206,9 +250,13 @@ void drill_lua_register(lua_State *L, struct host *h)
 		{"versions", host_lua_versions},
 		{"fail_over", host_lua_fail_over},
 		{"standbys", host_lua_standbys},
+		{"is_ours", host_lua_is_ours},
+		{"server_program", host_lua_server_program},
 		{"keep_state", host_lua_keep_state},
 		{"keeps_state", host_lua_keeps_state},
 		{"reference", host_lua_reference},
+		{"kept_start", host_lua_kept_start},
+		{"keep_start", host_lua_keep_start},
 		{NULL, NULL},
 	};
 	lua_pushlightuserdata(L, h);

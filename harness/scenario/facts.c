@@ -9,11 +9,15 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-/* Places and names say nothing about how the server works, and would differ from run to run. */
-static const char SETTINGS[] = "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings "
-			       "WHERE source NOT IN ('default', 'client', 'override', 'session') AND setting IS DISTINCT FROM boot_val "
-			       "AND name !~ '(_file|_director(y|ies)|^primary_conninfo|^primary_slot_name|^cluster_name|^port)$' "
-			       "AND name <> 'port' AND NOT name LIKE 'lc\\_%' ORDER BY 1";
+/* Places and names say nothing about how the server works, and would differ from run to run. What may hold a secret is not for a record: commands,
+ * and options of an application's own whose names say so. */
+static const char SETTINGS[] =
+	"SELECT name, CASE WHEN name ~* '(_command$|secret|passw|passphrase|token|credential|_key$)' "
+	"AND setting !~ '^(on|off|[0-9]*|md5|scram-sha-256)$' THEN '(set)' ELSE pg_catalog.current_setting(name) END "
+	"FROM pg_catalog.pg_settings "
+	"WHERE source NOT IN ('default', 'client', 'override', 'session') AND setting IS DISTINCT FROM boot_val "
+	"AND name !~ '(_file|_director(y|ies)|^primary_conninfo|^primary_slot_name|^cluster_name|^port)$' "
+	"AND name <> 'port' AND NOT name LIKE 'lc\\_%' ORDER BY 1";
 
 static PGconn *connect_to(const char *dsn)
 {

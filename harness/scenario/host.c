@@ -7,6 +7,7 @@
 #include "scenario/drill_lua.h"
 #include "scenario/exec_lua.h"
 #include "scenario/lua_json.h"
+#include "scenario/replay_traffic.h"
 #include "scenario/schema_lua.h"
 #include "scenario/session_lua.h"
 #include "scenario/traffic.h"
@@ -57,8 +58,15 @@ static int host_lua_set(lua_State *L)
 /* host.phase(name [, length_ns]): the current phase ends, this one begins, and is to last so long. */
 static int host_lua_phase(lua_State *L)
 {
+	static const char *const BEFORE[] = {"warmup", "baseline", "load"};
 	struct host *h = host_of(L);
-	ticker_phase(h->ticker, luaL_checkstring(L, 1), h->traffic && !h->traffic_ended);
+	const char *name = luaL_checkstring(L, 1);
+	bool before = false;
+	for (size_t i = 0; i < sizeof BEFORE / sizeof BEFORE[0]; i++)
+		before |= strcmp(name, BEFORE[i]) == 0;
+	if (h->replay != NULL && !before)
+		replay_close_baseline(h->replay);
+	ticker_phase(h->ticker, name, h->traffic && !h->traffic_ended);
 	h->phase_ends_ns = lua_isnumber(L, 2) ? record_now_ns(h->record) + (int64_t)lua_tonumber(L, 2) : -1;
 	return 0;
 }
@@ -128,6 +136,8 @@ static int host_lua_start_load(lua_State *L)
 {
 	struct host *h = host_of(L);
 	load_start(h->load, clock_now_ns());
+	if (h->replay != NULL)
+		replay_start(h->replay);
 	h->traffic = true;
 	return 0;
 }
@@ -137,6 +147,8 @@ void host_stop_load(struct host *h, int64_t drain_ns)
 	if (!h->traffic || h->traffic_ended)
 		return;
 	load_stop(h->load, drain_ns, &h->totals);
+	if (h->replay != NULL)
+		replay_stop(h->replay, drain_ns, &h->totals);
 	ticker_phase(h->ticker, NULL, true);
 	h->traffic_ended = true;
 }
@@ -159,6 +171,16 @@ static int host_lua_change_load(lua_State *L)
 	json_object_set_new(event, "t_ns", json_integer(record_now_ns(h->record)));
 	record_event(h->record, event);
 	return 0;
+}
+
+/* host.replay_has_ended(): whether the trace that is replayed has; nil where none is. */
+static int host_lua_replay_has_ended(lua_State *L)
+{
+	const struct host *h = host_of(L);
+	if (h->replay == NULL)
+		return 0;
+	lua_pushboolean(L, replay_has_ended(h->replay));
+	return 1;
 }
 
 static int host_lua_pods(lua_State *L)
@@ -265,6 +287,21 @@ static int host_lua_checks(lua_State *L)
 	return 1;
 }
 
+static void push_text(const char *sql, void *arg)
+{
+	lua_State *L = arg;
+	lua_pushstring(L, sql);
+	lua_seti(L, -2, luaL_len(L, -2) + 1);
+}
+
+/* host.executed(): SQL texts of those of the workload's statements that have been executed, repeats included. */
+static int host_lua_executed(lua_State *L)
+{
+	lua_newtable(L);
+	ticker_each_executed(host_of(L)->ticker, push_text, L);
+	return 1;
+}
+
 /* host.schema(): SQL texts that make the workload's schema. */
 static int host_lua_schema(lua_State *L)
 {
@@ -367,17 +404,22 @@ void host_push(struct host *h, lua_State *L)
 		{"start_load", host_lua_start_load},
 		{"stop_load", host_lua_stop_load},
 		{"change_load", host_lua_change_load},
+		{"replay_has_ended", host_lua_replay_has_ended},
 		{"pods", host_lua_pods},
 		{"replace_pod", host_lua_replace_pod},
 		{"actors", host_lua_actors},
 		{"checks", host_lua_checks},
 		{"schema", host_lua_schema},
+		{"executed", host_lua_executed},
 		{"spawn", host_lua_spawn},
 		{"stop_spawned", host_lua_stop_spawned},
 		{"note", host_lua_note},
 		{"note_locks", host_lua_note_locks},
 		{"session", session_lua_open},
 		{"exec", exec_lua_run},
+		{"hold", exec_lua_hold},
+		{"held_read", exec_lua_held_read},
+		{"release", exec_lua_release},
 		{"array", lua_json_array},
 		{"sleep", fiber_lua_sleep},
 		{NULL, NULL},

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct host_failover;
+struct replay_traffic;
 struct host_session;
 struct exec_child;
 
@@ -36,6 +37,7 @@ struct host {
 	struct record *record;
 	struct observer *observer; /* NULL when there is none */
 	struct load *load;
+	struct replay_traffic *replay; /* whose traffic it is then: the load has none. Or NULL */
 	struct ticker *ticker;
 	int pods;
 	bool closed; /* the load is a closed loop */

@@ -10,9 +10,6 @@
  * no word for (functions, NaN) becomes null; bytes that are not UTF-8 become '?'. At most 32 levels deep. */
 json_t *lua_json_value(lua_State *L, int index);
 
-/* Pushes value: objects and arrays are tables, null is nil. */
-void lua_json_push(lua_State *L, const json_t *value);
-
 /* Lua function array(t): marks t as an array, so that an empty one stays one; returns t. */
 int lua_json_array(lua_State *L);
 

@@ -3,9 +3,13 @@
 #include "scenario/scenario.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/units.h"
 #include "load/rate.h"
 #include "load/workload.h"
 #include "scenario/lua_json.h"
+#include "scenario/replay_traffic.h"
 #include "sql/parse.h"
 
 #include <ctype.h>
@@ -34,6 +38,16 @@ enum status scenario_set_settings(const char *const *settings, struct error *err
 		setenv("PGREHEARSE_SETTINGS", all.data, 1);
 	buf_free(&all);
 	return st;
+}
+
+void scenario_plain_error(struct error *err, const char *path)
+{
+	if (err == NULL)
+		return;
+	char *trace = strstr(err->what, "\nstack traceback:");
+	if (trace != NULL && strstr(trace, "'rehearse.fields.fail'") != NULL)
+		*trace = '\0';
+	error_where(err, "%s", path);
 }
 
 static void set_name(struct scenario *s)
@@ -182,6 +196,94 @@ static enum status check_step_rates(struct scenario *s, int table, struct error 
 	return st;
 }
 
+/* As it is named, else beside the scenario. */
+static char *find_trace(const struct scenario *s, const char *name)
+{
+	const char *slash = strrchr(s->path, '/');
+	char *path = NULL;
+	if (name[0] == '/' || slash == NULL || fs_exists(name) || asprintf(&path, "%.*s/%s", (int)(slash - s->path), s->path, name) < 0 ||
+		!fs_exists(path)) {
+		free(path);
+		path = strdup(name);
+	}
+	if (path == NULL)
+		abort();
+	return path;
+}
+
+static enum status read_limits(struct scenario *s, int fidelity, struct fidelity_limits *limits, struct error *err)
+{
+	lua_State *L = s->L;
+	enum status st = ST_OK;
+	lua_pushnil(L);
+	while (st == ST_OK && lua_next(L, fidelity) != 0) {
+		char text[200];
+		snprintf(text, sizeof text, "%s=%s", lua_tostring(L, -2), lua_tostring(L, -1));
+		st = fidelity_set_limit(limits, text, err);
+		lua_pop(L, 1);
+	}
+	return st;
+}
+
+/* A replay is not begun again when its trace has ended, so it has to last for what is known of the drill beforehand. */
+static enum status check_length(struct scenario *s, int table, struct error *err)
+{
+	lua_State *L = s->L;
+	int64_t length_ns, drill_ns;
+	if (replay_measure(&s->replay->player, &length_ns, err) != ST_OK)
+		return err->status;
+	lua_getfield(L, table, "phases");
+	drill_ns = (int64_t)(number_field(L, -1, "warmup") + number_field(L, -1, "baseline") + number_field(L, -1, "settle"));
+	lua_pop(L, 1);
+	if (length_ns > drill_ns)
+		return ST_OK;
+	char has[32], needs[32];
+	error_set(err, ST_USAGE, "the trace %s lasts %s, and warmup, baseline and settling alone take %s", s->replay->player.trace,
+		units_format_time(length_ns, has, sizeof has), units_format_time(drill_ns, needs, sizeof needs));
+	error_hint(err, "a longer capture, a lower speed, or shorter phases: what was captured is not replayed twice");
+	return ST_USAGE;
+}
+
+/* load.trace, which check_trace in rehearse/init.lua has looked at. */
+static enum status read_trace(struct scenario *s, int table, struct error *err)
+{
+	lua_State *L = s->L;
+	enum status st = ST_OK;
+	lua_getfield(L, table, "load");
+	int load = lua_gettop(L);
+	const char *trace = text_field(L, load, "trace"), *order = text_field(L, load, "order");
+	double speed = number_field(L, load, "speed");
+	if (trace != NULL) {
+		s->replay = calloc(1, sizeof *s->replay);
+		if (s->replay == NULL)
+			abort();
+		s->replay->limits = FIDELITY_DEFAULTS;
+		s->replay->player = (struct player_config){.trace = find_trace(s, trace),
+			.speed = speed > 0 ? speed : 1,
+			.pacing = PACING_ARRIVAL,
+			.drain_ns = 10 * NS_PER_S,
+			.order_wait_ns = NS_PER_S};
+		s->replay->player.order = order == NULL || strcmp(order, "none") == 0 ? ORDER_NONE
+			: strcmp(order, "commit") == 0                                ? ORDER_COMMIT
+										      : ORDER_RELATION;
+		lua_getfield(L, load, "fidelity");
+		st = read_limits(s, lua_gettop(L), &s->replay->limits, err);
+		lua_pop(L, 1);
+		if (st == ST_OK)
+			st = check_length(s, table, err);
+		if (st != ST_OK)
+			error_where(err, "%s, load", s->path);
+	}
+	lua_pop(L, 1);
+	return st;
+}
+
+static bool is_trace(const char *workload)
+{
+	size_t n = strlen(workload);
+	return n > 6 && strcmp(workload + n - 6, ".trace") == 0;
+}
+
 static enum status read_table(struct scenario *s, struct error *err)
 {
 	lua_State *L = s->L;
@@ -228,7 +330,12 @@ static enum status read_table(struct scenario *s, struct error *err)
 	if (st == ST_OK)
 		st = check_step_rates(s, table, err);
 	if (st == ST_OK)
-		st = workload_find(text_field(L, table, "workload"), s->path, &s->workload_path, err);
+		st = read_trace(s, table, err);
+	if (st == ST_OK) {
+		const char *workload = text_field(L, table, "workload");
+		s->traced = is_trace(workload);
+		st = workload_find(workload, s->path, &s->workload_path, err);
+	}
 	s->table_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 	return st;
 }
@@ -240,8 +347,8 @@ enum status scenario_read(const char *path, struct scenario *out, struct error *
 	enum status st = workload_create_state(NULL, path, &out->L, err);
 	if (st == ST_OK)
 		sql_preload_lua(out->L);
-	if (st == ST_OK)
-		st = script_load(out->L, path, err);
+	if (st == ST_OK && (st = script_load(out->L, path, err)) != ST_OK)
+		scenario_plain_error(err, path);
 	if (st == ST_OK)
 		st = read_table(out, err);
 	if (st == ST_OK)
@@ -280,6 +387,9 @@ void scenario_free(struct scenario *s)
 {
 	free(s->actors);
 	free(s->workload_path);
+	if (s->replay != NULL)
+		free((char *)(uintptr_t)s->replay->player.trace);
+	free(s->replay);
 	free(s->rate);
 	free(s->policies);
 	json_decref(s->expect);

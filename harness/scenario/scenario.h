@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct replay_spec;
+
 /* Strings belong to L, where the scenario's table is kept. */
 struct scenario {
 	lua_State *L;
@@ -17,10 +19,12 @@ struct scenario {
 	const char *path;
 	char name[64]; /* of the file, without .lua; letters, digits, _ and - */
 	const char *title;
-	json_t *expect;      /* { fails, holds, because } of one that shows a mistake; NULL for others */
-	char *workload_path; /* found */
-	double scale;        /* 0: not said */
-	char *rate;          /* of the load: a program, checked */
+	json_t *expect;             /* { fails, holds, because } of one that shows a mistake; NULL for others */
+	char *workload_path;        /* found */
+	struct replay_spec *replay; /* a trace that is the traffic; or NULL */
+	bool traced;                /* it is the workload too, so there are no data */
+	double scale;               /* 0: not said */
+	char *rate;                 /* of the load: a program, checked */
 	bool even;
 	int pods, pool, workers, steps;
 	bool closed;
@@ -46,5 +50,9 @@ enum status scenario_read(const char *path, struct scenario *out, struct error *
 /* What the run of a drill is judged by; NULL-terminated, its texts belong to s, the caller frees the list. */
 enum status scenario_criteria(const struct scenario *s, const char *drill, const char ***out, struct error *err) MUST_CHECK;
 void scenario_free(struct scenario *s);
+
+/* After script_load of the scenario at path failed: what it says wrongly is one message with its own file, and its line where that is known;
+ * where in our library it was noticed helps nobody. */
+void scenario_plain_error(struct error *err, const char *path);
 
 #endif

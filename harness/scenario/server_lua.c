@@ -1,6 +1,7 @@
 /* The Lua module `server`, documented in the header. */
 #define _GNU_SOURCE
 #include "scenario/server_lua.h"
+#include "scenario/value_lua.h"
 
 #include <lauxlib.h>
 #include <libpq-fe.h>
@@ -15,7 +16,6 @@
 #define NOTICES_MAX 256
 
 /* pg_type.h is not among libpq's headers. */
-enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_OID = 26 };
 
 struct place {
 	const char *dsn;
@@ -63,28 +63,6 @@ static void on_notice(void *arg, const PGresult *notice)
 	lua_pop(L, 1);
 }
 
-static void push_value(lua_State *L, const PGresult *r, int row, int col)
-{
-	if (PQgetisnull(r, row, col)) {
-		lua_pushnil(L);
-		return;
-	}
-	const char *text = PQgetvalue(r, row, col);
-	switch (PQftype(r, col)) {
-	case OID_BOOL:
-		lua_pushboolean(L, text[0] == 't');
-		break;
-	case OID_INT2:
-	case OID_INT4:
-	case OID_INT8:
-	case OID_OID:
-		lua_pushinteger(L, strtoll(text, NULL, 10));
-		break;
-	default:
-		lua_pushlstring(L, text, (size_t)PQgetlength(r, row, col));
-	}
-}
-
 /* r is cleared by the caller. */
 static void push_result(lua_State *L, struct connection *c, const PGresult *r)
 {
@@ -107,7 +85,7 @@ static void push_result(lua_State *L, struct connection *c, const PGresult *r)
 	for (int i = 0; i < rows; i++) {
 		lua_createtable(L, cols, 1);
 		for (int k = 0; k < cols; k++) {
-			push_value(L, r, i, k);
+			value_push_lua(L, r, i, k);
 			lua_rawseti(L, -2, k + 1);
 		}
 		lua_rawseti(L, -2, i + 1);

@@ -7,6 +7,7 @@
 #include "runtime/session.h"
 #include "scenario/exec_lua.h"
 #include "scenario/host.h"
+#include "scenario/value_lua.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
@@ -36,7 +37,6 @@ struct host_session {
 };
 
 /* pg_type.h is not among libpq's headers. */
-enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_OID = 26, OID_FLOAT4 = 700, OID_FLOAT8 = 701 };
 
 static struct host_session *check_session(lua_State *L)
 {
@@ -87,32 +87,6 @@ static struct host_session *context_session(lua_KContext ctx)
 	return (struct host_session *)(intptr_t)ctx;
 }
 
-static void push_value(lua_State *L, const PGresult *r, int row, int col)
-{
-	if (PQgetisnull(r, row, col)) {
-		lua_pushnil(L);
-		return;
-	}
-	const char *text = PQgetvalue(r, row, col);
-	switch (PQftype(r, col)) {
-	case OID_BOOL:
-		lua_pushboolean(L, text[0] == 't');
-		break;
-	case OID_INT2:
-	case OID_INT4:
-	case OID_INT8:
-	case OID_OID:
-		lua_pushinteger(L, strtoll(text, NULL, 10));
-		break;
-	case OID_FLOAT4:
-	case OID_FLOAT8:
-		lua_pushnumber(L, strtod(text, NULL));
-		break;
-	default:
-		lua_pushlstring(L, text, (size_t)PQgetlength(r, row, col));
-	}
-}
-
 static void push_values(lua_State *L, const PGresult *r)
 {
 	int rows = r != NULL && PQresultStatus(r) == PGRES_TUPLES_OK ? PQntuples(r) : 0;
@@ -121,7 +95,7 @@ static void push_values(lua_State *L, const PGresult *r)
 	for (int i = 0; i < rows; i++) {
 		lua_createtable(L, cols, 1);
 		for (int c = 0; c < cols; c++) {
-			push_value(L, r, i, c);
+			value_push_lua(L, r, i, c);
 			lua_rawseti(L, -2, c + 1);
 		}
 		lua_pushinteger(L, cols);

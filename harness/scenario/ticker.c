@@ -7,6 +7,7 @@
 #include "measure/hist.h"
 #include "observe/hostload.h"
 #include "scenario/latency.h"
+#include "scenario/replay_traffic.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +21,13 @@ static const char *const KIND_NAMES[KINDS] = {"response/ok", "response/failed", 
 
 struct ticker {
 	struct load *load;
+	struct replay_traffic *replay;
 	struct observer *observer;
 	struct record *record;
-	struct load_interval *interval;
-	struct hist *response;       /* scratch: ok and failed together */
-	struct hist *schedule_error; /* of the whole run */
+	struct load_interval *collected;
+	const struct load_interval *interval; /* what is written: that, or the replay's */
+	struct hist *response;                /* scratch: ok and failed together */
+	struct hist *schedule_error;          /* of the whole run */
 	struct latency *latency;
 	int64_t detail_from_ns; /* when its histograms were last written */
 	char phase[64];
@@ -43,15 +46,16 @@ struct ticker {
 	int64_t loop_lag_max_ns;
 };
 
-struct ticker *ticker_create(struct load *load, struct observer *observer, struct record *record)
+struct ticker *ticker_create(struct load *load, struct replay_traffic *replay, struct observer *observer, struct record *record)
 {
 	struct ticker *t = calloc(1, sizeof *t);
 	if (t == NULL)
 		abort();
 	t->load = load;
+	t->replay = replay;
 	t->observer = observer;
 	t->record = record;
-	t->interval = load_interval_create(load);
+	t->interval = t->collected = load_interval_create(load);
 	t->latency = latency_create();
 	t->response = hist_create();
 	t->schedule_error = hist_create();
@@ -68,7 +72,7 @@ void ticker_free(struct ticker *t)
 	latency_free(t->latency);
 	hist_free(t->response);
 	hist_free(t->schedule_error);
-	load_interval_free(t->interval);
+	load_interval_free(t->collected);
 	free(t);
 }
 
@@ -238,8 +242,10 @@ static void add_server(struct ticker *t, json_t *line)
 
 int64_t ticker_cut(struct ticker *t)
 {
-	struct load_interval *in = t->interval;
-	load_collect(t->load, in);
+	load_collect(t->load, t->collected);
+	if (t->replay != NULL)
+		t->interval = replay_interval(t->replay, t->collected);
+	const struct load_interval *in = t->interval;
 	struct observation seen = {.wal_bytes = -1, .cpu_share = -1};
 	if (t->observer != NULL)
 		observer_collect(t->observer, &seen);
@@ -319,6 +325,21 @@ size_t ticker_tally(const struct ticker *t, const struct ticker_tally **out)
 	return t->n_tally;
 }
 
+void ticker_each_executed(const struct ticker *t, void (*fn)(const char *sql, void *arg), void *arg)
+{
+	const struct workload *w = load_workload(t->load);
+	if (t->replay != NULL)
+		replay_each_executed(t->replay, fn, arg);
+	for (size_t i = 0; i < t->interval->n_statements; i++) {
+		const struct load_statement_hists *h = &t->interval->statements[i];
+		if (h->ok == NULL || h->statement == NULL)
+			continue;
+		const struct session_statement *st = workload_find_statement(w, workload_find_version(w, h->version), h->statement);
+		if (st != NULL) /* BEGIN and its like are none of the workload's */
+			fn(st->sql, arg);
+	}
+}
+
 static json_t *workers_json(const struct ticker *t)
 {
 	json_t *out = json_array();
@@ -346,6 +367,20 @@ json_t *ticker_latency_json(const struct ticker *t)
 	return latency_json(t->latency);
 }
 
+static json_t *unfinished_json(const struct load_totals *totals)
+{
+	json_t *out = json_array();
+	for (size_t i = 0; i < totals->n_open; i++) {
+		const struct load_unfinished *u = &totals->open[i];
+		json_t *one = json_pack(
+			"{s:s, s:s, s:I}", "transaction", u->transaction, "version", u->version, "due_age_ns", (json_int_t)u->due_age_ns);
+		if (u->sent_age_ns > 0)
+			json_object_set_new(one, "sent_age_ns", json_integer((json_int_t)u->sent_age_ns));
+		json_array_append_new(out, one);
+	}
+	return out;
+}
+
 json_t *ticker_totals_json(const struct load_totals *totals)
 {
 	json_t *versions = json_object();
@@ -366,6 +401,8 @@ json_t *ticker_totals_json(const struct load_totals *totals)
 		errors_json(&totals->errors), "retries", errors_json(&totals->retries), "versions", versions, "holds", (int)totals->holds);
 	if (totals->reads.name != NULL)
 		json_object_set_new(out, "targets", json_pack("{s:o}", totals->reads.name, target_json(&totals->reads)));
+	if (totals->n_open > 0)
+		json_object_set_new(out, "open", unfinished_json(totals));
 	if (totals->counters.n > 0)
 		json_object_set_new(out, "counters", counters_json(&totals->counters));
 	return out;

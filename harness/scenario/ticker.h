@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct ticker;
+struct replay_traffic;
 
 /* What the last interval was like, for throttles and for people. */
 struct ticker_view {
@@ -34,8 +35,8 @@ struct ticker_tally {
 	struct load_errors errors;
 };
 
-/* All three outlive the ticker. observer may be NULL. */
-struct ticker *ticker_create(struct load *load, struct observer *observer, struct record *record);
+/* All four outlive the ticker. replay: whose traffic is counted instead of the load's, or NULL; observer may be NULL. */
+struct ticker *ticker_create(struct load *load, struct replay_traffic *replay, struct observer *observer, struct record *record);
 void ticker_free(struct ticker *t);
 
 /* Writes the interval since the last cut as one of the current phase, and begins the next. Returns its end, in ns of the run. */
@@ -50,6 +51,9 @@ struct ticker_view ticker_view(const struct ticker *t);
 
 /* As of the last cut; returns how many there are. */
 size_t ticker_tally(const struct ticker *t, const struct ticker_tally **out);
+
+/* Calls fn with the SQL of each of the workload's statements that has been executed by the last cut, in whichever version. */
+void ticker_each_executed(const struct ticker *t, void (*fn)(const char *sql, void *arg), void *arg);
 
 /* The fields `generator`, `latency` and `totals` of run.json. */
 json_t *ticker_generator_json(const struct ticker *t);

@@ -7,6 +7,7 @@
 #include "runtime/script.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef VEC(struct load_weight) weights;
@@ -86,8 +87,50 @@ static enum status check_mix(struct load *load, lua_State *L, const char *step, 
 	return st;
 }
 
+/* 1 and 1.0 are one number. */
+static bool is_same_value(const char *a, const char *b)
+{
+	char *a_end, *b_end;
+	double x = strtod(a, &a_end), y = strtod(b, &b_end);
+	return strcmp(a, b) == 0 || (*a != '\0' && *b != '\0' && *a_end == '\0' && *b_end == '\0' && x == y);
+}
+
+/* Of the step on top: that its flag has the value that it is to go back to. now: the values that steps before it have given. */
+static enum status check_way_back(struct load *load, lua_State *L, const char *step, json_t *now, struct error *err)
+{
+	enum status st = ST_OK;
+	int top = lua_gettop(L);
+	if (lua_getfield(L, top, "flags_back") == LUA_TTABLE) {
+		lua_pushnil(L);
+		while (st == ST_OK && lua_next(L, top + 1) != 0) {
+			const char *name = lua_tostring(L, top + 2), *from = flag_text(L);
+			const char *known = json_string_value(json_object_get(now, name));
+			char value[256] = "";
+			if (known == NULL)
+				load_flag_value(load, name, value, sizeof value);
+			if (!is_same_value(from, known != NULL ? known : value)) {
+				st = error_set(err, ST_USAGE, "from = %s, but the flag %s is %s when it begins", from, name,
+					known != NULL ? known : value);
+				error_hint(err, "its way back would give the flag a value that it has not had");
+				error_where(err, "step \"%s\"", step);
+			}
+			lua_settop(L, top + 2);
+		}
+	}
+	lua_settop(L, top);
+	if (st == ST_OK && lua_getfield(L, top, "flags") == LUA_TTABLE) {
+		lua_pushnil(L);
+		while (lua_next(L, top + 1) != 0) {
+			json_object_set_new(now, lua_tostring(L, top + 2), json_text(flag_text(L)));
+			lua_settop(L, top + 2);
+		}
+	}
+	lua_settop(L, top);
+	return st;
+}
+
 /* Of the field steps of the table on top, and of those inside of them: any that has a mix or flags changes the traffic. */
-static enum status check_steps(struct load *load, lua_State *L, struct error *err)
+static enum status check_steps(struct load *load, lua_State *L, json_t *now, struct error *err)
 {
 	enum status st = ST_OK;
 	int top = lua_gettop(L);
@@ -97,8 +140,10 @@ static enum status check_steps(struct load *load, lua_State *L, struct error *er
 			const char *name = lua_tostring(L, -1);
 			lua_pop(L, 1);
 			st = check_mix(load, L, name, NULL, err);
+			if (st == ST_OK)
+				st = check_way_back(load, L, name, now, err);
 			if (st == ST_OK && lua_checkstack(L, 8))
-				st = check_steps(load, L, err);
+				st = check_steps(load, L, now, err);
 			lua_settop(L, top + 1);
 		}
 	lua_settop(L, top);
@@ -112,8 +157,10 @@ enum status traffic_check(struct load *load, lua_State *L, int scenario_ref, jso
 	lua_getfield(L, -1, "load");
 	enum status st = check_mix(load, L, NULL, recorded, err);
 	lua_pop(L, 1);
+	json_t *now = json_object();
 	if (st == ST_OK)
-		st = check_steps(load, L, err);
+		st = check_steps(load, L, now, err);
+	json_decref(now);
 	lua_settop(L, top);
 	return st;
 }

@@ -9,8 +9,9 @@
 #include <lua.h>
 #include <stdbool.h>
 
-/* Whether the mixes of the scenario's load and steps name transactions that there are; sets the mix and the flags that the traffic begins with,
- * and adds them to recorded. scenario_ref: its table in the Lua registry. ST_USAGE. */
+/* Whether the mixes of the scenario's load and steps name transactions that there are, and its flag steps begin with the values that the workload,
+ * the scenario's load and the steps before give those flags (not --flag, which comes later). Sets the mix and the flags that the traffic begins
+ * with, and adds them to recorded. scenario_ref: its table in the Lua registry. ST_USAGE. */
 enum status traffic_check(struct load *load, lua_State *L, int scenario_ref, json_t *recorded, struct error *err) MUST_CHECK;
 
 /* Sets what the command line says: flags ("NAME=VALUE", NULL-terminated, or NULL) and n weights; adds them to recorded. ST_USAGE. */

@@ -2,6 +2,7 @@
 #include "sql/parse.h"
 
 #include "base/json.h"
+#include "base/json_lua.h"
 
 #include <lauxlib.h>
 #include <pg_query.h>
@@ -29,49 +30,35 @@ enum status sql_parse(const char *text, json_t **tree, int *position, struct err
 	return st;
 }
 
+bool sql_fingerprint(const char *text, uint64_t *fingerprint)
+{
+	PgQueryFingerprintResult result = pg_query_fingerprint(text);
+	bool parsed = result.error == NULL;
+	if (parsed)
+		*fingerprint = result.fingerprint;
+	pg_query_free_fingerprint_result(result);
+	return parsed;
+}
+
 int sql_parser_version(void)
 {
 	return PG_VERSION_NUM / 10000;
 }
 
-/* Nothing in a parse tree is null. */
-static void push_tree(lua_State *L, const json_t *value)
-{
-	luaL_checkstack(L, 4, "the statement is too deeply nested");
-	switch (json_typeof(value)) {
-	case JSON_OBJECT:
-		lua_createtable(L, 0, (int)json_object_size(value));
-		/* json_object_foreach wants no const, though it changes nothing. */
-		for (void *it = json_object_iter((json_t *)value); it != NULL; it = json_object_iter_next((json_t *)value, it)) {
-			push_tree(L, json_object_iter_value(it));
-			lua_setfield(L, -2, json_object_iter_key(it));
-		}
-		break;
-	case JSON_ARRAY:
-		lua_createtable(L, (int)json_array_size(value), 0);
-		for (size_t i = 0; i < json_array_size(value); i++) {
-			push_tree(L, json_array_get(value, i));
-			lua_rawseti(L, -2, (lua_Integer)i + 1);
-		}
-		break;
-	case JSON_STRING:
-		lua_pushlstring(L, json_string_value(value), json_string_length(value));
-		break;
-	case JSON_INTEGER:
-		lua_pushinteger(L, json_integer_value(value));
-		break;
-	case JSON_REAL:
-		lua_pushnumber(L, json_real_value(value));
-		break;
-	default:
-		lua_pushboolean(L, json_is_true(value));
-	}
-}
-
 static int push_owned(lua_State *L)
 {
-	push_tree(L, lua_touserdata(L, 1));
+	json_push_lua(L, lua_touserdata(L, 1));
 	return 1;
+}
+
+/* The tree as a table. It is freed, also when making tables raises an error. */
+static int push_tree(lua_State *L, json_t *tree)
+{
+	lua_pushcfunction(L, push_owned);
+	lua_pushlightuserdata(L, tree);
+	int outcome = lua_pcall(L, 1, 1, 0);
+	json_decref(tree);
+	return outcome == LUA_OK ? 1 : lua_error(L);
 }
 
 static int lua_sql_parse(lua_State *L)
@@ -89,12 +76,23 @@ static int lua_sql_parse(lua_State *L)
 		lua_pushinteger(L, position);
 		return 3;
 	}
-	/* Making tables may raise an error: the tree is freed first. */
-	lua_pushcfunction(L, push_owned);
-	lua_pushlightuserdata(L, tree);
-	int outcome = lua_pcall(L, 1, 1, 0);
-	json_decref(tree);
-	return outcome == LUA_OK ? 1 : lua_error(L);
+	return push_tree(L, tree);
+}
+
+static int lua_sql_plpgsql(lua_State *L)
+{
+	PgQueryPlpgsqlParseResult result = pg_query_parse_plpgsql(luaL_checkstring(L, 1));
+	json_t *tree = NULL;
+	struct error err;
+	enum status st = result.error != NULL ? error_set(&err, ST_USAGE, "%s", result.error->message)
+					      : json_parse(result.plpgsql_funcs, strlen(result.plpgsql_funcs), "", &tree, &err);
+	pg_query_free_plpgsql_parse_result(result);
+	if (st != ST_OK) {
+		lua_pushnil(L);
+		lua_pushstring(L, err.what);
+		return 2;
+	}
+	return push_tree(L, tree);
 }
 
 static int lua_sql_plpgsql_error(lua_State *L)
@@ -112,7 +110,8 @@ static int lua_sql_plpgsql_error(lua_State *L)
 
 static int open_sql(lua_State *L)
 {
-	static const luaL_Reg FUNCTIONS[] = {{"parse", lua_sql_parse}, {"plpgsql_error", lua_sql_plpgsql_error}, {NULL, NULL}};
+	static const luaL_Reg FUNCTIONS[] = {
+		{"parse", lua_sql_parse}, {"plpgsql", lua_sql_plpgsql}, {"plpgsql_error", lua_sql_plpgsql_error}, {NULL, NULL}};
 	luaL_newlib(L, FUNCTIONS);
 	lua_pushinteger(L, sql_parser_version());
 	lua_setfield(L, -2, "version");

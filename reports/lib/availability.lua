@@ -31,6 +31,7 @@ function availability.gather(next_window, summary)
 		by[access] = by[access] or { n = 0, total_ns = 0, max_ns = 0 }
 		local sum, length = by[access], window.length_ns or 0
 		sum.n, sum.total_ns, sum.max_ns = sum.n + 1, sum.total_ns + length, math.max(sum.max_ns, length)
+		sum.at_least = sum.at_least or window.at_least
 		out.n = out.n + 1
 		keep(out.longest, window)
 	end
@@ -78,15 +79,20 @@ local function longest(f, a)
 	local rows = {}
 	for _, w in ipairs(a.longest) do
 		if #rows == LISTED then break end
-		rows[#rows + 1] = { words.at(w.start_ns), w.table, TITLES[w.access] or w.access, words.time(w.length_ns), words.time(w.bound_ns), mode_of(w), behind(f, w) }
+		rows[#rows + 1] = { words.at(w.start_ns), w.table, TITLES[w.access] or w.access, (w.at_least and "at least " or "") .. words.time(w.length_ns), words.time(w.bound_ns), mode_of(w), behind(f, w) }
 	end
 	if #rows == 0 then return "" end
 	return page.table({ { "At", "num" }, { "Table", "tight" }, { "No", "tight" }, { "For", "num" }, { "within", "num" }, { "Lock in the way", "tight" }, { "By", "wide" } }, rows,
 		a.n > LISTED and "The longest " .. LISTED .. " of " .. words.number_of(a.n, "window") or nil)
 end
 
+-- How long in all, of one sum or nil; a lower limit says so.
+function availability.total(sum)
+	return sum and (sum.at_least and "≥ " or "") .. words.time(sum.total_ns) or "0"
+end
+
 -- For reports without pictures: tables with windows, worst first, each { name, {total_ns, max_ns, n} or nil of reads, of row locks, of writes,
--- worst = the longest window that was kept, by = who was in the way of it, as SQL or as words }.
+-- sql or by = who was in the way of the longest }.
 function availability.rows(f)
 	local rows = {}
 	local a = f.availability
@@ -98,7 +104,7 @@ function availability.rows(f)
 				if w.table == name then
 					local s = w.blamed and f.statements[w.blamed]
 					local h = (w.holders or {})[1]
-					row.worst, row.sql = w, s and s.sql
+					row.sql = s and s.sql
 					row.by = h and (h.role == "foreign" and h.application_name ~= "" and h.application_name or h.role) or nil
 					break
 				end
@@ -125,7 +131,7 @@ function availability.section(f, board)
 			if denied(summary, name, access) then
 				row[#row + 1], row[#row + 2] = "not measured", ""
 			else
-				row[#row + 1] = sum and words.time(sum.total_ns) or "0"
+				row[#row + 1] = availability.total(sum)
 				row[#row + 1] = sum and words.time(sum.max_ns) or ""
 			end
 		end
@@ -134,7 +140,10 @@ function availability.section(f, board)
 	if #rows == 0 then return '<p class="note">No table was seen in use.</p>\n' end
 	out[#out + 1] = page.table({ { "Table", "tight" }, { "No reads for", "num" }, { "longest", "num" }, { "No row locks for", "num" }, { "longest", "num" }, { "No writes for", "num" }, { "longest", "num" } }, rows)
 	out[#out + 1] = longest(f, a)
-	local note = string.format("Tried every %s, and every %s while something was refused; a lock that is only queued counts.", words.time(summary.period_ns or 10000000), words.time(summary.blocked_period_ns or 5000000))
+	local period = summary.period_ns or 10000000
+	local rest = summary.rest_period_ns or period
+	local note = string.format("Tried every %s%s, and every %s while something was refused; a lock that is only queued counts.", words.time(period),
+		rest ~= period and string.format(" (%s while the migration did nothing)", words.time(rest)) or "", words.time(summary.blocked_period_ns or 5000000))
 	if (summary.delayed or 0) > 0 then note = note .. string.format(" %s waited behind an attempt, for %s in all.", words.number_of(summary.delayed, "session"), words.time(summary.delayed_ns)) end
 	out[#out + 1] = '<p class="note">' .. E(note) .. "</p>\n"
 	return table.concat(out)

@@ -9,13 +9,17 @@ local MOST_FINDINGS = 200
 -- Waits by who stood at the root of them, where that was somebody who is no part of application and migration: rows { blocker, who, n, max_ns,
 -- not_had }, the longest first.
 function drills.gather_blockers(f, next_wait)
-	local names, rows = {}, {}
-	for _, a in ipairs(f.actors) do if a.pid then names[a.pid] = a.name end end
-	-- Some blockers are several sessions, or none any more.
-	local usual = (f.run.drill or ""):find("^blocked") and f.actors[1] and f.actors[1].name
+	local names, rows, usual = {}, {}, nil
+	for _, a in ipairs(f.actors) do
+		local name = a.name .. (a.stand_in and " (a stand-in)" or "")
+		if a.pid then names[a.pid] = name end
+		-- Some blockers are several sessions, or none any more; a real one is one.
+		if (f.run.drill or ""):find("^blocked") and (not usual or a.stand_in) then usual = name end
+	end
 	for wait in next_wait do
 		local root, waiter = wait.root or {}, wait.waiter or {}
-		if root.role == "actor" or root.pid == 0 then
+		-- A real autovacuum is a session of nobody's, but an actor's by its pid.
+		if root.role == "actor" or root.pid == 0 or root.role == "foreign" and names[root.pid] then
 			local name = names[root.pid] or usual or "a background session"
 			local who = waiter.role == "load" and (waiter.transaction or "?") .. (waiter.version and " " .. waiter.version or "") or
 				waiter.role == "migration" and "the migration: " .. words.sql(waiter.sql, 70) or waiter.role or "?"

@@ -75,6 +75,18 @@ local function observed_locks(s, by_statement)
 	return out
 end
 
+-- The name that a table has after statement s, and the one before it.
+local function renames(s)
+	local out = {}
+	for _, op in ipairs(s.sqlstate == "00000" and s.expected.operations or {}) do
+		if op.table and op.becomes then out[#out + 1] = { from = op.table, to = op.becomes } end
+	end
+	return out
+end
+
+-- What a set of locks says of one name, it says of the other.
+local function move(set, from, to) set[to], set[from] = set[from] or set[to], nil end
+
 -- tables: an empty one when nobody minds what else is locked.
 local function compare_locks(row, s, wanted, so_far, seen, tables, earlier)
 	for relation, mode in pairs(wanted) do
@@ -134,7 +146,8 @@ function expected.gather(f)
 		end
 		-- A transaction shows what it has locked by now: what an earlier statement took is not this one's.
 		local seen, earlier = observed_locks(s, by_statement), seen_before[transaction_of[id] or "none"] or {}
-		if transaction_of[id] then seen_before[transaction_of[id]] = seen end
+		if transaction_of[id] then seen_before[transaction_of[id]] = observed_locks(s, by_statement) end
+		for _, r in ipairs(renames(s)) do move(seen, r.to, r.from) end
 		if s.sqlstate == "00000" and not seen_keys[key] then
 			seen_keys[key] = true
 			local row = { sql = s.sql, step = s.step, direction = s.direction, risk = e.risk, differences = {}, expected = joined(locks_text(wanted), work_text(e.work)) }
@@ -155,6 +168,7 @@ function expected.gather(f)
 			end
 			out[#out + 1] = row
 		end
+		for _, r in ipairs(renames(s)) do move(so_far, r.from, r.to) end
 	end
 	return out
 end

@@ -4,6 +4,7 @@ local blame = require "lib.blame"
 local changes = require "lib.changes"
 local drills = require "lib.drills"
 local expected = require "lib.expected"
+local lesson = require "lib.lesson"
 local held = require "lib.held"
 local record = require "record"
 local server = require "lib.server"
@@ -85,7 +86,7 @@ local function read_events(rec, f)
 	function handlers.actor(e)
 		local key = "actor\0" .. tostring(e.name)
 		if e.edge == "start" then
-			open[key] = { name = e.name, start_ns = e.t_ns, pid = e.pid }
+			open[key] = { name = e.name, start_ns = e.t_ns, pid = e.pid, stand_in = e.stand_in }
 			f.actors[#f.actors + 1] = open[key]
 		elseif open[key] then
 			open[key].end_ns = e.t_ns
@@ -404,6 +405,7 @@ function facts.gather(dir)
 	f.blame = blame.gather(rec:waits(), f.statements, function(ns) return phase_at(f, ns) end)
 	drills.gather_blockers(f, rec:waits())
 	f.expected = expected.gather(f)
+	f.lesson = lesson.sentence(f)
 	f.held_locks = held.gather(f, f.transaction_events, f.lock_events, f.blame.own)
 	if f.blame.all.n > 0 or run.observer and (run.observer.samples or 0) > 0 then f.observed = true end
 	return f

@@ -67,6 +67,20 @@ local function failures(f)
 	return { out }
 end
 
+-- Who still waited when the traffic ended is in no figure above.
+local function unanswered(f)
+	local t, last = f.run.totals or {}, f.points[#f.points] or {}
+	local n, oldest = 0, 0
+	local function add(age)
+		if age >= 1e9 then n, oldest = n + 1, math.max(oldest, age) end
+	end
+	for _, one in ipairs(t.open or {}) do add(one.due_age_ns) end
+	local waiting = t.never_started or 0
+	for k = 1, waiting do add((last.backlog_age_ns or 0) * k / waiting) end   -- as the judge has it
+	if n == 0 then return nil end
+	return { words.number_of(n, "transaction") .. " had no answer when the run ended, the oldest for " .. words.time(oldest) .. "." }
+end
+
 -- The sentences for one run, most telling first; empty when nothing was measured.
 function felt.sentences(f)
 	local out = {}
@@ -82,6 +96,7 @@ function felt.sentences(f)
 	if f.phases.migration then out[#out + 1] = culprit(f) end
 	out[#out + 1] = closed(f)
 	out[#out + 1] = failures(f)
+	out[#out + 1] = unanswered(f)
 	return out
 end
 

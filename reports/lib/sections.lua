@@ -2,6 +2,7 @@
 local availability = require "lib.availability"
 local drills = require "lib.drills"
 local felt = require "lib.felt"
+local fidelity = require "lib.fidelity"
 local page = require "lib.page"
 local server = require "lib.server"
 local timelines = require "lib.timelines"
@@ -461,6 +462,7 @@ return {
 	{ id = "checks", title = "Checks", write = checks },
 	{ id = "transactions", title = "By transaction", write = transactions },
 	{ id = "totals", title = "Every transaction accounted for", write = totals },
+	{ id = "fidelity", title = "How true the replay was", write = fidelity.section },
 	{ id = "statements", title = "Statements of the application", write = statements },
 	{ id = "health", title = "Was the harness itself fit", write = health },
 	{ id = "warnings", title = "Warnings", write = warnings },

@@ -20,12 +20,14 @@ local RUN = {
 	error = { what = S, where = S, hint = S },
 	scenario = { path = S, name = S, title = S, sha256 = S, expect = ANY },
 	workload = { path = S, name = S, sha256 = S, scale = N },
-	load = { mode = S, rate = N, program = S, arrivals = S, pods = N, pool = N, workers = N, users = N, requests_mean = N, think_mean_ns = N, mix = COUNTS, flags = map(ANY) },
+	load = { mode = S, rate = N, program = S, arrivals = S, pods = N, pool = N, workers = N, users = N, requests_mean = N, think_mean_ns = N, mix = COUNTS, flags = map(ANY), trace = S,
+		trace_sha256 = S, pacing = S, speed = N, order = S, read_only = B },
 	server = { kind = S, version = S, version_num = N, standbys = N, settings = map(ANY) },
+	target = { kind = S, source = S, isolated = B, bytes = N, dumped_from = S, normalised = S, reset_ns = N, errors = TEXTS, defused = list { what = S, name = S, need = { "what", "name" } } },
 	host = { cores = N, memory_bytes = N, kernel = S },
 	phases = list { name = S, start_ns = N, end_ns = N, need = { "name", "start_ns" } },
 	criteria = TEXTS,
-	totals = { planned = N, started = N, abandoned = N, never_started = N, ok = N, failed = N, unfinished = N, unfinished_oldest_ns = N, errors = COUNTS, retries = COUNTS,
+	totals = { planned = N, started = N, abandoned = N, never_started = N, ok = N, failed = N, unfinished = N, unfinished_oldest_ns = N, open = list { transaction = S, version = S, due_age_ns = N }, errors = COUNTS, retries = COUNTS,
 		versions = map { started = N, ok = N, failed = N, abandoned = N }, targets = map { started = N, ok = N, failed = COUNTS }, counters = COUNTS, holds = B,
 		ledger = { acknowledged = N, found = N, lost = N, unknown_found = N, unknown_lost = N, strange = N, error = S } },
 	generator = { schedule_error = { count = N, p50_ns = N, p99_ns = N, max_ns = N }, cpu_share_max = N, loop_lag_max_ns = N, late_share = N, missed_wakeups = N,
@@ -37,13 +39,19 @@ local RUN = {
 		wait_events = COUNTS, profile_samples = N, prepared = N, xid_age = N, locks = { n = N, fastpath = N, room = N }, autovacuum = TEXTS, xmin = { age = N, kind = S, name = S, pid = N, state = S, xact_age_ns = N },
 		longest_xact = { pid = N, application_name = S, state = S, sql = S, age_ns = N }, idle_in_transaction = { n = N, longest_ns = N, application_name = S },
 		tables = list { table = S, bytes_start = N, bytes_end = N, live_start = N, live_end = N, dead_start = N, dead_end = N } },
-	availability = { period_ns = N, blocked_period_ns = N, tables = TEXTS, denied = list { table = S, access = S }, rounds = N, missed = N, windows = N, held_ns = N, delayed = N, delayed_ns = N },
+	availability = { period_ns = N, rest_period_ns = N, blocked_period_ns = N, tables = TEXTS, denied = list { table = S, access = S }, rounds = N, missed = N, windows = N, held_ns = N, delayed = N, delayed_ns = N },
 	rollback = { verdict = S, differences = list { class = S, object = S, detail = S, need = { "class", "object", "detail" } },
 		tables = list { table = S, method = S, rows = N, same = B, reason = S } },
 	checks = list { name = S, when = S, rows = N, ok = B, error = S, sample = ANY, times = N, times_violated = N },
 	verdict = { verdict = one_of("PASS", "FAIL", "INCONCLUSIVE", "INVALID"), need = { "verdict" },
 		criteria = list { criterion = S, verdict = one_of("PASS", "FAIL", "INCONCLUSIVE", "INVALID", "SKIPPED"), observed = S, evidence = S, need = { "criterion", "verdict" } } },
 	invalid = TEXTS,
+	fidelity = { baseline = B, measures = list { name = S, what = S, value = N, limit = N, unit = S, least = B, ok = B, detail = S, need = { "name" } },
+		classes = list { class = S, name = S, sql = S, captured = N, replayed = N, new_errors = N, vanished = N, changed = N, rows_differ = N, captured_mean_ns = N, replayed_mean_ns = N, ratio_p50 = N,
+			ratio_p99 = N, need = { "name", "captured", "replayed", "new_errors", "vanished", "changed" } },
+		errors = list { kind = S, class = S, captured = S, replayed = S, count = N, message = S, file = N, line = N, need = { "kind", "captured", "replayed", "count" } },
+		lag = map { count = N, p50_ns = N, p99_ns = N, max_ns = N, over_1ms = N, over_10ms = N, over_100ms = N, need = { "count" } },
+		locks = map(N), dispersion = map(N), concurrency = map(N) },
 }
 
 local PROGRESS = { pid = N, application_name = S, command = S, table = S, phase = S, done = N, total = N, unit = S, eta_ns = N, waiting_for = { pid = N, application_name = S, xact_age_ns = N } }
@@ -62,7 +70,7 @@ local EVENTS = {
 	deploy = { step = S, pod = N, from = S, to = S },
 	load = { mode = S, flags = map(ANY), rate = N, program = S, mix = COUNTS },
 	check = { name = S, when = S, rows = N, ok = B, error = S, sample = ANY },
-	actor = { name = S, edge = S, pid = N },
+	actor = { name = S, edge = S, pid = N, stand_in = S },
 	progress = PROGRESS,
 	warning = { text = S },
 }
@@ -75,7 +83,7 @@ local LINES = {
 		need = { "start_ns", "end_ns" } },
 	waits = { start_ns = N, length_ns = N, quality = S, bound_ns = N, ended = S, waiter = SESSION, lock = { type = S, relation = S, mode = S }, blockers = list(SESSION), root = SESSION, chain = list(N),
 		blamed = N, need = { "start_ns", "length_ns" } },
-	windows = { table = S, access = S, start_ns = N, length_ns = N, bound_ns = N, ended = S, blamed = N, holders = list(SESSION), need = { "start_ns", "length_ns" } },
+	windows = { table = S, access = S, start_ns = N, length_ns = N, bound_ns = N, at_least = B, ended = S, blamed = N, holders = list(SESSION), need = { "start_ns", "length_ns" } },
 }
 
 local LARGEST = 9e18 -- what an integer holds, nearly

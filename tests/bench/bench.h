@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static char bench_home[] = "/tmp/pgr-bench-XXXXXX";
+static char bench_home[32];
 static struct sandbox *bench_sandbox;
 static const char *bench_dsn;
 static struct record *bench_record;
@@ -54,14 +54,20 @@ static inline void bench_execute(PGconn *conn, const char *sql)
 	PQclear(r);
 }
 
-static inline void bench_sandbox_up(const char *name, int standbys, const char *const *settings)
+static inline void bench_sandbox_make(const struct sandbox_config *config)
 {
 	struct error err;
+	snprintf(bench_home, sizeof bench_home, "/tmp/pgr-bench-XXXXXX");
 	if (mkdtemp(bench_home) == NULL || chmod(bench_home, 0755) != 0 || setenv("TMPDIR", bench_home, 1) != 0)
 		bench_fail("no temporary folder");
-	if (sandbox_up(&(struct sandbox_config){.name = name, .standbys = standbys, .settings = settings}, &bench_sandbox, &err) != ST_OK)
+	if (sandbox_up(config, &bench_sandbox, &err) != ST_OK)
 		bench_fail(err.what);
 	bench_dsn = sandbox_dsn(bench_sandbox);
+}
+
+static inline void bench_sandbox_up(const char *name, int standbys, const char *const *settings)
+{
+	bench_sandbox_make(&(struct sandbox_config){.name = name, .standbys = standbys, .settings = settings});
 }
 
 static inline int bench_sandbox_down(void)

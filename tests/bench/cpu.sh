@@ -83,5 +83,7 @@ if command -v sysbench >/dev/null; then
 	sysbench oltp_point_select --db-driver=pgsql --pgsql-host="$host" --pgsql-user=postgres --pgsql-db=rehearsal --tables=1 --table-size=100000 prepare >/dev/null
 	compare 'point select' sysbench_runs sysbench 0.7 select-only 8
 fi
-compare 'tpcb-like' theirs pgbench 1.0 tpcb-like 8
+for clients in 8 64; do
+	compare 'tpcb-like' theirs pgbench 1.0 tpcb-like $clients
+done
 compare 'tpcb-like, pipelined' theirs pgbench 1.0 "$pipelined" 8

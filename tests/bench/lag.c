@@ -1,5 +1,5 @@
-/* Lag by heartbeat against what was done to a standby: replay paused for a known time, and replay a known time behind. Built and run by
- * lag.sh. */
+/* Lag by heartbeat against what was done to a standby: replay paused for a known time, replay a known time behind, and
+ * a line to it that delays what the primary sends. Built and run by lag.sh. */
 #define _GNU_SOURCE
 #include "bench.h"
 
@@ -36,6 +36,29 @@ static double paused_error(PGconn *standby, int round)
 	return (double)llabs(peak_ns() - truth_ns) / 1e6;
 }
 
+/* Looks at a standby that is DELAY_MS behind all the time. */
+static void look_at_delayed(double *errors)
+{
+	bench_pause(3 * NS_PER_S);
+	for (int i = 0; i < LOOKS; i++) {
+		errors[i] = (double)llabs(observer_replay_lag_ns(bench_observer) - DELAY_MS * NS_PER_MS) / 1e6;
+		bench_pause(37 * NS_PER_MS);
+	}
+}
+
+static int behind_a_line(void)
+{
+	double delayed[LOOKS];
+	bench_sandbox_make(&(struct sandbox_config){.name = "line", .standbys = 1, .standby_delay_ns = DELAY_MS * NS_PER_MS});
+	bench_observe(1);
+	look_at_delayed(delayed);
+	bench_stop_observing(NULL);
+	double middle = bench_median(delayed, LOOKS);
+	bench_row("lag of a standby behind a delayed line: error, median", middle, "ms");
+	bench_bar("lag of a standby behind a delayed line: error, largest", delayed[LOOKS - 1], "ms", 2 * BEAT_MS);
+	return bench_sandbox_down();
+}
+
 int main(void)
 {
 	double errors[ROUNDS], delayed[LOOKS];
@@ -49,11 +72,7 @@ int main(void)
 	snprintf(sql, sizeof sql, "ALTER SYSTEM SET recovery_min_apply_delay = '%dms'", DELAY_MS);
 	bench_execute(standby, sql);
 	bench_execute(standby, "SELECT pg_reload_conf()");
-	bench_pause(3 * NS_PER_S);
-	for (int i = 0; i < LOOKS; i++) {
-		delayed[i] = (double)llabs(observer_replay_lag_ns(bench_observer) - DELAY_MS * NS_PER_MS) / 1e6;
-		bench_pause(37 * NS_PER_MS);
-	}
+	look_at_delayed(delayed);
 	PQfinish(standby);
 	bench_stop_observing(NULL);
 	double middle = bench_median(errors, ROUNDS);
@@ -62,5 +81,5 @@ int main(void)
 	middle = bench_median(delayed, LOOKS);
 	bench_row("lag of a standby that replays late: error, median", middle, "ms");
 	bench_bar("lag of a standby that replays late: error, largest", delayed[LOOKS - 1], "ms", 2 * BEAT_MS);
-	return bench_sandbox_down();
+	return bench_sandbox_down() != 0 ? 1 : behind_a_line();
 }

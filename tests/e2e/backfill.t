@@ -8,7 +8,6 @@ use lib "$FindBin::Bin/lib";
 use Rehearse;
 use Test::More;
 
-sub write_file { my ($path, $text) = @_; open my $out, '>', $path or die "$path: $!"; print $out $text; close $out; }
 
 write_file("$home/fill.lua", <<'LUA');
 return { name = "fill",
@@ -74,7 +73,7 @@ is($guess->{samples}, 9, 'an estimate was made from nine places');
 ok($guess->{low_ns} <= $guess->{eta_ns} && $guess->{eta_ns} <= $guess->{high_ns} && $guess->{production}, 'for the size of production, with an interval');
 ok(defined $truth->{error} && $truth->{took_ns} > 0, 'and at the end it is said how far off it was');
 is(opinion($dir, "step[one].$_")->{verdict}, 'PASS', "criterion $_") or diag opinion($dir, "step[one].$_")->{evidence} for 'eta < 24h', 'eta > 1s', 'eta_error < 100000%', 'victims >= 0';
-like(opinion($dir, 'step[one].eta < 24h')->{evidence}, qr/9 batches.*4000000 rows of production.*between/, 'the evidence has the interval');
+like(opinion($dir, 'step[one].eta < 24h')->{evidence}, qr/9 batches.*4,000,000 rows of production.*between/, 'the evidence has the interval');
 my @two = grep { $_->{sql} =~ /^WITH free/ } of(\@events, 'statement', 'two columns');
 my %pids = map { $_->{pid} => 1 } @two;
 cmp_ok(scalar(keys %pids), '>=', 3, 'several sessions worked side by side');

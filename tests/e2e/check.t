@@ -40,6 +40,11 @@ my $schema = scenario('schema', <<'END');
     rehearse.sql { name = "no way back", up = "ALTER TABLE users ADD COLUMN c int" },
     rehearse.sql { name = "newer", down = false, up = "ALTER TABLE users ADD CONSTRAINT n NOT NULL locale NOT VALID" },
     { name = "a function", down = false, up = function(m) m:exec("DROP TABLE users") end },
+    rehearse.parallel { name = "both", steps = {
+      rehearse.exec { name = "a command", down = false,
+        up = { "flyway", "migrate" } },
+      rehearse.step { name = "another", down = false,
+        up = function(m) m:sleep("1ms") end } } },
 END
 ($code, $said) = run('check', '--json', $schema);
 is($code, 1, 'findings as JSON') or diag $said;
@@ -49,9 +54,14 @@ is($found{'narrow: table-rewrite'}{line}, 6, 'the schema of the workload is know
 ok(!exists $found{'allowed: scan-under-lock'} && $result->{allowed} == 1, 'a comment allows what a rule finds there');
 is($found{'no way back: missing-down'}{level}, 'error', 'a step without a way back is a finding');
 is($found{'newer: not-read'}{level}, 'note', 'syntax newer than the parser is named, not refused');
-ok(exists $found{'a function: not-read'}, '... and so is a function');
+is_deeply([map { $found{"$_: not-read"}{line} } 'a function', 'a command', 'another'], [11, 13, 16], '... and so are functions and commands, with their lines');
+is($result->{unread}, 4, '... and how many there are');
+is_deeply([map { $_->{unread} ? $_->{step} : () } @{ $result->{statements} }], ['newer', 'a function', 'a command', 'another'], '... each in its place among the statements');
 my ($drop) = grep { $_->{sql} =~ /ADD COLUMN c/ } @{ $result->{statements} };
 is_deeply($drop->{locks}, [{ relation => 'users', mode => 'AccessExclusiveLock' }], 'statements have their locks');
+
+($code, $said) = run('check', $schema);
+like($said, qr/^\S+: .*; 4 not read\n.*^  a command\n +13  \(the command flyway migrate\)\n +not read: what it locks.*schema\.lua:16: note: not-read\n  another: a Lua function/ms, 'what is not read is told to people, too');
 
 ($code, $said) = run('check', '--sarif', $schema, "$top/scenarios/naive/create_index.lua");
 my $sarif = eval { decode_json($said) } // {};
@@ -62,6 +72,7 @@ is(join(' ', grep { $readme !~ /^\| `$_->{id}` \| $_->{defaultConfiguration}{lev
 my %rules = map { ($_->{id} => 1) } @{ $run->{tool}{driver}{rules} };
 is(scalar(grep { !$rules{ $_->{ruleId} } || $_->{level} !~ /^(?:error|warning|note)$/ || $_->{locations}[0]{physicalLocation}{region}{startLine} < 1 } @{ $run->{results} }), 0,
 	'... each with a rule that is described, a level and a place');
+is_deeply([map { $_->{ruleId} eq 'not-read' ? $_->{locations}[0]{physicalLocation}{region}{startLine} : () } @{ $run->{results} }], [10, 11, 13, 16], '... what is not read among them');
 is(scalar(grep { $_->{locations}[0]{physicalLocation}{artifactLocation}{uri} =~ /create_index/ } @{ $run->{results} }) > 0, 1, '... of all scenarios that were named');
 
 ($code, $said) = run('check', scenario('broken', "    rehearse.sql { name = \"x\", upp = 1 },\n"));

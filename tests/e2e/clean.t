@@ -29,6 +29,9 @@ my $drills = "$FindBin::Bin/drills";
 	is($missing->{new}, 'no row', '... with what either side holds');
 	cmp_ok($result{spoilt}{rows}, '>=', 200, '... over all chunks');
 	like($text, qr/FAIL +reconcile\[spoilt\]\.mismatches = 0/, 'the criterion comes with the step');
+	my ($checks) = grep { $_->{criterion} eq 'checks.clean' } @{record("$home/agree/forward")->{verdict}{criteria}};
+	is($checks->{verdict}, 'FAIL', 'checks are judged, also when no criterion asks for it');
+	is($checks->{evidence}, 'violated: mistaken migration (relation "nowhere" does not exist)', '... one that cannot be asked is violated, and says why; a comment or a semicolon at the end is none of its business');
 	ok(nothing_is_left(), 'nothing is left');
 }
 

@@ -42,6 +42,9 @@ sub bad { my ($run) = @_; return join '; ', map { "$_->{what}: $_->{detail}" } g
 		is(opinion($run{$name}, 'checks.clean')->{verdict}, 'PASS', "$name: the scenario's checks hold afterwards");
 	}
 	like($text, qr/drill +verdict +took.*rollback-each.*blocked-prepared/s, 'what is printed ends with a table of them');
+	my @told = $text =~ /^(?:PASS|FAIL)  .* · ([\w-]+) · /mg;
+	my %passed = map { $_->{drill} => $_->{verdict} eq 'PASS' } @{$summary->{drills}};
+	is("@told", join(' ', 'forward', grep { $_ ne 'forward' && !$passed{$_} } @names), '... and tells the first and those that did not pass in full') or diag $text;
 	ok(-s "$out/report.html" && -s "$out/summary.md", '... and there is a page and a summary');
 
 	my %broken = map { ($_->{step} // '') => $_->{detail} } @{$run{crash}{findings}};
@@ -54,7 +57,8 @@ sub bad { my ($run) = @_; return join '; ', map { "$_->{what}: $_->{detail}" } g
 
 	my $each = $run{'rollback-each'};
 	like($each->{rollback}{verdict}, qr/^(identical|equivalent)$/, 'rollback-each: each way back is clean');
-	is(scalar @{$each->{findings}}, 12, 'rollback-each: from behind each step, with traffic and without');
+	is(scalar @{$each->{findings}}, 13, 'rollback-each: from behind each step, with traffic and without');
+	like($each->{findings}[-1]{detail}, qr/; [1-9]\d* rows that the traffic wrote before are there/, 'rollback-each: ... and once all that the traffic had written before the way back is looked for');
 	ok((grep { $_->{table} eq 'public.notes' && $_->{method} eq 'whole' } @{$each->{rollback}{tables}}), 'rollback-each: tables that the traffic writes are compared, too');
 
 	for my $name (qw(failover failover-sync)) {
@@ -74,8 +78,17 @@ sub bad { my ($run) = @_; return join '; ', map { "$_->{what}: $_->{detail}" } g
 		my @behind = grep { $_->{waiter}{role} eq 'migration' } lines("$out/$name", 'waits');
 		ok(scalar @behind, "$name: the migration waited for it");
 		my ($actor) = map { $_->{name} } grep { $_->{type} eq 'actor' } lines("$out/$name", 'events');
-		like($text, qr/\Q$actor\E:\s+the\s+migration/, "$name: ... and it is named");
+		my ($code, $told) = run('report', "$out/$name", '--format', 'text');
+		like($told, qr/\Q$actor\E(?:\s+\(a\s+stand-in\))?:\s+the\s+migration/, "$name: ... and it is named");
 	}
+	my @dumps = grep { $_->{type} eq 'actor' && $_->{edge} eq 'start' } lines("$out/blocked-dump", 'events');
+	is(join('; ', map { $_->{stand_in} // () } @dumps), '', 'blocked-dump: it is a real pg_dump');
+	ok((grep { $_->{root}{role} eq 'actor' && $_->{root}{sql} =~ /^COPY public\./ } lines("$out/blocked-dump", 'waits')), 'blocked-dump: ... in the middle of a table');
+	my @vacuums = grep { $_->{type} eq 'actor' && $_->{edge} eq 'start' } lines("$out/blocked-vacuum", 'events');
+	ok((grep { $_->{root}{sql} eq 'autovacuum: VACUUM public.notes (to prevent wraparound)' && $_->{waiter}{role} eq 'migration' } lines("$out/blocked-vacuum", 'waits')),
+		'blocked-vacuum: it is a real autovacuum to prevent wraparound') or diag explain \@vacuums;
+	like($vacuums[-1]{stand_in}, qr/pages of tags do not keep/, 'blocked-vacuum: ... where it would not be done at once, and a stand-in is named as one');
+	like($run{'blocked-vacuum'}{findings}[-1]{detail}, qr/a stand-in stood there for [\d.]+ s: the \d+ pages of tags/, 'blocked-vacuum: ... also where it is found out how the step fared');
 	ok(nothing_is_left(), 'nothing is left');
 }
 
@@ -86,12 +99,14 @@ sub bad { my ($run) = @_; return join '; ', map { "$_->{what}: $_->{detail}" } g
 	my ($socket) = $list =~ m{host=([^\s']+)};
 	my $dsn = "host=$socket user=postgres dbname=rehearsal";
 	for my $case (['default', qr/column public\.tags\.color.*default 'red'/], ['data', qr/content of public\.notes/], ['rows', qr/content of public\.notes.*19\d rows and holds 19\d|content of public\.notes.*it held/],
-		['trigger', qr/(function public\.f|trigger public\.notes\.t).*was not before/]) {
-		my ($down, $why) = @$case;
-		($code, $text) = run('run', "$drills/broken.lua", '--drill', 'rollback-each', '--target', $dsn, '--scale', '0.1', '--set', "down=$down", '--out', "$home/$down");
+		['trigger', qr/(function public\.f|trigger public\.notes\.t).*was not before/],
+		['meanwhile', qr/content of public\.notes: \d+ of \d+ rows that the traffic changed before the way back hold again what they held before that \(in .*seen\): id \d/],
+		['body', qr/content of public\.notes body, which the traffic does not write, holds something else than before in (\d+) of \1 rows/, 'rollback']) {
+		my ($down, $why, $drill) = (@$case, 'rollback-each');
+		($code, $text) = run('run', "$drills/broken.lua", '--drill', $drill, '--target', $dsn, '--scale', '0.1', '--set', "down=$down", '--out', "$home/$down");
 		is($code, 1, "a way back that is wrong ($down) fails") or diag $text;
-		my $run = record("$home/$down/rollback-each");
-		like(bad($run), $why, '... for that reason');
+		my $run = record("$home/$down/$drill");
+		like(bad($run) || join('; ', map { "$_->{object} $_->{detail}" } @{$run->{rollback}{differences}}), $why, '... for that reason');
 		is($run->{rollback}{verdict}, 'dirty', '... and is dirty');
 	}
 	($code, $text) = run('run', "$drills/good.lua", '--drill', 'forward,rollback-each', '--target', $dsn);

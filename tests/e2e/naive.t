@@ -65,6 +65,7 @@ for my $who (sort keys %$said) {
 			my @found = beginning($run, $start);
 			ok(@found && !(grep { $_->{verdict} eq 'FAIL' } @found), "$start does not") or diag verdicts($run);
 		}
+		like($one->{text}, qr/It\s+fails\s+on\s+purpose/, 'what it ends with says that it was meant to');
 	};
 }
 ok(nothing_is_left(), 'nothing is left');

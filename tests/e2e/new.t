@@ -59,6 +59,8 @@ like(text('up.lua'), qr/irreversible = "no way back was written"/, '... which it
 file('odd_down.sql', "ALTER TABLE users DROP COLUMN nickname;\n");
 ($code, $said) = run('new', 'odd', '--from-sql', 'up.sql', '--down', 'odd_down.sql');
 is_deeply([map { $_->[0] } grep { $_->[1] eq 'down' } statements_of('odd.lua')], ['odd, the way back'], 'a way back that cannot be told apart comes last of all');
+($code, $said) = run('check', 'odd.lua');
+unlike($said, qr/nothing-undone/, '... and nobody says that there is none');
 
 # The same two migrations, as each tool keeps them.
 my $one_up = "ALTER TABLE users ADD COLUMN nickname text;\n";
@@ -106,14 +108,54 @@ is($code, 1, 'a migration that comes later is in the scenario too');
 like($said, qr{goose/00020_naive\.sql:3: error: index-not-concurrent}, '... and what is wrong with it is told with its own file and line');
 unlink 'goose/00020_naive.sql';
 
+# As they are found: placeholders, programs beside them, psql's own commands, the same text more than once, a change that was reworked.
+file('golang-migrate/20_nothing.up.sql', "-- done by the application\n");
+file('golang-migrate/20_nothing.down.sql', "-- likewise\n");
+file('golang-migrate/30_age.up.sql', "\\set ON_ERROR_STOP on\nALTER TABLE users\n\tADD COLUMN age int;\nALTER TABLE users\n\tADD COLUMN born date NOT NULL;\n");
+file('golang-migrate/30_age.down.sql', "ALTER TABLE users\n\tDROP COLUMN born;\nALTER TABLE users\n\tALTER COLUMN age TYPE bigint;\n");
+($code, $said) = run('check', 'of_golang-migrate.lua');
+like($said, qr{golang-migrate/30_age\.up\.sql:4: error: required-column}, 'a migration without statements is passed over, a first line that is not the only one of its kind is told apart');
+like($said, qr{golang-migrate/30_age\.down\.sql:3: warning: table-rewrite}, '... and what is found in the way back is told with its own file');
+file('golang-migrate/30_age.up.sql', "SELECT 1;\n\\copy users FROM 'users.csv'\n");
+($code, $said) = run('new', 'psql', '--from-dir', 'golang-migrate');
+is($code, 2, 'what only psql can do is refused');
+is($said, "pgrehearse: golang-migrate/30_age.up.sql: it holds the psql command \\copy; only SQL is understood\n", '... with its file, and without more');
+unlink glob 'golang-migrate/[23]0_*';
+file('body.sql', "CREATE TABLE a (id int);\nCREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'REFRESH MATERIALIZED VIEW CONCURRENTLY v';\nALTER TABLE p DETACH PARTITION p1 CONCURRENTLY;\nCREATE TABLE b (id int);\n");
+run('new', '--from-sql', 'body.sql');
+is_deeply([map { $_->[0] } statements_of('body.lua')], ['body, part 1', 'body, part 1', 'body, part 2', 'body, part 3'], 'a function whose body says CONCURRENTLY is made in the transaction');
+file('windows.sql', "\xEF\xBB\xBFALTER TABLE users\r\n\tADD COLUMN age int;\r\n");
+run('new', '--from-sql', 'windows.sql');
+is_deeply([map { $_->[2] } statements_of('windows.lua')], ['ALTER TABLE users ADD COLUMN age int'], 'the mark before UTF-8 is no part of a statement');
+file('utf16.sql', "\xFF\xFES\0E\0L\0E\0C\0T\0 \x001\0");
+($code, $said) = run('new', '--from-sql', 'utf16.sql');
+is("$code $said", "2 pgrehearse: it is not in UTF-8\n", 'nor is UTF-16 taken for SQL');
+file('goose/00003_in_go.go', "package migrations\n");
+($code, $said) = run('new', 'with_go', '--from-dir', 'goose');
+like(text('with_go.lua'), qr/Left out, because it is a program: 00003_in_go\.go\./, 'migrations that are programs are named');
+unlink 'goose/00003_in_go.go';
+file('sqitch/sqitch.plan', text('sqitch/sqitch.plan') . "\@v2 2026-01-04T10:00:00Z Ada <ada\@example.com> # a tag\nnickname [nickname\@v2] 2026-01-05T10:00:00Z Ada <ada\@example.com> # longer\n");
+rename "sqitch/$_/nickname.sql", "sqitch/$_/nickname\@v2.sql" for qw(deploy revert verify);
+file('sqitch/deploy/nickname.sql', "BEGIN;\nCOMMENT ON COLUMN users.nickname IS 'short';\nCOMMIT;\n");
+file('sqitch/revert/nickname.sql', "BEGIN;\nCOMMENT ON COLUMN users.nickname IS NULL;\nCOMMIT;\n");
+is_deeply([map { $_->[2] } grep { $_->[1] eq 'up' && $_->[2] !~ /^SELECT/ } statements_of('of_sqitch.lua')],
+	['ALTER TABLE users ADD COLUMN nickname text', 'CREATE INDEX CONCURRENTLY users_nickname ON users (nickname)', "COMMENT ON COLUMN users.nickname IS 'short'"], 'a change that was reworked is read as it was, and as it is');
+
 ($code, $said) = run('new', 'later', '--from-dir', 'goose', '--after', '1');
 is_deeply([map { $_->[0] } grep { $_->[1] eq 'up' } statements_of('later.lua')], ['00010 search it'], 'migrations that the database has already are left out');
+file('goose/00030_type.sql', "-- +goose Up\nALTER TABLE users ALTER COLUMN nickname TYPE varchar;\n-- +goose Down\nSELECT 1;\n");
+($code, $said) = run('check', 'later.lua');
+is($code, 0, '... but what they have made is known') or diag $said;
+unlink 'goose/00030_type.sql';
 ($code, $said) = run('new', 'never', '--from-dir', 'goose', '--after', '7');
 is($code, 2, 'a version that is not there is a mistake');
 like($said, qr/goose has no version 7/, '... and told');
 make_path('empty');
 ($code, $said) = run('new', 'nothing', '--from-dir', 'empty');
 is($code, 2, 'so is a folder without migrations');
+file('placeholder/1_later.up.sql', "-- nothing yet\n");
+my ($none, $why) = run('new', 'nothing', '--from-dir', 'placeholder');
+is("$none $why", "2 pgrehearse: placeholder/1_later.up.sql: there is no statement in any of the migrations\n", '... or without a statement');
 like($said, qr/expected is a folder of dbmate, flyway, golang-migrate/, '... with what would be one');
 
 # Drills of what was written: there and back, on small data.

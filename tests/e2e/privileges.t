@@ -15,7 +15,6 @@ my ($said, $failed) = psql($dsn, q{
 	CREATE ROLE blind LOGIN;
 	DO $$ DECLARE r record; BEGIN
 		EXECUTE format('ALTER DATABASE %I OWNER TO app', current_database());
-		EXECUTE format($c$COMMENT ON DATABASE %I IS 'pgrehearse clone'$c$, current_database());
 		FOR r IN SELECT c.oid::regclass AS name FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace LOOP
 			EXECUTE format('ALTER TABLE %s OWNER TO app', r.name);
 		END LOOP;
@@ -39,6 +38,7 @@ ok((grep { $_->{what} eq 'rewrite' && $_->{by} eq 'both' } @{$rewrite->{work}}),
 my ($tx) = grep { $_->{type} eq 'transaction' } @events;
 ok((grep { $_->{mode} eq 'AccessExclusiveLock' } @{$tx->{locks}}), 'locks held are seen');
 ok((grep { $_->{type} eq 'lock' && $_->{relation} eq 'orders' } @events), '... those of a statement outside of transactions too');
+is_deeply([map { $_->{phase}, $_->{error} ? 'refused' : 'made' } grep { $_->{type} eq 'checkpoint' } @events], ['baseline', 'refused'], 'a checkpoint that the role may not make is told once');
 my %during = map { $_->{name} => $_ } grep { $_->{when} eq 'during' } @{record($dir)->{checks}};
 ok($during{always_true}{ok} && $during{always_true}{times} >= 3, 'a check is repeated while the migration runs') or diag $text;
 ok(!$during{sometimes_not}{ok} && $during{sometimes_not}{times_violated} < $during{sometimes_not}{times}, '... and one that does not hold all the time is found out');

@@ -250,6 +250,19 @@ subtest 'Markdown stays under 1 MiB whatever the record holds' => sub {
 	is($ok, 0, 'both drills');
 };
 
+subtest 'who had no answer when the run ended is told' => sub {
+	my $record = "$folder/hung";
+	my $run = SyntheticRecord::write_record($record)->{run};
+	$run->{totals}{open} = [map { {transaction => 'checkout', version => 'v1', due_age_ns => $_ * 1e6} } 2500, 1200, 999];
+	open my $out, '>:raw', "$record/run.json" or die;
+	print $out encode_json($run);
+	close $out;
+	my ($code, $text) = report($record, '--format', 'text');
+	is($code, 0, 'exit code');
+	like($text, qr/2\s+transactions\s+had\s+no\s+answer\s+when\s+the\s+run\s+ended,\s+the\s+oldest\s+for\s+2\.50\s+s\./, 'those that waited a second or more, and the oldest');
+	unlike((report("$folder/both/forward", '--format', 'text'))[1], qr/had\s+no\s+answer/, '... only where there are any');
+};
+
 subtest 'a run that was cut short, that failed or that hardly began is shown as what it is' => sub {
 	for my $format (qw(html markdown junit text)) {
 		for my $case (['cut', 'INTERRUPTED'], ['failed', 'FAILED'], ['empty', 'INTERRUPTED']) {

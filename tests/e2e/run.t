@@ -115,6 +115,11 @@ scenario('actors', "$simple, actors = { 'dinner' }");
 ($code, $text) = run('run', 'actors.lua', '--scale', '0.1');
 is($code, 2, 'an actor that the workload does not have: exit code 2');
 like($text, qr/dinner.*lunch/s, '... with one that it has');
+mkdir "$home/taken" and mkdir "$home/taken/rollback" and write_file("$home/taken/rollback/notes", '');
+($code, $text) = run('run', 'settings.lua', '--out', "$home/taken");
+is($code, 2, 'a folder that holds something already: exit code 2');
+like($text, qr{taken/rollback for the record is not empty: it holds notes}, '... with what it holds');
+unlike($text, qr/preparing/, '... before anything is prepared');
 ok(!glob("$home/rehearsals/*"), 'none of these left a record');
 
 ($code, $text) = run('run', 'settings.lua', '--target', 'host=192.0.2.1 dbname=x');

@@ -2,32 +2,13 @@
 # pgrehearse sandbox, on real servers: what it makes, what it leaves (nothing), what it says when it cannot.
 use strict;
 use warnings;
-use Cwd qw(abs_path);
-use File::Path qw(remove_tree);
-use File::Temp qw(tempdir);
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Rehearse qw($home $program run start comes_true);
 use Test::More;
 use Time::HiRes qw(time sleep);
 
-my $pgrehearse = abs_path($ENV{PGREHEARSE} // 'build/pgrehearse');
-my $home = tempdir('/tmp/pgr-e2e-XXXXXX');
-chmod 0755, $home;
-$ENV{TMPDIR} = $home;
 my $root = "$home/pgrehearse-$>";
-delete @ENV{grep { /^PG(?!REHEARSE)/ } keys %ENV};
-
-# Exit code, and both outputs together.
-sub run
-{
-	my @words = @_;
-	my $pid = open(my $out, '-|') // die "fork: $!";
-	if (!$pid) {
-		open STDERR, '>&', \*STDOUT;
-		exec $pgrehearse, @words or die "$pgrehearse: $!";
-	}
-	my $text = do { local $/; <$out> } // '';
-	close $out;
-	return ($? >> 8, $text);
-}
 
 sub ask { my ($name, $sql) = @_; my ($code, $text) = run('sandbox', 'psql', $name, '--', '-XAtc', $sql); chomp $text; return $text; }
 
@@ -54,20 +35,13 @@ sub children
 	return @found;
 }
 
-# True as soon as the condition holds. The limit only ends a test that has failed.
-sub comes_true { my ($condition) = @_; for (1 .. 600) { return 1 if $condition->(); sleep 0.05; } return 0; }
 sub nothing_is_left { my ($name) = @_; return comes_true(sub { !-e "$root/$name" && !grep { m{^\Q$root/$name\E/} } values %{servers()} }); }
 
 # A sandbox that belongs to a process of ours; returns its pid once it is up.
 sub start_in_foreground
 {
 	my ($name, @more) = @_;
-	my $pid = open(my $out, '-|') // die "fork: $!";
-	if (!$pid) {
-		setpgrp;
-		open STDERR, '>&', \*STDOUT;
-		exec $pgrehearse, 'sandbox', 'up', $name, '--foreground', @more or die "$pgrehearse: $!";
-	}
+	my ($pid, $out) = start('sandbox', 'up', $name, '--foreground', @more);
 	while (<$out>) { last if /^Remove it/; }
 	return ($pid, $out);
 }
@@ -80,7 +54,6 @@ like($text, qr/^  primary   host=\Q$root\E\/trial\/run port=5432 user=postgres d
 like($text, qr/pgrehearse sandbox down trial/, '... and how to remove it');
 is(ask('trial', "SELECT application_name || '|' || state FROM pg_stat_replication"), 'standby1|streaming', 'the standby streams');
 is(ask('trial', 'SHOW work_mem'), '7MB', 'a setting is taken');
-is(ask('trial', "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"), 'pgrehearse clone', 'the database is marked as a clone');
 
 ask('trial', 'CREATE TABLE t AS SELECT 1');
 my ($standby) = $text =~ /^  standby1  (host=\S+ port=5433 .*)$/m;
@@ -129,7 +102,12 @@ is((run('sandbox', 'down', 'trial'))[0], 2, 'down of what is not there is an err
 	ok(!-e "$root/brief" && nothing_is_left('brief'), 'nothing is left when the command has ended');
 }
 {
-	my ($pid, $out) = start_in_foreground('orphan');
+	my ($pid, $out) = start_in_foreground('orphan', '--standby-delay', '400ms', '--standbys', '2');
+	ask('orphan', 'CREATE TABLE t AS SELECT 1');
+	my $lag = q{SELECT count(*) FROM pg_stat_replication WHERE replay_lag >= '400ms' AND flush_lag >= '400ms'};
+	ok(comes_true(sub { ask('orphan', $lag) eq '2' }), 'standbys behind a delayed link are as far behind');
+	is((run('sandbox', 'psql', 'orphan', '--', '-XAtc', 'SET synchronous_commit = remote_apply', '-c', 'DROP TABLE t'))[0], 0, '... and stream all the same');
+	ok(comes_true(sub { grep { $_ eq "$root/orphan" } values %{servers()} }), '... by a process of ours');
 	kill 'KILL', $pid;
 	close $out;
 	ok(nothing_is_left('orphan'), 'kill -9 of the owner leaves nothing');
@@ -138,7 +116,7 @@ is((run('sandbox', 'down', 'trial'))[0], 2, 'down of what is not there is an err
 	my $pid = fork // die "fork: $!";
 	if (!$pid) {
 		open STDOUT, '>', '/dev/null';
-		exec $pgrehearse, 'sandbox', 'up', 'halfway' or die "$pgrehearse: $!";
+		exec $program, 'sandbox', 'up', 'halfway' or die "$program: $!";
 	}
 	ok(comes_true(sub { %{servers()} }), 'a sandbox is being made');
 	kill 'KILL', $pid;
@@ -157,8 +135,8 @@ is((run('sandbox', 'down', 'trial'))[0], 2, 'down of what is not there is an err
 }
 
 for my $case (
-	[2, qr/one of up, down, list, psql/, 'sideways'], [2, qr/one of up, down, list, psql/],
-	[2, qr/0 to 8/, 'up', '--standbys', '9'], [2, qr/a-z/, 'up', 'Not A Name'], [2, qr/--bogus/, 'up', '--bogus'],
+	[2, qr/one of up, down, list, psql, sweep/, 'sideways'], [2, qr/one of up, down, list, psql, sweep/],
+	[2, qr/0 to 8/, 'up', '--standbys', '9'], [2, qr/standby-delay/, 'up', '--standby-delay', 'soon'], [2, qr/a-z/, 'up', 'Not A Name'], [2, qr/--bogus/, 'up', '--bogus'],
 	[2, qr/install-deps/, 'up', '--server', '/nonexistent'], [2, qr/name=value/, 'up', '--setting', 'work_mem'],
 	[2, qr/sandbox's own/, 'up', '--setting', 'listen_addresses=*'], [5, qr/work_mem/, 'up', '--setting', 'work_mem=lots'],
 	[0, qr/Example: pgrehearse sandbox up/, '--help'],
@@ -177,9 +155,11 @@ SKIP: {
 	ok($code == 5 && $text =~ /cannot reach .*set TMPDIR/s, "a folder that the servers' user cannot enter is named") or diag "exit $code: $text";
 
 	mkdir "$home/small", 0755;
-	skip 'cannot mount a small file system', 1 if system("unshare -m mount -t tmpfs none '$home/small' 2>/dev/null") != 0;
-	$text = `unshare -m sh -c 'mount -t tmpfs -o size=100m,mode=0755 none "\$1" && TMPDIR="\$1" "\$2" sandbox up; echo "exit \$?"; ls -A "\$1"/pgrehearse-0' sh '$home/small' '$pgrehearse' 2>&1`;
+	skip 'cannot mount a small file system', 2 if system("unshare -m mount -t tmpfs none '$home/small' 2>/dev/null") != 0;
+	$text = `unshare -m sh -c 'mount -t tmpfs -o size=100m,mode=0755 none "\$1" && TMPDIR="\$1" "\$2" sandbox up; echo "exit \$?"; ls -A "\$1"/pgrehearse-0' sh '$home/small' '$program' 2>&1`;
 	like($text, qr/the disk is full: .*exit 5\n$/s, 'a full disk is said so, and nothing is left on it');
+	$text = `unshare -m sh -c 'mount -t tmpfs -o size=700m,mode=0755 none "\$1" && TMPDIR="\$1" "\$2" load shop --scale 100 --out "\$3/none"; echo "exit \$?"; ls -A "\$1"/pgrehearse-0' sh '$home/small' '$program' '$home' 2>&1`;
+	like($text, qr/the disk is too small: at scale 100 the rows need about 16\.\d GB .*exit 5\n$/s, '... and one that the data will not fit on, before any of them is made') or diag $text;
 }
 {
 	my $long = "$home/" . 'long' x 25;
@@ -194,9 +174,4 @@ SKIP: {
 	ok(!-e $sockets, '... and its sockets go with it');
 }
 
-END {
-	local $?;
-	run('sandbox', 'down', '--all');
-	remove_tree($home);
-}
 done_testing;

@@ -3,10 +3,8 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
-#include "runtime/script.h"
+#include "lua_cases.h"
 #include "sql/parse.h"
-
-#include <limits.h>
 
 /* libpg_query forgets an empty string when a function's body does not parse. */
 const char *__lsan_default_suppressions(void);
@@ -17,29 +15,7 @@ const char *__lsan_default_suppressions(void)
 
 static int run_file(const char *file)
 {
-	char lib[PATH_MAX + 64], mine[PATH_MAX + 64], path[PATH_MAX + 128];
-	snprintf(lib, sizeof lib, "%s/scenarios/lib", script_home());
-	snprintf(mine, sizeof mine, "%s/tests/unit/check", script_home());
-	snprintf(path, sizeof path, "%s/%s", mine, file);
-	const char *const dirs[] = {lib, mine, NULL};
-	lua_State *L;
-	struct error err;
-	assert_int_equal(script_create(dirs, &L, &err), ST_OK);
-	sql_preload_lua(L);
-	if (script_load(L, path, &err) != ST_OK)
-		fail_msg("%s: %s", err.where, err.what);
-	int failed = 0;
-	int n = 0;
-	for (lua_pushnil(L); lua_next(L, 1); n++) {
-		const char *sentence = lua_tostring(L, -2);
-		if (script_call(L, 0, 0, ST_FAILED, &err) != ST_OK) {
-			print_error("%s: %s: %s: %s\n", file, sentence, err.where, err.what);
-			failed++;
-		}
-	}
-	script_free(L);
-	assert_true(n > 0);
-	return failed;
+	return run_lua_cases("check", file, sql_preload_lua);
 }
 
 static void what_statements_lock_is_predicted(void **state)

@@ -10,7 +10,7 @@ static struct error err;
 static enum status check(const char *dsn)
 {
 	memset(&err, 0, sizeof err);
-	return guard_check_target(dsn, &err);
+	return guard_check_target(dsn, NULL, &err);
 }
 
 static void a_host_that_is_not_this_machine_is_refused_unasked(void **state)
@@ -42,6 +42,33 @@ static void every_one_of_several_hosts_must_be_local(void **state)
 	assert_int_equal(check("hostaddr=127.0.0.1,192.0.2.1"), ST_REFUSED);
 	assert_int_equal(check("hostaddr=127.0.0.1, host=localhost,192.0.2.1"), ST_REFUSED);
 	assert_int_equal(check("postgresql://127.0.0.1,192.0.2.1/shop"), ST_REFUSED);
+}
+
+static void of_several_hosts_nobody_knows_which_answers(void **state)
+{
+	(void)state;
+	assert_int_equal(check("host=/tmp,/var/run/postgresql dbname=shop"), ST_REFUSED);
+	assert_non_null(strstr(err.what, "names 2 hosts"));
+	assert_int_equal(check("hostaddr=127.0.0.1,127.0.0.2"), ST_REFUSED);
+	assert_int_equal(check("postgresql://localhost:5432,localhost:5433/shop"), ST_REFUSED);
+	assert_int_equal(check("host=/a,/b,/c,/d,/e,/f,/g,/h,/i,/j,/k,/l,/m,/n,/o,/p,/q,/r"), ST_REFUSED);
+}
+
+static void an_allowed_host_is_allowed_by_exactly_that_name(void **state)
+{
+	(void)state;
+	static const char *const NAMES[] = {"clone.invalid", "10.0.0.5", NULL};
+	const struct guard_policy policy = {.hosts = NAMES};
+	assert_int_equal(guard_check_target("host=clone.invalid connect_timeout=1", &policy, &err), ST_FAILED);
+	assert_int_equal(guard_check_target("host=other.clone.invalid", &policy, &err), ST_REFUSED);
+	assert_string_equal(err.where, "the guard's rule \"host\"");
+	assert_non_null(strstr(err.hint, "--allow-host other.clone.invalid"));
+	assert_int_equal(guard_check_target("host=clone.invalid hostaddr=192.0.2.1", &policy, &err), ST_REFUSED);
+	assert_int_equal(guard_check_target("host=10.0.0.50", &policy, &err), ST_REFUSED);
+	setenv("PGREHEARSE_DENY", "host=clone.*", 1);
+	assert_int_equal(guard_check_target("host=clone.invalid", &policy, &err), ST_REFUSED);
+	assert_string_equal(err.where, "PGREHEARSE_DENY");
+	unsetenv("PGREHEARSE_DENY");
 }
 
 static void the_environment_cannot_lead_elsewhere(void **state)
@@ -150,6 +177,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_host_that_is_not_this_machine_is_refused_unasked),
 		cmocka_unit_test(every_one_of_several_hosts_must_be_local),
+		cmocka_unit_test(of_several_hosts_nobody_knows_which_answers),
+		cmocka_unit_test(an_allowed_host_is_allowed_by_exactly_that_name),
 		cmocka_unit_test(the_environment_cannot_lead_elsewhere),
 		cmocka_unit_test(no_message_shows_a_password),
 		cmocka_unit_test(what_is_no_connection_string_is_a_usage_error),

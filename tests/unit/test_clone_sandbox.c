@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "clone/guard.h"
+#include "clone/mark.h"
 #include "clone/registry.h"
 #include "server.h"
 
@@ -10,13 +11,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-static void assert_ok(enum status st, const struct error *err)
-{
-	if (st != ST_OK)
-		print_error("%s (%s)\n", err->what, err->hint);
-	assert_int_equal(st, ST_OK);
-}
 
 static int group_setup(void **state)
 {
@@ -35,7 +29,7 @@ static void a_sandbox_streams_is_reset_from_its_snapshot_and_goes(void **state)
 	(void)state;
 	struct error err;
 	struct sandbox *sb;
-	static const char *const SETTINGS[] = {"work_mem=7MB", "pgrehearse.note=it's", NULL};
+	static const char *const SETTINGS[] = {"work_mem=7MB", "pgrehearse.note=it's", "max_connections=60", NULL};
 	assert_ok(sandbox_up(&(struct sandbox_config){.name = "one", .standbys = 1, .settings = SETTINGS}, &sb, &err), &err);
 	const char *dsn = sandbox_dsn(sb);
 	assert_string_equal(server_ask_at(dsn, "SHOW work_mem"), "7MB");
@@ -75,8 +69,11 @@ static void a_sandbox_streams_is_reset_from_its_snapshot_and_goes(void **state)
 	sandbox_free(sb);
 
 	/* A snapshot outlives its sandbox. */
-	assert_ok(sandbox_up(&(struct sandbox_config){.from_snapshot = snapshot}, &sb, &err), &err);
+	static const char *const FEWER[] = {"max_connections=40", NULL};
+	assert_ok(sandbox_up(&(struct sandbox_config){.from_snapshot = snapshot, .standbys = 2, .settings = FEWER}, &sb, &err), &err);
 	assert_string_equal(server_ask_at(sandbox_dsn(sb), "SELECT n FROM kept"), "42");
+	assert_string_equal(server_ask_at(sandbox_standby_dsn(sb, 1), "SHOW max_connections"), "40");
+	assert_string_equal(server_ask_at(sandbox_dsn(sb), "SELECT count(*) FROM pg_replication_slots WHERE active"), "2");
 	sandbox_free(sb);
 	assert_ok(sandbox_remove_snapshot(snapshot, &err), &err);
 	assert_int_equal(sandbox_remove_snapshot(server_home, &err), ST_USAGE);
@@ -86,7 +83,13 @@ static void a_sandbox_streams_is_reset_from_its_snapshot_and_goes(void **state)
 	sandbox_list_free(&list);
 }
 
-static void the_guard_knows_sandboxes_and_otherwise_asks_for_the_mark(void **state)
+static bool answer(const char *database, const char *place, void *typed)
+{
+	assert_non_null(strstr(place, "unix socket /"));
+	return strcmp(database, typed) == 0;
+}
+
+static void the_guard_knows_sandboxes_and_otherwise_asks_for_a_mark_of_this_very_server(void **state)
 {
 	(void)state;
 	struct error err;
@@ -97,18 +100,52 @@ static void the_guard_knows_sandboxes_and_otherwise_asks_for_the_mark(void **sta
 	char *name = strstr(unmarked, "dbname=");
 	assert_non_null(name);
 	snprintf(name, sizeof unmarked - (size_t)(name - unmarked), "dbname=postgres password=hunter2");
-	assert_ok(guard_check_target(sandbox_dsn(sb), &err), &err);
-	assert_ok(guard_check_target(unmarked, &err), &err);
+	assert_ok(guard_check_target(sandbox_dsn(sb), NULL, &err), &err);
+	assert_ok(guard_check_target(unmarked, NULL, &err), &err);
 
 	/* With another TMPDIR, the same server is a stranger's. */
 	setenv("TMPDIR", "/var/tmp", 1);
-	assert_ok(guard_check_target(sandbox_dsn(sb), &err), &err);
-	assert_int_equal(guard_check_target(unmarked, &err), ST_REFUSED);
+	assert_int_equal(guard_check_target(unmarked, NULL, &err), ST_REFUSED);
 	assert_non_null(strstr(err.what, "\"postgres\" is not marked as a clone"));
-	assert_non_null(strstr(err.hint, "COMMENT ON DATABASE \"postgres\" IS 'pgrehearse clone'"));
+	assert_non_null(strstr(err.hint, "pgrehearse clone mark"));
 	assert_null(strstr(err.what, "hunter2"));
 	server_ask_at(unmarked, "COMMENT ON DATABASE postgres IS 'monday''s pgrehearse clone of shop'");
-	assert_ok(guard_check_target(unmarked, &err), &err);
+	assert_int_equal(guard_check_target(unmarked, NULL, &err), ST_REFUSED);
+	assert_non_null(strstr(err.what, "not of which server"));
+	assert_string_equal(err.where, "the guard's rule \"mark\"");
+
+	assert_int_equal(guard_mark_target(unmarked, NULL, answer, (char[]){"shop"}, &err), ST_REFUSED);
+	assert_int_equal(guard_check_target(unmarked, NULL, &err), ST_REFUSED);
+	assert_ok(guard_mark_target(unmarked, NULL, answer, (char[]){"postgres"}, &err), &err);
+	assert_ok(guard_check_target(unmarked, NULL, &err), &err);
+	assert_ok(guard_mark_target(unmarked, NULL, answer, (char[]){"postgres"}, &err), &err);
+	assert_ok(guard_unmark_target(unmarked, NULL, &err), &err);
+	assert_int_equal(guard_check_target(unmarked, NULL, &err), ST_REFUSED);
+	assert_non_null(strstr(err.what, "not of which server"));
+	assert_ok(guard_unmark_target(unmarked, NULL, &err), &err);
+	assert_int_equal(guard_unmark_target(unmarked, NULL, &err), ST_USAGE);
+	struct mark mark;
+	PGconn *conn = PQconnectdb(unmarked);
+	assert_ok(mark_read(conn, &mark, &err), &err);
+	assert_int_equal(mark.state, MARK_NONE);
+	assert_string_equal(mark.comment, "monday's  of shop");
+	PQfinish(conn);
+
+	/* Bound to everything here but to one thing. */
+	static const char *const WRONG[] = {"\"system\":\"1\"", "\"directory\":\"/elsewhere\"",
+		"\"started\":\"2026-01-01T00:00:00.000000Z\"", "\"oid\":\"1\"", "\"database\":\"shop\"", "\"port\":\"1\"",
+		"\"timeline\":\"9\""};
+	for (size_t i = 0; i < sizeof WRONG / sizeof WRONG[0]; i++) {
+		char sql[512];
+		assert_ok(guard_mark_target(unmarked, NULL, answer, (char[]){"postgres"}, &err), &err);
+		snprintf(sql, sizeof sql,
+			"DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE postgres IS %%L', regexp_replace((SELECT shobj_description(oid, "
+			"'pg_database') FROM pg_database WHERE datname = 'postgres'), '\"%.*s\":\"[^\"]*\"', '%s')); END $$",
+			(int)strcspn(WRONG[i] + 1, "\""), WRONG[i] + 1, WRONG[i]);
+		server_ask_at(unmarked, sql);
+		assert_int_equal(guard_check_target(unmarked, NULL, &err), ST_REFUSED);
+		assert_non_null(strstr(err.what, "is not of this server"));
+	}
 	setenv("TMPDIR", server_home, 1);
 	sandbox_free(sb);
 }
@@ -169,7 +206,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_sandbox_streams_is_reset_from_its_snapshot_and_goes),
-		cmocka_unit_test(the_guard_knows_sandboxes_and_otherwise_asks_for_the_mark),
+		cmocka_unit_test(the_guard_knows_sandboxes_and_otherwise_asks_for_a_mark_of_this_very_server),
 		cmocka_unit_test(what_cannot_be_made_is_said_and_nothing_is_left),
 		cmocka_unit_test(a_killed_owner_leaves_nothing),
 	};

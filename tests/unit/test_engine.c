@@ -3,51 +3,26 @@
 #include "unit.h"
 
 #include "base/clock.h"
-#include "base/fs.h"
-#include "clone/sandbox.h"
 #include "load/engine.h"
 #include "measure/hist.h"
+#include "server.h"
 
-#include <libpq-fe.h>
 #include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-static char home[] = "/tmp/pgr-engine-XXXXXX";
-static char workload_path[64], scenario_path[64];
-static struct sandbox *sandbox;
+static char workload_path[96], scenario_path[96];
 static struct load *latest; /* names in its results live as long as the load, so it is kept */
-
-static const char *ask(const char *sql)
-{
-	static char value[512];
-	PGconn *conn = PQconnectdb(sandbox_dsn(sandbox));
-	PGresult *res = PQexec(conn, sql);
-	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) > 0)
-		snprintf(value, sizeof value, "%s", PQgetvalue(res, 0, 0));
-	else
-		snprintf(value, sizeof value, "%s%s", PQerrorMessage(conn), PQcmdStatus(res));
-	PQclear(res);
-	PQfinish(conn);
-	return value;
-}
 
 static int start_server(void **state)
 {
 	(void)state;
-	struct error err;
-	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0 || setenv("TMPDIR", home, 1) != 0)
+	if (server_start(0) != 0)
 		return -1;
-	snprintf(workload_path, sizeof workload_path, "%s/w.lua", home);
-	snprintf(scenario_path, sizeof scenario_path, "%s/s.lua", home);
-	if (sandbox_up(&(struct sandbox_config){.name = "engine"}, &sandbox, &err) != ST_OK) {
-		print_error("%s: %s\n", err.where, err.what);
-		return -1;
-	}
-	ask("CREATE TABLE log (version text, value bigint, on_time boolean)");
+	snprintf(workload_path, sizeof workload_path, "%s/w.lua", server_home);
+	snprintf(scenario_path, sizeof scenario_path, "%s/s.lua", server_home);
+	server_ask("CREATE TABLE log (version text, value bigint, on_time boolean)");
 	return 0;
 }
 
@@ -55,10 +30,7 @@ static int stop_server(void **state)
 {
 	(void)state;
 	load_free(latest);
-	struct error err;
-	int failed = sandbox_down(sandbox, &err) != ST_OK;
-	sandbox_free(sandbox);
-	return fs_remove_tree(home, NULL) == ST_OK && !failed ? 0 : -1;
+	return server_stop();
 }
 
 /* ---- a load whose transactions are given as text ---- */
@@ -106,7 +78,7 @@ static struct load *make_load(struct load_config config)
 {
 	struct load *load = NULL;
 	struct error err = {0};
-	config.dsn = sandbox_dsn(sandbox);
+	config.dsn = sandbox_dsn(server);
 	config.workload_path = workload_path;
 	config.slow = note_slow;
 	config.warn = note_warning;
@@ -185,7 +157,7 @@ static void every_planned_arrival_is_started_and_measured(void **state)
 	assert_true(hist_count(all->schedule_error) > t.ok / 4);
 	char count[32];
 	snprintf(count, sizeof count, "%lu", (unsigned long)put);
-	assert_string_equal(ask("SELECT count(*) FROM log"), count);
+	assert_string_equal(server_ask("SELECT count(*) FROM log"), count);
 	load_interval_free(all);
 }
 
@@ -194,18 +166,19 @@ static void one_seed_asks_the_same_questions_however_many_workers_there_are(void
 	(void)state;
 	write_workload("put = { args = function(r) return r:int(1, 1 << 60) end, run = function(c, n) c:exec('log', c.version, n) end }");
 	struct load_interval *all;
-	ask("TRUNCATE log");
+	server_ask("TRUNCATE log");
 	struct load_totals first = run(make_load((struct load_config){DEFAULTS}), 300, &all);
 	load_interval_free(all);
-	ask("CREATE TABLE first AS SELECT value FROM log; TRUNCATE log");
+	server_ask("CREATE TABLE first AS SELECT value FROM log; TRUNCATE log");
 	struct load_config other = {DEFAULTS};
 	other.workers = 1;
 	other.pods = 1;
-	struct load_totals second = run(make_load(other), 500, &all);
+	other.pool = 4;
+	struct load_totals second = run(make_load(other), 1500, &all);
 	load_interval_free(all);
 	assert_true(first.ok > 50 && second.ok > first.ok);
-	assert_string_equal(ask("SELECT count(*) FROM first WHERE value NOT IN (SELECT value FROM log)"), "0");
-	ask("DROP TABLE first");
+	assert_string_equal(server_ask("SELECT count(*) FROM first WHERE value NOT IN (SELECT value FROM log)"), "0");
+	server_ask("DROP TABLE first");
 }
 
 static void intervals_add_up_to_the_totals(void **state)
@@ -335,6 +308,23 @@ static void a_frozen_server_shows_in_the_response_time_of_all_that_fell_due(void
 	load_free(load);
 }
 
+static void what_has_sent_nothing_has_no_age_since_its_send(void **state)
+{
+	(void)state;
+	/* Each session has sent something after those that it sleeps in at last had fallen due. */
+	write_workload(
+		"nap = { run = (function() local n = 0 return function(c) n = n + 1 if n <= 4 then c:exec('nap', 0.1) else c:sleep('30s') end end "
+		"end)() }");
+	struct load *load = make_load((struct load_config){DEFAULTS});
+	load_start(load, clock_now_ns());
+	pause_ms(400);
+	struct load_totals t = stop(load, 10 * NS_PER_MS);
+	assert_int_equal(t.n_open, 4);
+	for (size_t i = 0; i < t.n_open; i++)
+		assert_int_equal(t.open[i].sent_age_ns, 0);
+	load_free(load);
+}
+
 static void what_does_not_end_is_unfinished_with_its_age_and_cancelled(void **state)
 {
 	(void)state;
@@ -345,12 +335,19 @@ static void what_does_not_end_is_unfinished_with_its_age_and_cancelled(void **st
 	struct load_totals t = stop(load, 100 * NS_PER_MS);
 	assert_int_equal(t.unfinished, 4);
 	assert_true(t.unfinished_oldest_ns > 150 * NS_PER_MS);
+	assert_int_equal(t.n_open, 4);
+	for (size_t i = 0; i < t.n_open; i++) {
+		const struct load_unfinished *u = &t.open[i];
+		assert_string_equal(u->transaction, "nap");
+		assert_string_equal(u->version, "v1");
+		assert_true(u->due_age_ns >= u->sent_age_ns && u->sent_age_ns > 0 && u->due_age_ns <= t.unfinished_oldest_ns);
+	}
 	assert_int_equal(t.ok + t.failed, 0);
 	load_free(load);
 	const char *left = "4";
 	for (int i = 0; i < 100 && strcmp(left, "0") != 0; i++) {
 		pause_ms(20);
-		left = ask("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgrehearse load%'");
+		left = server_ask("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgrehearse load%'");
 	}
 	assert_string_equal(left, "0");
 }
@@ -489,6 +486,19 @@ static void parameters_of_every_type_arrive_as_they_were_meant(void **state)
 	assert_true(t.ok > 0);
 }
 
+/* How many sessions there are that are none of those. */
+static int new_sessions(struct load *load, const int *old, int n)
+{
+	int pids[8], now = load_pids(load, pids, 8), count = 0;
+	for (int i = 0; i < now; i++) {
+		bool known = false;
+		for (int k = 0; k < n; k++)
+			known |= pids[i] == old[k];
+		count += !known;
+	}
+	return count;
+}
+
 static void a_killed_session_counts_57P01_and_connects_again(void **state)
 {
 	(void)state;
@@ -498,11 +508,15 @@ static void a_killed_session_counts_57P01_and_connects_again(void **state)
 	struct load *load = make_load(config);
 	load_start(load, clock_now_ns());
 	pause_ms(300);
+	int old[8];
+	assert_int_equal(load_pids(load, old, 8), 4);
 	assert_string_equal(
-		ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'pgrehearse load%'"), "4");
-	pause_ms(500);
-	int pids[8];
-	assert_int_equal(load_pids(load, pids, 8), 4);
+		server_ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'pgrehearse load%'"),
+		"4");
+	for (int i = 0; i < 1000 && new_sessions(load, old, 4) < 4; i++)
+		pause_ms(10);
+	assert_int_equal(new_sessions(load, old, 4), 4);
+	pause_ms(300);
 	struct load_totals t = stop(load, 5 * NS_PER_S);
 	struct load_interval *all = load_interval_create(load);
 	load_collect(load, all);
@@ -551,7 +565,8 @@ static void a_rolling_deploy_replaces_pod_by_pod_without_losing_a_transaction(vo
 	assert_string_equal(part->versions[1].name, "v2");
 	assert_true(part->versions[0].ok > 0 && part->versions[1].ok > 0);
 	assert_string_equal(
-		ask("SELECT string_agg(application_name, ',' ORDER BY application_name) FROM pg_stat_activity WHERE application_name LIKE 'pgrehearse load%'"),
+		server_ask(
+			"SELECT string_agg(application_name, ',' ORDER BY application_name) FROM pg_stat_activity WHERE application_name LIKE 'pgrehearse load%'"),
 		"pgrehearse load v1 pod 1,pgrehearse load v1 pod 1,pgrehearse load v2 pod 0,pgrehearse load v2 pod 0");
 	assert_int_equal(load_replace_pod(load, 1, "v2", count_call, &calls, &err), ST_OK);
 	assert_true(becomes(&calls, 2));
@@ -597,7 +612,7 @@ static void what_cannot_work_is_said_before_any_traffic(void **state)
 	struct load *load = NULL;
 	write_workload("bad = { run = function(c) c:exec('nowhere') end }");
 	struct load_config config = {DEFAULTS};
-	config.dsn = sandbox_dsn(sandbox);
+	config.dsn = sandbox_dsn(server);
 	config.workload_path = workload_path;
 	assert_int_equal(load_create(&config, &load, &err), ST_USAGE);
 	assert_non_null(strstr(err.what, "nowhere"));
@@ -610,7 +625,7 @@ static void what_cannot_work_is_said_before_any_traffic(void **state)
 	assert_int_equal(load_create(&config, &load, &err), ST_USAGE);
 	config.pool = 2;
 	char dsn[512];
-	snprintf(dsn, sizeof dsn, "%s dbname=nowhere", sandbox_dsn(sandbox));
+	snprintf(dsn, sizeof dsn, "%s dbname=nowhere", sandbox_dsn(server));
 	config.dsn = dsn;
 	assert_int_equal(load_create(&config, &load, &err), ST_OK);
 	int64_t before = clock_now_ns();
@@ -637,6 +652,7 @@ int main(void)
 		cmocka_unit_test(the_closed_loop_keeps_every_session_busy),
 		cmocka_unit_test(what_no_session_was_free_for_is_abandoned_or_never_started),
 		cmocka_unit_test(a_frozen_server_shows_in_the_response_time_of_all_that_fell_due),
+		cmocka_unit_test(what_has_sent_nothing_has_no_age_since_its_send),
 		cmocka_unit_test(what_does_not_end_is_unfinished_with_its_age_and_cancelled),
 		cmocka_unit_test(failures_are_counted_by_sqlstate_with_their_latency_and_leave_no_block_open),
 		cmocka_unit_test(mistakes_of_the_script_are_told_once_and_counted_as_lua),

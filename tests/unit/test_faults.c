@@ -207,6 +207,34 @@ static void every_sqlstate_arrives_as_it_was_sent(void **state)
 	session_free(s);
 }
 
+static void what_a_server_says_to_an_idle_session_ends_it_before_the_socket_closes(void **state)
+{
+	(void)state;
+	/* CommandComplete, ReadyForQuery, and then "bye" (57P01); the stream stays open. */
+	serve("run SELECT a* -> raw 430000000d53454c4543542030005a0000000549; stall 50; raw 450000001f53464154414c0056464154414c00433537503031004d6279650000; stall 60000\n");
+	struct session *s = connected();
+	assert_true(query(s, "SELECT a")->ok);
+	for (int i = 0; i < 1000 && session_state(s) == SESSION_IDLE; i++)
+		loop_run_once(loop, 10 * NS_PER_MS);
+	assert_int_equal(session_state(s), SESSION_CLOSED);
+	assert_string_equal(query(s, "SELECT b")->sqlstate, "57P01");
+	assert_string_equal(query(s, "SELECT b")->sqlstate, "08003");
+	session_free(s);
+}
+
+static void last_words_that_came_with_an_answer_are_told_to_the_next_statement(void **state)
+{
+	(void)state;
+	/* The same in one packet: the session looks idle, and sends once more before the stream ends. */
+	serve("run SELECT a* -> raw 430000000d53454c4543542030005a0000000549450000001f53464154414c0056464154414c00433537503031004d6279650000; stall 200; drop\n");
+	struct session *s = connected();
+	assert_true(query(s, "SELECT a")->ok);
+	assert_int_equal(session_state(s), SESSION_IDLE);
+	assert_string_equal(query(s, "SELECT b")->sqlstate, "57P01");
+	assert_string_equal(query(s, "SELECT b")->sqlstate, "08003");
+	session_free(s);
+}
+
 static void the_last_words_of_a_server_are_kept(void **state)
 {
 	(void)state;
@@ -386,6 +414,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_connection_that_ends_at_any_byte_ends_the_operation_once_with_08, stop_serving),
 		cmocka_unit_test_teardown(an_answer_may_be_split_at_any_byte, stop_serving),
 		cmocka_unit_test_teardown(every_sqlstate_arrives_as_it_was_sent, stop_serving),
+		cmocka_unit_test_teardown(what_a_server_says_to_an_idle_session_ends_it_before_the_socket_closes, stop_serving),
+		cmocka_unit_test_teardown(last_words_that_came_with_an_answer_are_told_to_the_next_statement, stop_serving),
 		cmocka_unit_test_teardown(the_last_words_of_a_server_are_kept, stop_serving),
 		cmocka_unit_test_teardown(nonsense_from_the_server_ends_the_connection_not_the_program, stop_serving),
 		cmocka_unit_test_teardown(a_reset_connection_is_08006, stop_serving),

@@ -208,8 +208,9 @@ static void lock_waits_without_an_observer_are_no_data(void **state)
 static void window(struct record *r, const char *table, const char *access, int64_t start_ms, int64_t length_ms)
 {
 	record_window(r,
-		json_pack("{s:s, s:s, s:I, s:I, s:I, s:i}", "table", table, "access", access, "start_ns", (json_int_t)start_ms * NS_PER_MS,
-			"length_ns", (json_int_t)length_ms * NS_PER_MS, "bound_ns", (json_int_t)(10 * NS_PER_MS), "blamed", 1));
+		json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:b}", "table", table, "access", access, "start_ns",
+			(json_int_t)start_ms * NS_PER_MS, "length_ns", (json_int_t)length_ms * NS_PER_MS, "bound_ns",
+			(json_int_t)(10 * NS_PER_MS), "blamed", 1, "at_least", start_ms == 0));
 }
 
 static void windows_without_reads_or_writes_are_counted_by_table_and_phase(void **state)
@@ -223,6 +224,7 @@ static void windows_without_reads_or_writes_are_counted_by_table_and_phase(void 
 		"reads_blocked[items].max < 1s",
 		"writes_blocked[orders].max < 1s",
 		"reads_blocked[orders].max == 0",
+		"reads_blocked[codes].max during baseline < 10ms",
 	};
 	struct record *r = usual("forward");
 	window(r, "users", "reads", 2100, 300);
@@ -230,9 +232,10 @@ static void windows_without_reads_or_writes_are_counted_by_table_and_phase(void 
 	window(r, "users", "writes", 3000, 50);
 	window(r, "accounts", "reads", 2200, 400); /* 200 ms of it beside the first */
 	window(r, "users", "writes", 500, 20);
+	window(r, "codes", "reads", 0, 40); /* since before the first look */
 	record_set(r, "availability",
-		json_pack("{s:i, s:[s, s, s], s:[{s:s, s:s}]}", "rounds", 100, "tables", "users", "accounts", "orders", "denied", "table",
-			"orders", "access", "writes"));
+		json_pack("{s:i, s:[s, s, s, s], s:[{s:s, s:s}]}", "rounds", 100, "tables", "users", "accounts", "orders", "codes",
+			"denied", "table", "orders", "access", "writes"));
 	assert_int_equal(judged(r, all, sizeof all / sizeof all[0]), VERDICT_FAIL);
 	assert_opinion(
 		all[0], "FAIL", "300 ms", "1 window without reads after the baseline; the longest of 300 ms (within 10.0 ms) on users");
@@ -242,6 +245,7 @@ static void windows_without_reads_or_writes_are_counted_by_table_and_phase(void 
 	assert_opinion(all[4], "FAIL", "", "table items was not watched");
 	assert_opinion(all[5], "FAIL", "", "lacks the privilege");
 	assert_opinion(all[6], "PASS", "0 ns", "reads were possible at every look");
+	assert_opinion(all[7], "FAIL", "40.0 ms", "the longest of at least 40.0 ms");
 }
 
 static void availability_that_was_not_measured_is_no_data(void **state)
@@ -250,6 +254,34 @@ static void availability_that_was_not_measured_is_no_data(void **state)
 	static const char *const all[] = {"reads_blocked.max < 1s"};
 	assert_int_equal(judged(usual("forward"), all, 1), VERDICT_FAIL);
 	assert_opinion(all[0], "FAIL", "", "availability was not measured");
+}
+
+static void who_has_no_answer_when_the_run_ends_has_waited_so_long(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"latency.max < 1s", "latency.p99 during migration < 1s", "latency[view_user].max < 1s",
+		"service.max < 10s", "errors.rate < 1%", "latency.max during baseline < 11ms", "errors[40001].count <= 2",
+		"latency[nobody].max < 1h"};
+	struct record *r = usual("forward");
+	record_interval(r,
+		json_pack("{s:I, s:I, s:s, s:i, s:i, s:I}", "start_ns", (json_int_t)(3 * SECOND), "end_ns", (json_int_t)(4 * SECOND),
+			"phase", "migration", "planned", 0, "backlog", 100, "backlog_age_ns", (json_int_t)(10 * SECOND)));
+	record_set(r, "totals",
+		json_pack("{s:b, s:i, s:[{s:s, s:I, s:I}, {s:s, s:I}, {s:s, s:I, s:I}]}", "holds", 1, "never_started", 100, "open",
+			"transaction", "view_user", "due_age_ns", (json_int_t)(20 * SECOND), "sent_age_ns", (json_int_t)(12 * SECOND),
+			"transaction", "pay", "due_age_ns", (json_int_t)(30 * SECOND), /* it has sent nothing */
+			"transaction", "view_user", "due_age_ns", (json_int_t)(SECOND / 2), "sent_age_ns", (json_int_t)(SECOND / 2)));
+	assert_int_equal(judged(r, all, sizeof all / sizeof all[0]), VERDICT_FAIL);
+	/* 91 of the 100 that no session had come to are older than a second. */
+	assert_opinion("latency.max < 1s", "FAIL", "30.0 s", "93 of them had no answer when the run ended, the oldest for 30.0 s");
+	assert_opinion("latency.p99 during migration < 1s", "FAIL", "8.20 s", "had no answer");
+	assert_opinion(
+		"latency[view_user].max < 1s", "FAIL", "20.0 s", "1 of them had no answer when the run ended, the oldest for 20.0 s");
+	assert_opinion("service.max < 10s", "FAIL", "12.0 s", "1 of them had no answer");
+	assert_opinion("errors.rate < 1%", "FAIL", "4.54 %", "93 of them had no answer");
+	assert_opinion("latency.max during baseline < 11ms", "PASS", "10.0 ms", "");
+	assert_opinion("errors[40001].count <= 2", "PASS", "2", "");
+	assert_opinion("latency[nobody].max < 1h", "FAIL", "", "no data");
 }
 
 static void a_percentile_needs_samples_above_it(void **state)
@@ -493,6 +525,7 @@ int main(void)
 		TEST(figures_are_those_of_the_record),
 		TEST(without_data_a_criterion_fails),
 		TEST(lock_waits_without_an_observer_are_no_data),
+		TEST(who_has_no_answer_when_the_run_ends_has_waited_so_long),
 		TEST(a_percentile_needs_samples_above_it),
 		TEST(windows_without_reads_or_writes_are_counted_by_table_and_phase),
 		TEST(availability_that_was_not_measured_is_no_data),

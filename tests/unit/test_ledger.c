@@ -141,10 +141,15 @@ static void what_a_crash_loses_of_asynchronous_commits_is_counted(void **state)
 	uint64_t ok;
 	ask("ALTER SYSTEM SET wal_writer_delay = '10s'");
 	ask("SELECT pg_reload_conf()");
-	struct load_ledger l = run("-c synchronous_commit=off", true, &ok);
-	assert_true(l.acknowledged > 50);
-	assert_true(l.lost > 0);
-	assert_int_equal(l.found + l.unknown_found, ask("SELECT count(*) FROM kept WHERE n BETWEEN 1 AND 9"));
+	/* A crash right behind a flush loses nothing: somebody else's commit, of an autovacuum for instance, flushes what everybody wrote. */
+	uint64_t lost = 0;
+	for (int attempt = 0; attempt < 5 && lost == 0; attempt++) {
+		struct load_ledger l = run("-c synchronous_commit=off", true, &ok);
+		assert_true(l.acknowledged > 50);
+		assert_int_equal(l.found + l.unknown_found, ask("SELECT count(*) FROM kept WHERE n BETWEEN 1 AND 9"));
+		lost = l.lost;
+	}
+	assert_true(lost > 0);
 }
 
 static void a_book_counts_what_is_known_and_what_is_not(void **state)

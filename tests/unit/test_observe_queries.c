@@ -29,12 +29,12 @@ static PGresult *result_of(int columns, int rows, const char *const cells[][MAX_
 	return r;
 }
 
-static void the_cheap_look_is_read_with_the_clock_in_its_first_row(void **state)
+static void the_cheap_look_is_read_with_the_clock_in_a_row_without_a_pid(void **state)
 {
 	(void)state;
 	static const char *const CELLS[][MAX_COLUMNS] = {
-		{NULL, NULL, "1750000000000001", NULL, NULL},
 		{"101", "t", "1750000000000000", "relation", "active"},
+		{NULL, NULL, "1750000000000001", NULL, NULL},
 		{"102", "f", NULL, NULL, "idle in transaction"},
 	};
 	PGresult *r = result_of(5, 3, CELLS);
@@ -299,7 +299,7 @@ static void a_wait_is_written_as_the_record_says(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_cheap_look_is_read_with_the_clock_in_its_first_row),
+		cmocka_unit_test(the_cheap_look_is_read_with_the_clock_in_a_row_without_a_pid),
 		cmocka_unit_test(an_answer_of_another_shape_is_refused),
 		cmocka_unit_test(the_dear_look_gathers_the_blockers_of_each_waiter),
 		cmocka_unit_test(a_blocker_that_upgrades_its_lock_blocks_by_the_mode_that_conflicts),

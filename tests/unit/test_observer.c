@@ -2,69 +2,15 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
-#include "base/clock.h"
-#include "base/fs.h"
-#include "clone/sandbox.h"
-#include "observe/observer.h"
-#include "record/reader.h"
-#include "record/record.h"
+#include "observed.h"
 
-#include <libpq-fe.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-
-#define MS NS_PER_MS
 #define VICTIMS 5
 
-static char home[] = "/tmp/pgr-unit-XXXXXX";
-static struct sandbox *sandbox;
 static const char *dsn;
-
-/* One run of the observer. */
-static struct record *record;
-static struct observer *observer;
-static struct observer_totals totals;
-static char record_path[64];
-static json_t *waits, *events;
-
-static void assert_ok(enum status st, const struct error *err)
-{
-	if (st != ST_OK)
-		print_error("%s (%s)\n", err->what, err->hint);
-	assert_int_equal(st, ST_OK);
-}
-
-static void pause_for(int64_t ns)
-{
-	struct timespec t = {ns / NS_PER_S, ns % NS_PER_S};
-	nanosleep(&t, NULL);
-}
-
-static PGconn *connect_as(const char *to, const char *application_name)
-{
-	const char *keys[] = {"dbname", "application_name", NULL};
-	const char *values[] = {to, application_name, NULL};
-	PGconn *conn = PQconnectdbParams(keys, values, 1);
-	if (PQstatus(conn) != CONNECTION_OK)
-		print_error("%s", PQerrorMessage(conn));
-	assert_int_equal(PQstatus(conn), CONNECTION_OK);
-	return conn;
-}
-
-static void execute(PGconn *conn, const char *sql)
-{
-	PGresult *r = PQexec(conn, sql);
-	ExecStatusType status = PQresultStatus(r);
-	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
-		print_error("%s: %s", sql, PQerrorMessage(conn));
-	assert_true(status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK);
-	PQclear(r);
-}
 
 static int ask_number(const char *to, const char *sql)
 {
-	PGconn *conn = connect_as(to, "test");
+	PGconn *conn = server_connect_as(to, "test");
 	PGresult *r = PQexec(conn, sql);
 	assert_int_equal(PQresultStatus(r), PGRES_TUPLES_OK);
 	int value = atoi(PQgetvalue(r, 0, 0)); /* NOLINT(cert-err34-c): the query returns a number */
@@ -75,48 +21,9 @@ static int ask_number(const char *to, const char *sql)
 
 static void start_as(const char *primary, bool with_standby)
 {
-	static int runs;
-	struct error err;
-	snprintf(record_path, sizeof record_path, "%s/record-%d", home, ++runs);
-	record = record_create(record_path, json_object(), &err);
-	assert_non_null(record);
-	const char *names[] = {sandbox_standby_name(sandbox, 0)};
-	const char *dsns[] = {sandbox_standby_dsn(sandbox, 0)};
-	assert_ok(observer_start(
-			  &(struct observer_config){
-				  .dsn = primary, .standby_names = names, .standby_dsns = dsns, .standbys = with_standby, .record = record},
-			  &observer, &err),
-		&err);
-}
-
-static bool keep_line(const json_t *line, void *arg)
-{
-	json_array_append_new(arg, json_deep_copy(line));
-	return true;
-}
-
-static void stop(void)
-{
-	struct error err;
-	assert_ok(observer_stop(observer, &totals, &err), &err);
-	assert_ok(record_finish(record, "finished", NULL, &err), &err);
-	record_close(record);
-	struct record_reader *reader;
-	assert_ok(record_open(record_path, &reader, &err), &err);
-	waits = json_array();
-	events = json_array();
-	assert_ok(reader_each(reader, "waits", keep_line, waits, &err), &err);
-	assert_ok(reader_each(reader, "events", keep_line, events, &err), &err);
-	record_reader_free(reader);
-}
-
-static int forget(void **state)
-{
-	(void)state;
-	json_decref(waits);
-	json_decref(events);
-	waits = events = NULL;
-	return 0;
+	const char *names[] = {sandbox_standby_name(server, 0)};
+	const char *dsns[] = {sandbox_standby_dsn(server, 0)};
+	observed_start((struct observer_config){.dsn = primary, .standby_names = names, .standby_dsns = dsns, .standbys = with_standby});
 }
 
 static void await_waiting(int n)
@@ -152,20 +59,6 @@ static const json_t *wait_of(int pid)
 	return NULL;
 }
 
-static int warnings(const char *part)
-{
-	size_t i;
-	json_t *line;
-	int n = 0;
-	json_array_foreach(events, i, line)
-	{
-		if (strcmp(json_string_value(json_object_get(line, "type")), "warning") == 0 &&
-			strstr(json_string_value(json_object_get(line, "text")), part) != NULL)
-			n++;
-	}
-	return n;
-}
-
 /* Victims: sessions of the load that have sent a statement. */
 static PGconn *victims[VICTIMS];
 static int64_t sent_ns[VICTIMS];
@@ -174,7 +67,7 @@ static int pids[VICTIMS];
 static void send_victims(const char *sql)
 {
 	for (int i = 0; i < VICTIMS; i++) {
-		victims[i] = connect_as(dsn, "pgrehearse load v1 pod 1");
+		victims[i] = server_connect_as(dsn, "pgrehearse load v1 pod 1");
 		pids[i] = PQbackendPID(victims[i]);
 		sent_ns[i] = clock_now_ns();
 		assert_true(PQsendQuery(victims[i], sql));
@@ -199,14 +92,14 @@ static void each_victim_waited_as_long_as_the_lock_was_held(void **state)
 {
 	(void)state;
 	start_as(dsn, true);
-	PGconn *blocker = connect_as(dsn, "psql");
-	execute(blocker, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	PGconn *blocker = server_connect_as(dsn, "psql");
+	server_execute(blocker, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
 	send_victims("SELECT count(*) FROM users");
 	await_waiting(VICTIMS);
 	int64_t all_waiting_ns = clock_now_ns();
 	pause_for(300 * MS);
 	int64_t released_ns = clock_now_ns();
-	execute(blocker, "COMMIT");
+	server_execute(blocker, "COMMIT");
 	finish_victims();
 	await_waiting(0);
 	struct observation seen;
@@ -215,7 +108,7 @@ static void each_victim_waited_as_long_as_the_lock_was_held(void **state)
 	assert_true(seen.longest_wait_ns >= released_ns - all_waiting_ns);
 	int blocker_pid = PQbackendPID(blocker);
 	PQfinish(blocker);
-	stop();
+	observed_stop();
 	assert_int_equal(json_array_size(waits), VICTIMS);
 	for (int i = 0; i < VICTIMS; i++) {
 		const json_t *w = wait_of(pids[i]);
@@ -251,11 +144,11 @@ static void those_queued_behind_an_alter_blame_it_though_a_reader_is_the_root(vo
 {
 	(void)state;
 	start_as(dsn, true);
-	PGconn *reader = connect_as(dsn, "psql");
-	execute(reader, "BEGIN; SELECT count(*) FROM users");
-	PGconn *migration = connect_as(dsn, "pgrehearse migration");
+	PGconn *reader = server_connect_as(dsn, "psql");
+	server_execute(reader, "BEGIN; SELECT count(*) FROM users");
+	PGconn *migration = server_connect_as(dsn, "pgrehearse migration");
 	int reader_pid = PQbackendPID(reader), migration_pid = PQbackendPID(migration);
-	execute(migration, "SET lock_timeout = '1200ms'");
+	server_execute(migration, "SET lock_timeout = '1200ms'");
 	struct observer_statement st = {.id = 17, .pid = migration_pid, .sql = "ALTER", .start_ns = clock_now_ns()};
 	observer_note_statement(observer, &st);
 	assert_true(PQsendQuery(migration, "ALTER TABLE users ADD COLUMN extra int"));
@@ -272,7 +165,7 @@ static void those_queued_behind_an_alter_blame_it_though_a_reader_is_the_root(vo
 	await_waiting(0);
 	PQfinish(migration);
 	PQfinish(reader);
-	stop();
+	observed_stop();
 	assert_int_equal(json_array_size(waits), 1 + VICTIMS);
 	const json_t *own = wait_of(migration_pid);
 	assert_string_equal(text_at(own, "waiter", "role"), "migration");
@@ -299,12 +192,12 @@ static void a_wait_for_a_row_names_its_table(void **state)
 {
 	(void)state;
 	start_as(dsn, false);
-	PGconn *first = connect_as(dsn, "psql"), *second = connect_as(dsn, "psql");
-	execute(first, "BEGIN; UPDATE users SET name = 'x' WHERE id = 1");
+	PGconn *first = server_connect_as(dsn, "psql"), *second = server_connect_as(dsn, "psql");
+	server_execute(first, "BEGIN; UPDATE users SET name = 'x' WHERE id = 1");
 	assert_true(PQsendQuery(second, "UPDATE users SET name = 'y' WHERE id = 1"));
 	await_waiting(1);
 	pause_for(50 * MS);
-	execute(first, "COMMIT");
+	server_execute(first, "COMMIT");
 	PGresult *r;
 	while ((r = PQgetResult(second)) != NULL)
 		PQclear(r);
@@ -312,7 +205,7 @@ static void a_wait_for_a_row_names_its_table(void **state)
 	int pid = PQbackendPID(second);
 	PQfinish(first);
 	PQfinish(second);
-	stop();
+	observed_stop();
 	const json_t *w = wait_of(pid);
 	assert_string_equal(text_at(w, "lock", "type"), "transactionid");
 	assert_string_equal(text_at(w, "lock", "relation"), "users");
@@ -324,11 +217,11 @@ static void what_still_waits_at_the_end_is_unfinished(void **state)
 {
 	(void)state;
 	start_as(dsn, false);
-	PGconn *blocker = connect_as(dsn, "psql");
-	execute(blocker, "BEGIN; SELECT pg_advisory_xact_lock(1)");
+	PGconn *blocker = server_connect_as(dsn, "psql");
+	server_execute(blocker, "BEGIN; SELECT pg_advisory_xact_lock(1)");
 	send_victims("SELECT pg_advisory_lock(1)");
 	await_waiting(VICTIMS);
-	stop();
+	observed_stop();
 	assert_int_equal(json_array_size(waits), VICTIMS);
 	for (int i = 0; i < VICTIMS; i++) {
 		assert_string_equal(json_string_value(json_object_get(wait_of(pids[i]), "ended")), "unfinished");
@@ -342,21 +235,21 @@ static void lag_grows_while_replay_is_paused_and_goes_back_to_nothing(void **sta
 	(void)state;
 	start_as(dsn, true);
 	struct observation seen;
-	const char *standby = sandbox_standby_dsn(sandbox, 0);
+	const char *standby = sandbox_standby_dsn(server, 0);
 	for (int i = 0; observer_replay_lag_ns(observer) != 0; i++) {
 		assert_true(i < 2000);
 		pause_for(10 * MS);
 	}
-	PGconn *conn = connect_as(standby, "test");
-	execute(conn, "SELECT pg_wal_replay_pause()");
+	PGconn *conn = server_connect_as(standby, "test");
+	server_execute(conn, "SELECT pg_wal_replay_pause()");
 	int64_t paused_ns = clock_now_ns();
-	PGconn *writer = connect_as(dsn, "test");
-	execute(writer, "CREATE TABLE ballast AS SELECT repeat('x', 1000) FROM generate_series(1, 3000); DROP TABLE ballast");
+	PGconn *writer = server_connect_as(dsn, "test");
+	server_execute(writer, "CREATE TABLE ballast AS SELECT repeat('x', 1000) FROM generate_series(1, 3000); DROP TABLE ballast");
 	pause_for(1000 * MS);
 	assert_true(observer_replay_lag_ns(observer) >= 500 * MS);
 	assert_true(observer_replay_lag_bytes(observer) > 3000000);
 	int64_t resumed_ns = clock_now_ns();
-	execute(conn, "SELECT pg_wal_replay_resume()");
+	server_execute(conn, "SELECT pg_wal_replay_resume()");
 	for (int i = 0; observer_replay_lag_ns(observer) != 0 || observer_replay_lag_bytes(observer) > 1000000; i++) {
 		assert_true(i < 2000);
 		pause_for(10 * MS);
@@ -373,46 +266,47 @@ static void lag_grows_while_replay_is_paused_and_goes_back_to_nothing(void **sta
 	json_decref(lag);
 	PQfinish(conn);
 	PQfinish(writer);
-	stop();
+	observed_stop();
 }
 
 static void a_lost_connection_is_told_once_and_taken_up_again(void **state)
 {
 	(void)state;
 	start_as(dsn, false);
-	PGconn *admin = connect_as(dsn, "test");
+	PGconn *admin = server_connect_as(dsn, "test");
 	for (int i = 0; i < 2; i++) {
-		execute(admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgrehearse observer'");
+		server_execute(
+			admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgrehearse observer'");
 		pause_for(300 * MS);
 	}
-	PGconn *blocker = connect_as(dsn, "psql");
-	execute(blocker, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	PGconn *blocker = server_connect_as(dsn, "psql");
+	server_execute(blocker, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
 	send_victims("SELECT count(*) FROM users");
 	await_waiting(VICTIMS);
 	pause_for(300 * MS); /* the dear look of that round may still be under way */
-	execute(blocker, "COMMIT");
+	server_execute(blocker, "COMMIT");
 	finish_victims();
 	PQfinish(blocker);
 	PQfinish(admin);
-	stop();
+	observed_stop();
 	assert_int_equal(json_array_size(waits), VICTIMS);
-	assert_in_range(warnings("lock sampler: connection lost"), 1, 2);
+	assert_in_range(observed_warnings("lock sampler: connection lost"), 1, 2);
 }
 
 static void a_role_without_privileges_is_told_what_it_lacks(void **state)
 {
 	(void)state;
-	PGconn *admin = connect_as(dsn, "test");
-	execute(admin, "CREATE ROLE plain LOGIN");
+	PGconn *admin = server_connect_as(dsn, "test");
+	server_execute(admin, "CREATE ROLE plain LOGIN");
 	char plain[512];
 	snprintf(plain, sizeof plain, "%s user=plain", dsn);
 	start_as(plain, false);
 	pause_for(300 * MS);
 	assert_int_equal(observer_replay_lag_ns(observer), -1);
-	stop();
-	assert_int_equal(warnings("pg_monitor"), 1);
-	assert_int_equal(warnings("pgrehearse.heartbeat"), 1);
-	execute(admin, "DROP ROLE plain");
+	observed_stop();
+	assert_int_equal(observed_warnings("pg_monitor"), 1);
+	assert_int_equal(observed_warnings("pgrehearse.heartbeat"), 1);
+	server_execute(admin, "DROP ROLE plain");
 	PQfinish(admin);
 }
 
@@ -420,8 +314,8 @@ static void no_server_is_an_error_that_says_so(void **state)
 {
 	(void)state;
 	struct error err;
-	char path[64];
-	snprintf(path, sizeof path, "%s/none", home);
+	char path[96];
+	snprintf(path, sizeof path, "%s/none", server_home);
 	record = record_create(path, json_object(), &err);
 	assert_non_null(record);
 	assert_int_equal(observer_start(&(struct observer_config){.dsn = "host=/nonexistent dbname=x", .record = record}, &observer, &err),
@@ -433,16 +327,11 @@ static void no_server_is_an_error_that_says_so(void **state)
 static int set_up(void **state)
 {
 	(void)state;
-	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0 || setenv("TMPDIR", home, 1) != 0)
+	if (server_start(1) != 0)
 		return -1;
-	struct error err;
-	if (sandbox_up(&(struct sandbox_config){.name = "observer", .standbys = 1}, &sandbox, &err) != ST_OK) {
-		print_error("%s (%s)\n", err.what, err.hint);
-		return -1;
-	}
-	dsn = sandbox_dsn(sandbox);
-	PGconn *conn = connect_as(dsn, "test");
-	execute(conn,
+	dsn = sandbox_dsn(server);
+	PGconn *conn = server_connect_as(dsn, "test");
+	server_execute(conn,
 		"CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT i, 'user' FROM generate_series(1, 100) i");
 	PQfinish(conn);
 	return 0;
@@ -451,13 +340,10 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	struct error err;
-	sandbox_down(sandbox, &err);
-	sandbox_free(sandbox);
-	return fs_remove_tree(home, NULL) == ST_OK ? 0 : -1;
+	return server_stop();
 }
 
-#define TEST(f) cmocka_unit_test_teardown(f, forget)
+#define TEST(f) cmocka_unit_test_teardown(f, observed_forget)
 
 int main(void)
 {

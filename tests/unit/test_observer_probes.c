@@ -3,123 +3,17 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
-#include "base/clock.h"
-#include "base/fs.h"
-#include "clone/sandbox.h"
-#include "observe/observer.h"
-#include "record/reader.h"
-#include "record/record.h"
+#include "observed.h"
 
-#include <libpq-fe.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#define MS NS_PER_MS
-
-static char home[] = "/tmp/pgr-unit-XXXXXX";
-static struct sandbox *sandbox;
 static const char *dsn;
-
-/* One run of the observer. */
-static struct record *record;
-static struct observer *observer;
-static char record_path[64];
-static json_t *windows, *events, *run;
-
-static void assert_ok(enum status st, const struct error *err)
-{
-	if (st != ST_OK)
-		print_error("%s (%s)\n", err->what, err->hint);
-	assert_int_equal(st, ST_OK);
-}
-
-static void pause_for(int64_t ns)
-{
-	struct timespec t = {ns / NS_PER_S, ns % NS_PER_S};
-	nanosleep(&t, NULL);
-}
-
-static PGconn *connect_as(const char *to, const char *application_name)
-{
-	const char *keys[] = {"dbname", "application_name", NULL};
-	const char *values[] = {to, application_name, NULL};
-	PGconn *conn = PQconnectdbParams(keys, values, 1);
-	if (PQstatus(conn) != CONNECTION_OK)
-		print_error("%s", PQerrorMessage(conn));
-	assert_int_equal(PQstatus(conn), CONNECTION_OK);
-	return conn;
-}
-
-static void execute(PGconn *conn, const char *sql)
-{
-	PGresult *r = PQexec(conn, sql);
-	ExecStatusType status = PQresultStatus(r);
-	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
-		print_error("%s: %s", sql, PQerrorMessage(conn));
-	assert_true(status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK);
-	PQclear(r);
-}
 
 static bool without_availability;
 
 static void start(void)
 {
-	static int runs;
-	struct error err;
-	snprintf(record_path, sizeof record_path, "%s/record-%d", home, ++runs);
-	record = record_create(record_path, json_object(), &err);
-	assert_non_null(record);
-	assert_ok(observer_start(&(struct observer_config){.dsn = dsn, .record = record, .no_availability = without_availability},
-			  &observer, &err),
-		&err);
-}
-
-static bool keep_line(const json_t *line, void *arg)
-{
-	json_array_append_new(arg, json_deep_copy(line));
-	return true;
-}
-
-static void stop(void)
-{
-	struct error err;
-	assert_ok(observer_stop(observer, NULL, &err), &err);
-	assert_ok(record_finish(record, "finished", NULL, &err), &err);
-	record_close(record);
-	struct record_reader *reader;
-	assert_ok(record_open(record_path, &reader, &err), &err);
-	windows = json_array();
-	events = json_array();
-	assert_ok(reader_each(reader, "windows", keep_line, windows, &err), &err);
-	assert_ok(reader_each(reader, "events", keep_line, events, &err), &err);
-	run = json_deep_copy(reader_run(reader));
-	record_reader_free(reader);
-}
-
-static int forget(void **state)
-{
-	(void)state;
-	json_decref(windows);
-	json_decref(events);
-	json_decref(run);
-	windows = events = run = NULL;
-	return 0;
-}
-
-static int warnings(const char *part)
-{
-	size_t i;
-	json_t *line;
-	int n = 0;
-	json_array_foreach(events, i, line)
-	{
-		if (strcmp(json_string_value(json_object_get(line, "type")), "warning") == 0 &&
-			strstr(json_string_value(json_object_get(line, "text")), part) != NULL)
-			n++;
-	}
-	return n;
+	observed_start((struct observer_config){.dsn = dsn, .no_availability = without_availability});
 }
 
 static const char *text_of(const json_t *o, const char *key)
@@ -150,7 +44,7 @@ static void await_tables(PGconn *conn, const char *sql, int n)
 {
 	for (int i = 0; observer_tables(observer) < n; i++) {
 		assert_true(i < 1000);
-		execute(conn, sql);
+		server_execute(conn, sql);
 		pause_for(10 * MS);
 	}
 	pause_for(100 * MS); /* the first attempt on a table tells nothing about when it began to be blocked */
@@ -160,7 +54,7 @@ static void a_table_under_an_exclusive_lock_can_neither_be_read_nor_written(void
 {
 	(void)state;
 	start();
-	PGconn *app = connect_as(dsn, "psql"), *migration = connect_as(dsn, "pgrehearse migration");
+	PGconn *app = server_connect_as(dsn, "psql"), *migration = server_connect_as(dsn, "pgrehearse migration");
 	await_tables(app, "SELECT count(*) FROM users; SELECT count(*) FROM orders", 2);
 	/* One that was over when the next one began is not to blame. */
 	struct observer_statement st = {.id = 4, .pid = PQbackendPID(migration), .sql = "SELECT", .start_ns = clock_now_ns()};
@@ -172,16 +66,16 @@ static void a_table_under_an_exclusive_lock_can_neither_be_read_nor_written(void
 	st = (struct observer_statement){.id = 5, .pid = st.pid, .sql = "LOCK", .start_ns = clock_now_ns()};
 	observer_note_statement(observer, &st);
 	int64_t before_ns = clock_now_ns();
-	execute(migration, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	server_execute(migration, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
 	int64_t locked_ns = clock_now_ns();
 	pause_for(300 * MS);
 	int64_t released_ns = clock_now_ns();
-	execute(migration, "COMMIT");
+	server_execute(migration, "COMMIT");
 	int64_t after_ns = clock_now_ns();
 	pause_for(100 * MS);
 	PQfinish(migration);
 	PQfinish(app);
-	stop();
+	observed_stop();
 	const json_t *w;
 	static const char *const ACCESS[] = {"reads", "row_locks", "writes"};
 	for (int i = 0; i < 3; i++) {
@@ -207,10 +101,10 @@ static void an_alter_that_is_only_queued_blocks_reads_as_long_as_it_queues(void 
 {
 	(void)state;
 	start();
-	PGconn *reader = connect_as(dsn, "psql"), *migration = connect_as(dsn, "pgrehearse migration");
+	PGconn *reader = server_connect_as(dsn, "psql"), *migration = server_connect_as(dsn, "pgrehearse migration");
 	await_tables(reader, "SELECT count(*) FROM users", 1);
-	execute(reader, "BEGIN; SELECT count(*) FROM users");
-	execute(migration, "SET lock_timeout = '300ms'");
+	server_execute(reader, "BEGIN; SELECT count(*) FROM users");
+	server_execute(migration, "SET lock_timeout = '300ms'");
 	assert_true(PQsendQuery(migration, "ALTER TABLE users ADD COLUMN extra int"));
 	PGresult *r = PQgetResult(migration);
 	assert_string_equal(PQresultErrorField(r, PG_DIAG_SQLSTATE), "55P03");
@@ -219,7 +113,7 @@ static void an_alter_that_is_only_queued_blocks_reads_as_long_as_it_queues(void 
 	int migration_pid = PQbackendPID(migration);
 	PQfinish(migration);
 	PQfinish(reader);
-	stop();
+	observed_stop();
 	const json_t *w;
 	assert_int_equal(windows_of("users", "reads", &w), 1);
 	assert_true(json_get_int(w, "length_ns", 0) + json_get_int(w, "bound_ns", 0) >= 290 * MS);
@@ -228,19 +122,51 @@ static void an_alter_that_is_only_queued_blocks_reads_as_long_as_it_queues(void 
 	assert_true(json_is_true(json_object_get(holder, "queued")));
 }
 
+static void a_window_that_was_open_at_the_first_attempt_is_told_as_a_lower_limit(void **state)
+{
+	(void)state;
+	start();
+	PGconn *migration = server_connect_as(dsn, "pgrehearse migration");
+	server_execute(migration, "BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE");
+	const struct observer_lock lock = {.relation = "orders", .mode = "AccessExclusiveLock"};
+	observer_note_locks(observer, 1, PQbackendPID(migration), &lock, 1);
+	for (int i = 0; observer_tables(observer) < 1; i++) {
+		assert_true(i < 1000);
+		pause_for(10 * MS);
+	}
+	pause_for(200 * MS);
+	server_execute(migration, "COMMIT");
+	pause_for(100 * MS);
+	server_execute(migration, "BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE");
+	pause_for(100 * MS);
+	server_execute(migration, "COMMIT");
+	pause_for(100 * MS);
+	PQfinish(migration);
+	observed_stop();
+	const json_t *w;
+	assert_int_equal(windows_of("orders", "reads", &w), 2);
+	size_t i;
+	int limits = 0;
+	json_array_foreach(windows, i, w) if (strcmp(text_of(w, "access"), "reads") == 0)
+		limits += json_is_true(json_object_get(w, "at_least"));
+	assert_int_equal(limits, 1);
+	(void)windows_of("orders", "reads", &w);
+	assert_true(json_is_true(json_object_get(w, "at_least")));
+}
+
 static void building_an_index_blocks_writes_and_leaves_reads_alone(void **state)
 {
 	(void)state;
 	start();
-	PGconn *app = connect_as(dsn, "psql"), *builder = connect_as(dsn, "psql");
+	PGconn *app = server_connect_as(dsn, "psql"), *builder = server_connect_as(dsn, "psql");
 	await_tables(app, "SELECT count(*) FROM users", 1);
-	execute(builder, "BEGIN; LOCK TABLE users IN SHARE MODE");
+	server_execute(builder, "BEGIN; LOCK TABLE users IN SHARE MODE");
 	pause_for(100 * MS);
-	execute(builder, "COMMIT");
+	server_execute(builder, "COMMIT");
 	pause_for(100 * MS);
 	PQfinish(builder);
 	PQfinish(app);
-	stop();
+	observed_stop();
 	const json_t *w;
 	assert_int_equal(windows_of("users", "reads", &w), 0);
 	assert_int_equal(windows_of("users", "row_locks", &w), 0);
@@ -248,19 +174,53 @@ static void building_an_index_blocks_writes_and_leaves_reads_alone(void **state)
 	assert_true(json_is_null(json_object_get(w, "blamed")));
 }
 
+static void a_table_that_is_blocked_while_another_is_has_a_window_of_its_own(void **state)
+{
+	(void)state;
+	start();
+	PGconn *app = server_connect_as(dsn, "psql"), *first = server_connect_as(dsn, "psql"), *second = server_connect_as(dsn, "psql");
+	await_tables(app, "SELECT count(*) FROM users; SELECT count(*) FROM orders; INSERT INTO events VALUES (1)", 4);
+	server_execute(first, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	pause_for(60 * MS);
+	int64_t before_ns = clock_now_ns();
+	server_execute(second, "BEGIN; LOCK TABLE orders IN SHARE MODE");
+	int64_t locked_ns = clock_now_ns();
+	pause_for(60 * MS);
+	int64_t released_ns = clock_now_ns();
+	server_execute(second, "COMMIT");
+	int64_t after_ns = clock_now_ns();
+	pause_for(60 * MS);
+	server_execute(first, "COMMIT");
+	pause_for(100 * MS);
+	PQfinish(second);
+	PQfinish(first);
+	PQfinish(app);
+	observed_stop();
+	const json_t *w;
+	assert_int_equal(windows_of("users", "reads", &w), 1);
+	assert_true(json_get_int(w, "length_ns", 0) + json_get_int(w, "bound_ns", 0) >= 180 * MS);
+	assert_int_equal(windows_of("orders", "reads", &w), 0);
+	assert_int_equal(windows_of("orders", "writes", &w), 1);
+	int64_t length_ns = json_get_int(w, "length_ns", 0), bound_ns = json_get_int(w, "bound_ns", 0);
+	assert_true(length_ns + bound_ns >= released_ns - locked_ns);
+	assert_true(length_ns - bound_ns <= after_ns - before_ns);
+	assert_int_equal(windows_of("events", "writes", &w), 0);
+	assert_int_equal(json_get_int(json_object_get(run, "availability"), "windows", 0), 4);
+}
+
 static void a_partition_is_not_touched_by_the_probe_of_its_parent(void **state)
 {
 	(void)state;
 	start();
-	PGconn *app = connect_as(dsn, "psql"), *other = connect_as(dsn, "psql");
+	PGconn *app = server_connect_as(dsn, "psql"), *other = server_connect_as(dsn, "psql");
 	await_tables(app, "INSERT INTO events VALUES (1)", 2);
-	execute(other, "BEGIN; LOCK TABLE events_1 IN ACCESS EXCLUSIVE MODE");
+	server_execute(other, "BEGIN; LOCK TABLE events_1 IN ACCESS EXCLUSIVE MODE");
 	pause_for(100 * MS);
-	execute(other, "COMMIT");
+	server_execute(other, "COMMIT");
 	pause_for(100 * MS);
 	PQfinish(other);
 	PQfinish(app);
-	stop();
+	observed_stop();
 	const json_t *w;
 	assert_int_equal(windows_of("events_1", "reads", &w), 1);
 	assert_int_equal(windows_of("events", "reads", &w), 0);
@@ -269,42 +229,44 @@ static void a_partition_is_not_touched_by_the_probe_of_its_parent(void **state)
 static void a_table_that_may_not_be_locked_is_told_once(void **state)
 {
 	(void)state;
-	PGconn *admin = connect_as(dsn, "test");
-	execute(admin, "CREATE ROLE reader LOGIN IN ROLE pg_monitor; GRANT SELECT ON users TO reader");
+	PGconn *admin = server_connect_as(dsn, "test");
+	server_execute(
+		admin, "CREATE ROLE reader LOGIN IN ROLE pg_monitor; GRANT SELECT ON users TO reader; GRANT UPDATE ON events TO reader");
 	char as_reader[512];
 	snprintf(as_reader, sizeof as_reader, "%s user=reader", dsn);
 	const char *owner = dsn;
 	dsn = as_reader;
 	start();
 	dsn = owner;
-	await_tables(admin, "SELECT count(*) FROM users; SELECT count(*) FROM orders", 2);
+	await_tables(admin, "SELECT count(*) FROM users; SELECT count(*) FROM orders; INSERT INTO events VALUES (1)", 4);
 	pause_for(100 * MS);
-	execute(admin, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	server_execute(admin, "BEGIN; LOCK TABLE users, events IN ACCESS EXCLUSIVE MODE");
 	pause_for(100 * MS);
-	execute(admin, "COMMIT");
+	server_execute(admin, "COMMIT");
 	pause_for(100 * MS);
-	stop();
+	observed_stop();
 	const json_t *w;
 	assert_int_equal(windows_of("users", "writes", &w), 0);
 	assert_int_equal(windows_of("users", "reads", &w), 1);
-	assert_int_equal(warnings("writes of table users are not measured"), 1);
-	assert_int_equal(warnings("reads of table orders are not measured"), 1);
-	execute(admin, "DROP OWNED BY reader; DROP ROLE reader");
+	assert_int_equal(windows_of("events", "writes", &w), 1); /* though before 16 reads of it may not be tried */
+	assert_int_equal(observed_warnings("writes of table users are not measured"), 1);
+	assert_int_equal(observed_warnings("reads of table orders are not measured"), 1);
+	server_execute(admin, "DROP OWNED BY reader; DROP ROLE reader");
 	PQfinish(admin);
 }
 
 static void availability_that_is_switched_off_leaves_tables_alone(void **state)
 {
 	(void)state;
-	PGconn *admin = connect_as(dsn, "test");
+	PGconn *admin = server_connect_as(dsn, "test");
 	without_availability = true;
 	start();
 	without_availability = false;
-	execute(admin, "SELECT count(*) FROM users; BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	server_execute(admin, "SELECT count(*) FROM users; BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
 	pause_for(100 * MS);
-	execute(admin, "COMMIT");
+	server_execute(admin, "COMMIT");
 	PQfinish(admin);
-	stop();
+	observed_stop();
 	assert_int_equal(json_array_size(windows), 0);
 	assert_null(json_object_get(run, "availability"));
 }
@@ -312,20 +274,20 @@ static void availability_that_is_switched_off_leaves_tables_alone(void **state)
 static void a_table_that_is_dropped_is_not_blocked_but_gone(void **state)
 {
 	(void)state;
-	PGconn *admin = connect_as(dsn, "test");
-	execute(admin, "CREATE TABLE short_lived (id int)");
+	PGconn *admin = server_connect_as(dsn, "test");
+	server_execute(admin, "CREATE TABLE short_lived (id int)");
 	start();
 	await_tables(admin, "INSERT INTO short_lived VALUES (1); SELECT count(*) FROM users", 2);
-	execute(admin, "DROP TABLE short_lived");
+	server_execute(admin, "DROP TABLE short_lived");
 	pause_for(100 * MS);
-	execute(admin, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
+	server_execute(admin, "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE");
 	pause_for(100 * MS);
-	execute(admin, "COMMIT");
+	server_execute(admin, "COMMIT");
 	pause_for(100 * MS);
 	PQfinish(admin);
-	stop();
+	observed_stop();
 	const json_t *w;
-	assert_int_equal(warnings("short_lived is not there any more"), 1);
+	assert_int_equal(observed_warnings("short_lived is not there any more"), 1);
 	assert_true(windows_of("short_lived", "reads", &w) <= 1); /* while the drop was under way */
 	assert_int_equal(windows_of("users", "reads", &w), 1);
 }
@@ -345,8 +307,8 @@ static void an_index_built_concurrently_tells_whose_transaction_it_waits_for(voi
 {
 	(void)state;
 	start();
-	PGconn *old = connect_as(dsn, "nightly report"), *migration = connect_as(dsn, "pgrehearse migration");
-	execute(old, "BEGIN; INSERT INTO orders VALUES (1); INSERT INTO users VALUES (1000, 'x')");
+	PGconn *old = server_connect_as(dsn, "nightly report"), *migration = server_connect_as(dsn, "pgrehearse migration");
+	server_execute(old, "BEGIN; INSERT INTO orders VALUES (1); INSERT INTO users VALUES (1000, 'x')");
 	assert_true(PQsendQuery(migration, "CREATE INDEX CONCURRENTLY users_name ON users (name)"));
 	char text[400] = "";
 	for (int i = 0; strstr(text, "nightly report") == NULL; i++) {
@@ -354,7 +316,7 @@ static void an_index_built_concurrently_tells_whose_transaction_it_waits_for(voi
 		pause_for(10 * MS);
 		observer_describe_progress(observer, text, sizeof text);
 	}
-	execute(old, "ROLLBACK");
+	server_execute(old, "ROLLBACK");
 	PGresult *r;
 	while ((r = PQgetResult(migration)) != NULL)
 		PQclear(r);
@@ -363,11 +325,11 @@ static void an_index_built_concurrently_tells_whose_transaction_it_waits_for(voi
 		pause_for(10 * MS);
 		observer_describe_progress(observer, text, sizeof text);
 	}
-	execute(migration, "DROP INDEX users_name");
+	server_execute(migration, "DROP INDEX users_name");
 	int old_pid = PQbackendPID(old), migration_pid = PQbackendPID(migration);
 	PQfinish(old);
 	PQfinish(migration);
-	stop();
+	observed_stop();
 	const json_t *e = progress_event("waiting for writers");
 	assert_non_null(e);
 	assert_int_equal(json_get_int(e, "pid", 0), migration_pid);
@@ -392,22 +354,22 @@ static void an_idle_transaction_is_found_with_what_it_holds_back_and_how_many_lo
 	(void)state;
 	start();
 	observer_note_phase(observer, "migration");
-	PGconn *idle = connect_as(dsn, "nightly report");
-	execute(idle, "BEGIN; INSERT INTO orders VALUES (1); SELECT count(pg_advisory_xact_lock(i)) FROM generate_series(1, 500) i");
+	PGconn *idle = server_connect_as(dsn, "nightly report");
+	server_execute(idle, "BEGIN; INSERT INTO orders VALUES (1); SELECT count(pg_advisory_xact_lock(i)) FROM generate_series(1, 500) i");
 	int pid = PQbackendPID(idle);
 	for (int i = 0;; i++) {
 		assert_true(i < 1000);
-		json_t *server = observer_take_server_json(observer);
-		bool found = json_get_int(json_object_get(server, "xmin"), "pid", 0) == pid &&
-			json_get_int(json_object_get(server, "idle_in_transaction"), "n", 0) > 0;
-		json_decref(server);
+		json_t *seen = observer_take_server_json(observer);
+		bool found = json_get_int(json_object_get(seen, "xmin"), "pid", 0) == pid &&
+			json_get_int(json_object_get(seen, "idle_in_transaction"), "n", 0) > 0;
+		json_decref(seen);
 		if (found)
 			break;
 		pause_for(10 * MS);
 	}
-	execute(idle, "ROLLBACK");
+	server_execute(idle, "ROLLBACK");
 	PQfinish(idle);
-	stop();
+	observed_stop();
 	const json_t *phase = phase_named("migration");
 	assert_non_null(phase);
 	const json_t *xmin = json_object_get(phase, "xmin");
@@ -423,7 +385,7 @@ static void an_idle_transaction_is_found_with_what_it_holds_back_and_how_many_lo
 static void a_phase_is_summed_up_with_what_grew_in_it_and_what_sessions_waited_for(void **state)
 {
 	(void)state;
-	PGconn *app = connect_as(dsn, "psql"), *sleeper = connect_as(dsn, "psql");
+	PGconn *app = server_connect_as(dsn, "psql"), *sleeper = server_connect_as(dsn, "psql");
 	start();
 	await_tables(app, "SELECT count(*) FROM users; SELECT count(*) FROM orders", 2);
 	observer_note_phase(observer, "baseline");
@@ -431,14 +393,14 @@ static void a_phase_is_summed_up_with_what_grew_in_it_and_what_sessions_waited_f
 	observer_note_phase(observer, "migration");
 	assert_true(PQsendQuery(sleeper, "SELECT pg_sleep(1.5)"));
 	pause_for(200 * MS);
-	execute(app, "INSERT INTO orders SELECT i FROM generate_series(1, 20000) i; CHECKPOINT");
+	server_execute(app, "INSERT INTO orders SELECT i FROM generate_series(1, 20000) i; CHECKPOINT");
 	PGresult *r;
 	while ((r = PQgetResult(sleeper)) != NULL)
 		PQclear(r);
 	observer_note_phase(observer, NULL);
 	PQfinish(app);
 	PQfinish(sleeper);
-	stop();
+	observed_stop();
 	const json_t *phase = phase_named("migration");
 	assert_non_null(phase_named("baseline"));
 	assert_non_null(phase);
@@ -470,7 +432,7 @@ static void what_a_command_does_in_sessions_of_its_own_belongs_to_its_step(void 
 	snprintf(script, sizeof script,
 		"psql -Xq '%s' -c 'BEGIN; LOCK TABLE users IN SHARE MODE; SELECT pg_sleep(0.3) AS by_the_command; COMMIT' > /dev/null",
 		dsn);
-	PGconn *other = connect_as(dsn, "somebody else");
+	PGconn *other = server_connect_as(dsn, "somebody else");
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
@@ -478,14 +440,14 @@ static void what_a_command_does_in_sessions_of_its_own_belongs_to_its_step(void 
 		_exit(127);
 	}
 	observer_watch_command(observer, &(struct observer_command){.pid = pid, .step = "tool", .direction = "up"});
-	execute(other, "SELECT pg_sleep(0.2) AS by_somebody_else");
+	server_execute(other, "SELECT pg_sleep(0.2) AS by_somebody_else");
 	int status;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	observer_unwatch_command(observer, pid);
-	execute(other, "SELECT pg_sleep(0.1)"); /* a look or two, which show it gone */
+	server_execute(other, "SELECT pg_sleep(0.1)"); /* a look or two, which show it gone */
 	PQfinish(other);
-	stop();
+	observed_stop();
 	const json_t *st = external_with("by_the_command");
 	assert_non_null(st);
 	assert_true(json_is_true(json_object_get(st, "external")));
@@ -508,16 +470,11 @@ static void what_a_command_does_in_sessions_of_its_own_belongs_to_its_step(void 
 static int set_up(void **state)
 {
 	(void)state;
-	if (mkdtemp(home) == NULL || chmod(home, 0755) != 0 || setenv("TMPDIR", home, 1) != 0)
+	if (server_start_as(&(struct sandbox_config){.name = "probes", .server_dir = getenv("PGR_TEST_SERVER")}) != 0)
 		return -1;
-	struct error err;
-	if (sandbox_up(&(struct sandbox_config){.name = "probes", .server_dir = getenv("PGR_TEST_SERVER")}, &sandbox, &err) != ST_OK) {
-		print_error("%s (%s)\n", err.what, err.hint);
-		return -1;
-	}
-	dsn = sandbox_dsn(sandbox);
-	PGconn *conn = connect_as(dsn, "test");
-	execute(conn,
+	dsn = sandbox_dsn(server);
+	PGconn *conn = server_connect_as(dsn, "test");
+	server_execute(conn,
 		"CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT i, 'user' FROM generate_series(1, 100) i; "
 		"CREATE TABLE orders (id int); CREATE TABLE events (id int) PARTITION BY RANGE (id); "
 		"CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (1000)");
@@ -528,20 +485,19 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	(void)state;
-	struct error err;
-	sandbox_down(sandbox, &err);
-	sandbox_free(sandbox);
-	return fs_remove_tree(home, NULL) == ST_OK ? 0 : -1;
+	return server_stop();
 }
 
-#define TEST(f) cmocka_unit_test_teardown(f, forget)
+#define TEST(f) cmocka_unit_test_teardown(f, observed_forget)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_table_under_an_exclusive_lock_can_neither_be_read_nor_written),
 		TEST(an_alter_that_is_only_queued_blocks_reads_as_long_as_it_queues),
+		TEST(a_window_that_was_open_at_the_first_attempt_is_told_as_a_lower_limit),
 		TEST(building_an_index_blocks_writes_and_leaves_reads_alone),
+		TEST(a_table_that_is_blocked_while_another_is_has_a_window_of_its_own),
 		TEST(a_partition_is_not_touched_by_the_probe_of_its_parent),
 		TEST(a_table_that_may_not_be_locked_is_told_once),
 		TEST(availability_that_is_switched_off_leaves_tables_alone),

@@ -3,34 +3,11 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
-#include "runtime/script.h"
-
-#include <limits.h>
+#include "lua_cases.h"
 
 static int run_file(const char *file)
 {
-	char lib[PATH_MAX + 64], mine[PATH_MAX + 64], path[PATH_MAX + 128];
-	snprintf(lib, sizeof lib, "%s/scenarios/lib", script_home());
-	snprintf(mine, sizeof mine, "%s/tests/unit/rehearse", script_home());
-	snprintf(path, sizeof path, "%s/%s", mine, file);
-	const char *const dirs[] = {lib, mine, NULL};
-	lua_State *L;
-	struct error err;
-	assert_int_equal(script_create(dirs, &L, &err), ST_OK);
-	if (script_load(L, path, &err) != ST_OK)
-		fail_msg("%s: %s", err.where, err.what);
-	int failed = 0;
-	int n = 0;
-	for (lua_pushnil(L); lua_next(L, 1); n++) {
-		const char *sentence = lua_tostring(L, -2);
-		if (script_call(L, 0, 0, ST_FAILED, &err) != ST_OK) {
-			print_error("%s: %s: %s: %s\n", file, sentence, err.where, err.what);
-			failed++;
-		}
-	}
-	script_free(L);
-	assert_true(n > 0);
-	return failed;
+	return run_lua_cases("rehearse", file, NULL);
 }
 
 static void scenarios_are_checked_before_anything_runs(void **state)

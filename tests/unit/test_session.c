@@ -228,6 +228,9 @@ static void losing_an_idle_connection_is_told(void **state)
 	assert_true(query(killer, sql)->ok);
 	run_until(&lost_count, 1);
 	assert_int_equal(session_state(victim), SESSION_CLOSED);
+	assert_string_equal(query(victim, "SELECT 1")->sqlstate, "57P01");
+	assert_non_null(strstr(session_outcome(victim)->message, "terminating connection"));
+	assert_string_equal(query(victim, "SELECT 1")->sqlstate, "08003");
 	session_free(victim);
 	session_free(killer);
 }
@@ -266,11 +269,11 @@ static const struct session_statement DIVIDE = {.name = "divide", .sql = "SELECT
 
 static char parts[64];
 
-static void note_part(struct session *s, const char *sqlstate, const char *message, void *arg)
+static void note_part(struct session *s, int done, const char *sqlstate, const char *message, void *arg)
 {
 	(void)s, (void)arg;
 	size_t n = strlen(parts);
-	snprintf(parts + n, sizeof parts - n, "%s%s ", sqlstate, message[0] != '\0' ? "!" : "");
+	snprintf(parts + n, sizeof parts - n, "%d:%s%s ", done, sqlstate, message[0] != '\0' ? "!" : "");
 }
 
 static void each_part_of_a_pipeline_tells_how_it_ended(void **state)
@@ -285,6 +288,7 @@ static void each_part_of_a_pipeline_tells_how_it_ended(void **state)
 	session_begin_pipeline(s);
 	session_enqueue_query(s, "SELECT 1");
 	session_sync_pipeline(s);
+	session_enqueue_query(s, "SELECT 1");
 	session_enqueue_query(s, "SELECT 1 / 0");
 	session_enqueue_query(s, "SELECT 2");
 	session_sync_pipeline(s);
@@ -292,7 +296,7 @@ static void each_part_of_a_pipeline_tells_how_it_ended(void **state)
 	session_sync_pipeline(s);
 	session_enqueue_query(s, "SELECT 3");
 	const struct session_outcome *out = end_pipeline(s);
-	assert_string_equal(parts, "00000 22012! 42P01! 00000 ");
+	assert_string_equal(parts, "1:00000 1:22012! 0:42P01! 1:00000 ");
 	assert_string_equal(out->sqlstate, "22012");
 	session_free(s);
 }

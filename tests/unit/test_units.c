@@ -70,7 +70,28 @@ static void three_significant_digits_are_written(void **state)
 	assert_string_equal(units_format_time(870000, out, sizeof out), "870 µs");
 	assert_string_equal(units_format_time(0, out, sizeof out), "0 ns");
 	assert_string_equal(units_format_bytes(12.3 * 1048576, out, sizeof out), "12.3 MB");
+	assert_string_equal(units_format_count(0, out, sizeof out), "0");
+	assert_string_equal(units_format_count(999, out, sizeof out), "999");
+	assert_string_equal(units_format_count(1000, out, sizeof out), "1,000");
+	assert_string_equal(units_format_count(1900000000, out, sizeof out), "1,900,000,000");
+	assert_string_equal(units_format_count(-123456, out, sizeof out), "-123,456");
 	assert_string_equal(units_format_quantity(0.001, UNIT_SHARE, out, sizeof out), "0.10 %");
+}
+
+static void a_share_is_a_percentage_and_nothing_else(void **state)
+{
+	(void)state;
+	struct error err;
+	double share;
+	assert_int_equal(units_parse_share("--most", "5%", &share, &err), ST_OK);
+	assert_true(share == 0.05);
+	assert_int_equal(units_parse_share("--most", "0%", &share, &err), ST_OK);
+	assert_true(share == 0);
+	const char *const wrong[] = {"5", "0.05", "-5%", "5ms", "5 percent", ""};
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+		assert_int_equal(units_parse_share("--most", wrong[i], &share, &err), ST_USAGE);
+	assert_int_equal(units_parse_share("--most", "5ms", &share, &err), ST_USAGE);
+	assert_string_equal(err.what, "--most 5ms: a percentage is expected, such as 5%");
 }
 
 int main(void)
@@ -81,6 +102,7 @@ int main(void)
 		cmocka_unit_test(sizes_are_powers_of_two_as_in_postgresql),
 		cmocka_unit_test(a_quantity_tells_its_unit),
 		cmocka_unit_test(three_significant_digits_are_written),
+		cmocka_unit_test(a_share_is_a_percentage_and_nothing_else),
 	};
 	return cmocka_run_group_tests_name("units", tests, NULL, NULL);
 }

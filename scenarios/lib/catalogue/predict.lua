@@ -2,21 +2,32 @@
 -- this migration in the places of t, parent and the like.
 local catalogue = require "catalogue"
 local Schema = require "catalogue.schema"
+local plpgsql = require "catalogue.plpgsql"
+local split = require "rehearse.split"
 local tree = require "catalogue.tree"
 
 local Predictor = {}
 Predictor.__index = Predictor
 
--- parse: sql.parse. major: of the server that is meant. The schema starts empty.
+-- parse: sql.parse. plpgsql: sql.plpgsql, or nil: then bodies are not read. major: of the server that is meant. The schema starts empty.
 function Predictor.new(options)
-	return setmetatable({ parse = options.parse, major = options.major or 15, schema = Schema.new(), settings = {} }, Predictor)
+	return setmetatable({ parse = options.parse, plpgsql = options.plpgsql, major = options.major or 15, schema = Schema.new(), settings = {}, bodies = {}, depth = 0 }, Predictor)
 end
 
--- What the migration finds: SQL texts. Those that cannot be read are left out.
+local keep_body
+
+-- What the migration finds: SQL texts. Statements that cannot be read are left out.
 function Predictor:learn(texts)
 	for _, text in ipairs(texts) do
 		local parsed = self.parse(text)
-		for _, statement in ipairs(parsed and parsed.stmts or {}) do self.schema:apply(statement.stmt, false) end
+		for _, statement in ipairs(parsed and parsed.stmts or {}) do
+			local first = (statement.stmt_location or 0) + 1
+			local own = text:sub(first, statement.stmt_len and first + statement.stmt_len - 1 or -1)
+			if statement.stmt.CreateFunctionStmt then keep_body(self, statement.stmt.CreateFunctionStmt, own) end
+			self.schema:apply(statement.stmt, false)
+		end
+		local pieces = parsed and {} or split(text)
+		if #pieces > 1 then self:learn(pieces) end
 	end
 	self.schema.new_indexes = {}
 end
@@ -24,6 +35,7 @@ end
 -- ---- operations ----
 
 local RISKS = { low = 1, medium = 2, high = 3 }
+local FOREIGN_KEYS = { add_fk = true, add_fk_not_valid = true }
 local HEAVY = { rewrite = true, scan = true, index_build = true, fk_validation = true, proved = true }
 
 -- An operation of the catalogue. roles: what stands for t, parent and so on; a role that nothing stands for is left out. Indexes of t, and
@@ -57,14 +69,22 @@ local function operation(self, id, roles, more)
 		out.work[what] = names
 	end
 	for field, value in pairs(more or {}) do out[field] = value end
-	-- Nobody waits for a table that is made here, and it has no rows yet.
-	if out.table and type(out.table) == "string" and self.schema:is_made(out.table) then
+	-- Nobody waits for a table that is made here, or that only this session sees; without rows there is nothing to do in it either.
+	local own = type(out.table) == "string" and out.table or nil
+	for name in pairs(out.locks) do if self.schema:is_made(name) or self.schema:is_hidden(name) then out.locks[name] = nil end end
+	if own and self.schema:is_made(own) then
 		out.made = true
 		out.risk, out.why, out.safer = "low", "The table is made here and has no rows yet.", "nothing"
-		for what in pairs(HEAVY) do if what ~= "index_build" then out.work[what] = nil end end
-		out.work.index_build = nil
-		out.locks[out.table] = nil
-		for name, mode in pairs(out.locks) do if mode == "SRE" and not self.schema:is_made(name) then out.risk, out.why, out.safer = op.risk, op.why, op.safer end end
+		for what in pairs(HEAVY) do out.work[what] = nil end
+	elseif own and self.schema:is_hidden(own) then
+		out.hidden = true
+		out.risk, out.why, out.safer = "low", "The table is made here: nobody else uses it yet.", "nothing"
+	end
+	for _, mode in pairs((out.made or out.hidden) and out.locks or {}) do
+		if catalogue.strength[mode] >= catalogue.strength.SRE then
+			local as = out.made and FOREIGN_KEYS[id] and catalogue.by_id.create_table_fk or op
+			out.risk, out.why, out.safer = as.risk, as.why, as.safer
+		end
 	end
 	return out
 end
@@ -80,8 +100,8 @@ local function type_change(self, name, column, def)
 	local relaxed = checked and "type_relaxed_checked" or "type_relaxed"
 	local plain = true
 	if def.raw_default then   -- USING: anything but the column itself, perhaps cast, computes each value
-		local e = def.raw_default
-		plain = (e.ColumnRef or e.TypeCast and e.TypeCast.arg and e.TypeCast.arg.ColumnRef) ~= nil
+		local e = def.raw_default.TypeCast and def.raw_default.TypeCast.arg or def.raw_default
+		plain = e.ColumnRef ~= nil and tree.columns(e)[column] ~= nil
 	end
 	if not plain then return "type_rewrite" end
 	if def.collClause then return "type_collation" end
@@ -112,10 +132,23 @@ end
 
 local SERIAL = { serial = true, serial4 = true, bigserial = true, serial8 = true, smallserial = true, serial2 = true }
 
+-- Volatility of the application's functions by name. One in SQL is put into the default as its expression, and is then what that is.
+local function volatilities(self)
+	return setmetatable({}, { __index = function(_, name)
+		local declared, body = self.schema.functions[name], self.bodies[name]
+		if declared == "volatile" and body and body.language == "sql" then
+			local parsed = self.parse(body.text)
+			local query = parsed and #parsed.stmts == 1 and parsed.stmts[1].stmt.SelectStmt
+			if query and not query.fromClause and not tree.is_volatile(query.targetList, self.schema.functions) then return "stable" end
+		end
+		return declared
+	end })
+end
+
 local function add_column(self, name, def)
 	local out, plain = {}, "add_column"
 	local type = tree.type(def.typeName) or { name = "" }
-	local required, filled = false, false
+	local required, filled, maybe = false, false, nil
 	if SERIAL[type.name] then plain, filled = "add_column_serial", true end
 	local constrained = self.schema.domains[type.name]
 	if constrained then plain, filled = "add_column_domain", true end
@@ -125,7 +158,10 @@ local function add_column(self, name, def)
 		if c.contype == "CONSTR_DEFAULT" then
 			filled = true
 			local expression = c.raw_expr or {}
-			if tree.is_volatile(expression, self.schema.functions) then plain = "add_column_volatile_default"
+			local volatile, guess = tree.is_volatile(expression, volatilities(self))
+			if volatile then
+				plain = "add_column_volatile_default"
+				maybe = guess and guess .. "() is not known here; a default that is not volatile costs nothing"
 			elseif plain == "add_column" then plain = expression.FuncCall and "add_column_stable_default" or "add_column_default" end
 		elseif c.contype == "CONSTR_IDENTITY" then plain, filled = "add_column_identity", true
 		elseif c.contype == "CONSTR_GENERATED" then plain, filled = "add_column_stored", true
@@ -137,7 +173,7 @@ local function add_column(self, name, def)
 			extra[#extra + 1] = { id, { t = name, built = c.conname or name:match("[^.]+$") .. "_" .. (def.colname or "") .. "_key" } }
 		end
 	end
-	out[1] = operation(self, plain, { t = name, t_pkey = nil }, { column = def.colname, required_without_default = required and not filled or nil })
+	out[1] = operation(self, plain, { t = name, t_pkey = nil }, { column = def.colname, maybe = maybe, required_without_default = required and not filled or nil })
 	for _, e in ipairs(extra) do out[#out + 1] = operation(self, e[1], e[2], { column = def.colname }) end
 	return out
 end
@@ -169,12 +205,61 @@ local function simple(id)
 end
 for subtype, id in pairs {
 	AT_DropNotNull = "drop_not_null", AT_SetStatistics = "set_statistics", AT_SetRelOptions = "set_options", AT_ResetRelOptions = "set_options", AT_SetOptions = "set_statistics",
-	AT_ResetOptions = "set_statistics", AT_SetStorage = "set_storage", AT_SetCompression = "set_storage", AT_DropColumn = "drop_column", AT_DisableTrig = "disable_trigger", AT_EnableTrig = "disable_trigger",
-	AT_DisableTrigAll = "disable_trigger", AT_EnableTrigAll = "disable_trigger", AT_DisableTrigUser = "disable_trigger", AT_EnableTrigUser = "disable_trigger",
-	AT_EnableAlwaysTrig = "disable_trigger", AT_EnableReplicaTrig = "disable_trigger", AT_SetLogged = "set_unlogged", AT_SetUnLogged = "set_unlogged",
+	AT_ResetOptions = "set_statistics", AT_SetStorage = "set_storage", AT_SetCompression = "set_storage", AT_DisableTrig = "disable_trigger",
+	AT_DisableTrigAll = "disable_trigger", AT_DisableTrigUser = "disable_trigger", AT_SetUnLogged = "set_unlogged",
 	AT_SetTableSpace = "set_tablespace", AT_ReplicaIdentity = "replica_identity", AT_EnableRowSecurity = "enable_row_security", AT_AddIdentity = "add_identity", AT_SetIdentity = "add_identity",
 	AT_DropIdentity = "add_identity", AT_ClusterOn = "set_options", AT_DropCluster = "set_options",
 } do commands[subtype] = simple(id) end
+
+-- What is predicted as another operation is, under its own name.
+local function like(id, more)
+	return function(self, name, c)
+		local fields = { column = c.name }
+		for field, value in pairs(more) do fields[field] = value end
+		return { operation(self, id, { t = name }, fields) }
+	end
+end
+local ENABLED = { title = "ENABLE TRIGGER", risk = "low", why = "Writes wait, but only for a moment.", safer = "a short lock_timeout, and retries" }
+for _, subtype in ipairs { "AT_EnableTrig", "AT_EnableTrigAll", "AT_EnableTrigUser", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig" } do commands[subtype] = like("disable_trigger", ENABLED) end
+for subtype, title in pairs { AT_DisableRowSecurity = "DISABLE ROW LEVEL SECURITY", AT_ForceRowSecurity = "FORCE ROW LEVEL SECURITY", AT_NoForceRowSecurity = "NO FORCE ROW LEVEL SECURITY",
+	AT_DropInherit = "NO INHERIT", AT_DropExpression = "DROP EXPRESSION", AT_AlterConstraint = "ALTER CONSTRAINT" } do commands[subtype] = like("change_owner", { title = title }) end
+local WRITTEN_ANEW = "The table and all its indexes are written anew while nobody can read or write it."
+commands.AT_SetAccessMethod = like("set_unlogged", { title = "SET ACCESS METHOD", why = WRITTEN_ANEW, safer = "a new table" })
+commands.AT_DetachPartitionFinalize = like("set_options", { title = "DETACH PARTITION ... FINALIZE" })
+
+function commands.AT_SetLogged(self, name, c)
+	if self.schema:table(name).logged then return like("change_owner", { title = "SET LOGGED of a table that is so" })(self, name, c) end
+	return like("set_unlogged", { title = "SET LOGGED", why = WRITTEN_ANEW, maybe = "a table that is logged already costs nothing" })(self, name, c)
+end
+
+function commands.AT_AddInherit(self, name, c)
+	local out = like("change_owner", { title = "INHERIT" })(self, name, c)
+	local parent = tree.relation(c.def and c.def.RangeVar)
+	if parent then out[1].locks[parent] = "SUE" end
+	return out
+end
+
+-- Tables that a change of a column locks as well, and whose rows it looks up, because of foreign keys.
+local function lock_others(self, op, tables, why)
+	local also = {}
+	for _, other in ipairs(tables) do
+		if other ~= op.table and not op.locks[other] and not self.schema:is_made(other) and not self.schema:is_hidden(other) then
+			op.locks[other] = "AEL"
+			also[#also + 1] = other
+		end
+	end
+	if #also > 0 then op.why = string.format("%s Nobody can use %s meanwhile, either: %s.", op.why, table.concat(also, ", "), why) end
+end
+
+function commands.AT_DropColumn(self, name, c)
+	local parents, others = {}, {}
+	for _, fk in pairs(self.schema:foreign_keys_of(name, c.name or "")) do parents[#parents + 1] = fk.parent end
+	local op = operation(self, #parents > 0 and "drop_column_fk" or "drop_column", { t = name, parent = parents }, { column = c.name, title = "DROP COLUMN", cascade = c.behavior == "DROP_CASCADE" or nil })
+	for _, fk in ipairs(op.cascade and self.schema:foreign_keys_to(name, c.name or "") or {}) do others[#others + 1] = fk.table end
+	table.sort(others)
+	lock_others(self, op, others, "a foreign key is dropped with it")
+	return { op }
+end
 
 function commands.AT_AddColumn(self, name, c) return add_column(self, name, c.def.ColumnDef) end
 function commands.AT_ColumnDefault(self, name, c) return { operation(self, c.def and "set_default" or "drop_default", { t = name }, { column = c.name }) } end
@@ -185,7 +270,20 @@ function commands.AT_SetNotNull(self, name, c)
 end
 function commands.AT_AlterColumnType(self, name, c)
 	local id, maybe = type_change(self, name, c.name or "", c.def.ColumnDef)
-	return { operation(self, id, { t = name }, { column = c.name, maybe = maybe }) }
+	local from, to = self.schema:table(name).columns[c.name or ""], tree.type(c.def.ColumnDef.typeName)
+	local title = string.format("TYPE %sto %s%s", from and tree.type_text(from) .. " " or "", tree.type_text(to), c.def.ColumnDef.collClause and " COLLATE" or "")
+	-- Its foreign keys, and those that lead to it, are made anew.
+	local parents, children, keys = {}, {}, {}
+	for key, fk in pairs(self.schema:foreign_keys_of(name, c.name or "")) do parents[#parents + 1], keys[#keys + 1] = fk.parent, key end
+	for _, fk in ipairs(self.schema:foreign_keys_to(name, c.name or "")) do children[#children + 1], keys[#keys + 1] = fk.table, fk.name end
+	table.sort(keys)
+	if id == "type_rewrite" then id = #children > 0 and "type_referenced" or #parents > 0 and "type_fk" or id end
+	local op = operation(self, id, { t = name, parent = parents, kid = children }, { column = c.name, maybe = maybe, title = title })
+	table.move(children, 1, #children, #parents + 1, parents)
+	table.sort(parents)
+	lock_others(self, op, parents, "foreign keys are made anew")
+	if op.work.rewrite and #keys > 0 then op.work.fk_validation = keys end
+	return { op }
 end
 function commands.AT_AddConstraint(self, name, c) return { add_constraint(self, name, c.def.Constraint) } end
 function commands.AT_ValidateConstraint(self, name, c)
@@ -197,7 +295,9 @@ end
 function commands.AT_DropConstraint(self, name, c)
 	local fk = self.schema:table(name).fks[c.name or ""]
 	if fk then return { operation(self, "drop_fk", { t = name, parent = fk.parent }, { constraint = c.name }) } end
-	return { operation(self, "drop_constraint", { t = name }, { constraint = c.name }) }
+	local op = operation(self, "drop_constraint", { t = name }, { constraint = c.name, title = "DROP CONSTRAINT", cascade = c.behavior == "DROP_CASCADE" or nil })
+	if op.cascade then lock_others(self, op, self.schema:children(name), "their foreign keys are dropped") end
+	return { op }
 end
 function commands.AT_AttachPartition(self, name, c)
 	local partition, default = tree.relation(c.def.PartitionCmd.name), self.schema:table(name).default_partition
@@ -235,6 +335,8 @@ function statements.RenameStmt(self, s)
 	local id = kinds[s.renameType]
 	if id == "rename_index" then return { operation(self, id, { t_a = name }) } end
 	if id then return { operation(self, id, { t = name }, { new_name = s.newname, column = s.subname }) } end
+	local part = ({ OBJECT_TRIGGER = "TRIGGER", OBJECT_POLICY = "POLICY", OBJECT_RULE = "RULE" })[s.renameType]
+	if part then return { operation(self, "create_policy", { t = name }, { title = "RENAME " .. part }) } end
 	return { operation(self, "rename_enum_value", { t = name }, { title = "RENAME of " .. (s.renameType or ""):gsub("^OBJECT_", ""):lower(),
 		locks = name and (s.renameType == "OBJECT_VIEW" or s.renameType == "OBJECT_MATVIEW") and { [name] = "AEL" } or {} }) }
 end
@@ -292,7 +394,9 @@ function statements.DropStmt(self, s)
 		local more = { cascade = s.behavior == "DROP_CASCADE" or nil, name = name }
 		if s.removeType == "OBJECT_TABLE" then
 			local parents = self.schema:parents(name)
+			more.title = "DROP TABLE"
 			out[#out + 1] = operation(self, #parents > 0 and "drop_table_fk" or "drop_table", { t = name, parent = parents }, more)
+			if more.cascade then lock_others(self, out[#out], self.schema:children(name), "their foreign keys are dropped") end
 		elseif s.removeType == "OBJECT_INDEX" then
 			out[#out + 1] = operation(self, s.concurrent and "drop_index_concurrently" or "drop_index", { t = self.schema.indexes[name] }, more)
 		elseif s.removeType == "OBJECT_TRIGGER" or s.removeType == "OBJECT_POLICY" or s.removeType == "OBJECT_RULE" then
@@ -301,7 +405,14 @@ function statements.DropStmt(self, s)
 		elseif s.removeType == "OBJECT_VIEW" or s.removeType == "OBJECT_MATVIEW" then
 			out[#out + 1] = operation(self, "drop_view", { w = name }, more)
 		else
+			more.title = "DROP " .. s.removeType:gsub("^OBJECT_", ""):gsub("_", " ")
 			out[#out + 1] = operation(self, "drop_object", {}, more)
+			if s.removeType == "OBJECT_SCHEMA" and more.cascade then
+				local schema, inside = tree.text(object), {}
+				for known in pairs(self.schema.tables) do if schema and known:sub(1, #schema + 1) == schema .. "." then inside[#inside + 1] = known end end
+				table.sort(inside)
+				lock_others(self, out[#out], inside, "they are dropped")
+			end
 		end
 	end
 	return out
@@ -321,6 +432,18 @@ function statements.CreateTrigStmt(self, s)
 	return { operation(self, "create_trigger", { t = tree.relation(s.relation) }, { events = s.events or 0, timing = s.timing, trigger_function = tree.name(s.funcname), columns = s.columns }) }
 end
 function statements.CreatePolicyStmt(self, s) return { operation(self, "create_policy", { t = tree.relation(s.table) }) } end
+function statements.AlterPolicyStmt(self, s) return { operation(self, "create_policy", { t = tree.relation(s.table) }, { title = "ALTER POLICY" }) } end
+local function publication(title)
+	return function(self, s)
+		local out = operation(self, "create_object", {}, { title = title })
+		for _, object in ipairs(s.pubobjects or {}) do
+			local name = object.PublicationObjSpec and object.PublicationObjSpec.pubtable and tree.relation(object.PublicationObjSpec.pubtable.relation)
+			if name then out.locks[name] = "SUE" end
+		end
+		return { out }
+	end
+end
+statements.CreatePublicationStmt, statements.AlterPublicationStmt = publication("CREATE PUBLICATION"), publication("ALTER PUBLICATION")
 function statements.RuleStmt(self, s) return { operation(self, "create_policy", { t = tree.relation(s.relation) }, { title = "CREATE RULE" }) } end
 function statements.CreateFunctionStmt(self, s) return { operation(self, "replace_function", {}, { title = s.replace and "CREATE OR REPLACE FUNCTION" or "CREATE FUNCTION" }) } end
 function statements.RefreshMatViewStmt(self, s) return { operation(self, s.concurrent and "refresh_matview_concurrently" or "refresh_matview",
@@ -337,7 +460,10 @@ function statements.AlterDomainStmt(self, s)
 end
 function statements.TruncateStmt(self, s)
 	local out = {}
-	for _, r in ipairs(s.relations or {}) do out[#out + 1] = operation(self, "truncate", { t = tree.relation(r.RangeVar) }, { cascade = s.behavior == "DROP_CASCADE" or nil }) end
+	for _, r in ipairs(s.relations or {}) do
+		out[#out + 1] = operation(self, "truncate", { t = tree.relation(r.RangeVar) }, { cascade = s.behavior == "DROP_CASCADE" or nil })
+		if s.behavior == "DROP_CASCADE" then lock_others(self, out[#out], self.schema:children(tree.relation(r.RangeVar)), "their rows go, too") end
+	end
 	return out
 end
 function statements.ClusterStmt(self, s) return { operation(self, "cluster", { t = tree.relation(s.relation) }) } end
@@ -389,7 +515,7 @@ local function is_bounded(self, name, condition)
 			local equal = operator == "=" or value.kind == "AEXPR_BETWEEN"
 			if equal then
 				for column in pairs(tree.columns(value.lexpr)) do
-					if keys[column] and (is_constant(value.rexpr) or value.rexpr and not value.rexpr.ColumnRef) then bounded = true end
+					if keys[column] and (is_constant(value.rexpr) or value.rexpr and (self.block or not value.rexpr.ColumnRef)) then bounded = true end
 				end
 			end
 		end
@@ -431,14 +557,6 @@ function statements.InsertStmt(self, s)
 		or operation(self, "write_rows", { t = name }, { title = "INSERT of some rows" })
 	return { with_reads(out, self, { s.selectStmt, s.withClause }, name) }
 end
-function statements.SelectStmt(self, s)
-	if s.lockingClause then
-		local out = operation(self, "lock_rows", {}, {})
-		for _, name in ipairs(tree.relations(s)) do out.locks[name] = "RS" end
-		return { out }
-	end
-	return { reads(self, s, "SELECT") }
-end
 function statements.CopyStmt(self, s)
 	local name = tree.relation(s.relation)
 	if s.is_from then return { operation(self, "write_rows", { t = name }, { title = "COPY FROM" }) } end
@@ -446,11 +564,77 @@ function statements.CopyStmt(self, s)
 	if name then out.locks[name] = "AS" end
 	return { out }
 end
-function statements.DoStmt(self, s)
-	return { operation(self, "create_object", {}, { id = "do_block", title = "DO", why = "What it does is known when it runs.", safer = "steps of plain SQL, or a function of a migration session", body = tree.text(tree.option(s.args, "as")) or "" }) }
+-- ---- bodies: of DO, and of functions that the migration or the schema makes ----
+
+local DEEPEST = 4
+
+-- What is read of a body: its operations go to out, as far as they are known, marked with `block`. Returns whether there is more in it.
+local function read_body(self, text, language, block, out)
+	local found
+	if self.depth >= DEEPEST then return true end
+	if language == "plpgsql" and self.plpgsql then
+		local body = self.plpgsql(plpgsql.readable(text))
+		if not body then return true end
+		found = plpgsql.statements(body)
+	elseif language == "sql" then
+		found = { statements = { { sql = text } } }
+	else
+		return true
+	end
+	self.depth = self.depth + 1
+	local more = found.dynamic or false
+	for _, inner in ipairs(found.statements) do
+		local prediction = self:statement(inner.sql, inner)
+		if prediction.unread then more = true end
+		for _, op in ipairs(prediction.operations) do
+			if op.id == "do_block" and not op.read then more = true end
+			if op.id ~= "read_rows" and op.id ~= "do_block" then
+				op.block = op.block or block
+				op.loop, op.conditional = op.loop or inner.loop, op.conditional or inner.conditional
+				out[#out + 1] = op
+			end
+		end
+	end
+	self.depth = self.depth - 1
+	return more
 end
-function statements.CallStmt(self)
-	return { operation(self, "create_object", {}, { id = "do_block", title = "CALL", why = "What a procedure does is known when it runs.", safer = "steps of plain SQL", body = "" }) }
+
+-- The text of a DO as CREATE FUNCTION has it is not needed: the parser of bodies takes both.
+function statements.DoStmt(self, s, sql)
+	local language = tree.option(s.args, "language")
+	local out = { operation(self, "create_object", {}, { id = "do_block", title = "DO", why = "What it does is known when it runs.", safer = "steps of plain SQL, or a function of a migration session", body = tree.text(tree.option(s.args, "as")) or "" }) }
+	out[1].read = not read_body(self, sql or "", language and tree.text(language) or "plpgsql", "the DO block", out)
+	return out
+end
+
+-- Functions that a SELECT or CALL calls: those that are known are read.
+local function calls(self, node, out)
+	tree.walk({ node }, function(kind, value)
+		if kind ~= "FuncCall" then return end
+		local name = tree.name(value.funcname)
+		local body = self.bodies[name:match("[^.]+$")]
+		if not body and tree.is_builtin(value.funcname) then return end
+		local op = operation(self, "create_object", {}, { id = "do_block", title = name .. "()", why = "What a function does is known when it runs.", safer = "steps of plain SQL",
+			body = body and body.text or "" })
+		out[#out + 1] = op
+		op.read = body ~= nil and not read_body(self, body.text, body.language, op.title, out)
+	end)
+	return out
+end
+
+function statements.SelectStmt(self, s)
+	if s.lockingClause then
+		local out = operation(self, "lock_rows", {}, {})
+		for _, name in ipairs(tree.relations(s)) do out.locks[name] = "RS" end
+		return { out }
+	end
+	local out = { reads(self, s, s.intoClause and "SELECT INTO" or "SELECT") }
+	return s.fromClause and out or calls(self, s.targetList, out)
+end
+function statements.CallStmt(self, s)
+	local out = calls(self, { FuncCall = s.funccall }, {})
+	if #out == 0 then out[1] = operation(self, "create_object", {}, { title = "CALL" }) end
+	return out
 end
 function statements.MergeStmt(self, s)
 	local name = tree.relation(s.relation)
@@ -489,12 +673,25 @@ local function union(prediction)
 	if prediction.work.rewrite then prediction.work.scan = nil end
 end
 
+-- What a command does to a partitioned table or one that others inherit from, it does to those too, unless it says ONLY.
+local RECURSES = { AlterTableStmt = true, IndexStmt = true, DropStmt = true, TruncateStmt = true, RenameStmt = true, CreateTrigStmt = true }
+local STAYS = { attach_partition = true, attach_partition_proved = true, attach_partition_default = true, detach_partition = true, detach_partition_concurrently = true, change_owner = true,
+	rename_table = true, rename_constraint = true, enable_row_security = true, replica_identity = true, set_options = true, create_index_concurrently_partitioned = true, create_policy = true }
+
+local function recurse(self, kind, s, ops)
+	if not RECURSES[kind] or type(s.relation) == "table" and not s.relation.inh then return end
+	for _, op in ipairs(ops) do
+		local mode = type(op.table) == "string" and not STAYS[op.id] and op.locks[op.table]
+		for _, name in ipairs(mode and self.schema:descendants(op.table) or {}) do op.locks[name] = op.locks[name] or mode end
+	end
+end
+
 local WRITES = { UpdateStmt = true, DeleteStmt = true, InsertStmt = true, MergeStmt = true }
 
 -- The operations of a statement, and of those that write within its WITH.
-local function operations_of(self, kind, s)
+local function operations_of(self, kind, s, sql)
 	local made = statements[kind]
-	local ops = made and made(self, s) or { operation(self, "create_object", {}, { title = (kind:gsub("Stmt$", ""):gsub("(%l)(%u)", "%1 %2"):upper()) }) }
+	local ops = made and made(self, s, sql) or { operation(self, "create_object", {}, { title = (kind:gsub("Stmt$", ""):gsub("(%l)(%u)", "%1 %2"):upper()) }) }
 	if type(s.withClause) == "table" then
 		tree.walk(s.withClause, function(inner, value)
 			if WRITES[inner] then for _, op in ipairs(statements[inner](self, value)) do ops[#ops + 1] = op end end
@@ -503,15 +700,35 @@ local function operations_of(self, kind, s)
 	return ops
 end
 
+-- The body of a function is kept, for when it is called.
+function keep_body(self, s, sql)
+	local language, body = tree.option(s.options, "language"), tree.option(s.options, "as")
+	language = language and (tree.text(language) or ""):lower()
+	if type(body) == "table" then self.bodies[tree.name(s.funcname):match("[^.]+$")] = { language = language, text = language == "plpgsql" and sql or tree.text(body) or "" } end
+end
+
 -- One statement as text: { sql, kind, node, operations, locks, work, risk }, or { sql, unread = why, at = character }. It is taken as performed.
-function Predictor:statement(sql)
+-- block: it is in a body, { conditional, loop }, where a name may be a variable.
+function Predictor:statement(sql, block)
+	local outer = self.block
+	self.block = block or outer
+	local prediction = self:predict(sql)
+	self.block = outer
+	return prediction
+end
+
+function Predictor:predict(sql)
 	local parsed, why, at = self.parse(sql)
+	if not parsed then self.schema:learn_unread(sql) end
 	if not parsed then return { sql = sql, unread = why, at = at, operations = {}, locks = {}, work = {}, risk = "low" } end
 	local prediction = { sql = sql, operations = {}, parsed = parsed.stmts or {} }
 	for _, statement in ipairs(parsed.stmts or {}) do
 		for kind, s in pairs(statement.stmt) do
 			prediction.kind, prediction.node = kind, s
-			for _, op in ipairs(operations_of(self, kind, s)) do prediction.operations[#prediction.operations + 1] = op end
+			if kind == "CreateFunctionStmt" then keep_body(self, s, sql) end
+			local ops = operations_of(self, kind, s, sql)
+			recurse(self, kind, s, ops)
+			for _, op in ipairs(ops) do prediction.operations[#prediction.operations + 1] = op end
 		end
 		self.schema:apply(statement.stmt, true)
 	end
@@ -524,7 +741,11 @@ function Predictor:again(prediction)
 	for _, statement in ipairs(prediction.parsed or {}) do self.schema:apply(statement.stmt, true) end
 end
 
--- Settings of the migration's session go with the transaction, or the step.
-function Predictor:reset_settings() self.settings = {} end
+-- What follows is another step, in a transaction or not: settings of the session are gone, and what the last transaction made is there for all.
+function Predictor:begin_step(in_transaction)
+	self.settings = {}
+	self.schema:end_transaction()
+	self.schema.in_transaction = in_transaction
+end
 
 return Predictor

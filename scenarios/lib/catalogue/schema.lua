@@ -7,7 +7,8 @@ Schema.__index = Schema
 
 -- tables: name -> { columns = { name -> type }, not_null, indexes, checks = { name -> { columns, valid, not_null = column } },
 -- fks = { name -> { parent, valid } }, unnamed foreign keys under the names that PostgreSQL gives, partitioned, default_partition,
--- bounds (a valid CHECK is there), made (by the migration, and still without rows of the application) }.
+-- bounds (a valid CHECK is there), made (by the migration, and still without rows of the application), unused (made with its rows, by a query),
+-- unseen (made in the transaction that is still open), temporary }.
 -- indexes: name -> table. functions: name -> volatility. views: name -> tables that it reads, matviews too. domains: name -> it has a constraint.
 function Schema.new()
 	return setmetatable({ tables = {}, indexes = {}, functions = {}, views = {}, domains = {}, new_indexes = {} }, Schema)
@@ -24,13 +25,21 @@ end
 
 function Schema:is_made(name) return self.tables[name] ~= nil and self.tables[name].made == true end
 
--- From here on there are rows in it.
+-- There may be rows in it, but nobody else can be using it.
+function Schema:is_hidden(name)
+	local t = self.tables[name]
+	return t ~= nil and (t.unused or t.unseen or t.temporary) == true
+end
+
+-- From here on there are rows in it; in all of them, and the application uses them, without a name.
 function Schema:fill(name)
-	if name == nil then
-		for _, t in pairs(self.tables) do t.made = nil end
-	elseif self.tables[name] then
-		self.tables[name].made = nil
-	end
+	for _, t in pairs(name == nil and self.tables or { self.tables[name] }) do t.made, t.unused = nil, nil end
+	if name == nil then self:end_transaction() end
+end
+
+-- What was made in a transaction is seen by others once it ends.
+function Schema:end_transaction()
+	for _, t in pairs(self.tables) do t.unseen = nil end
 end
 
 function Schema:index_names(name)
@@ -50,6 +59,31 @@ function Schema:parents(name)
 		end
 	end
 	table.sort(out)
+	return out
+end
+
+-- Tables whose foreign keys lead to this one.
+function Schema:children(name)
+	local out = {}
+	for child, t in pairs(self.tables) do
+		for _, fk in pairs(t.fks) do
+			if fk.parent == name and child ~= name and out[#out] ~= child then out[#out + 1] = child end
+		end
+	end
+	table.sort(out)
+	return out
+end
+
+-- Partitions of a table, theirs, and the tables that inherit from it.
+function Schema:descendants(name, seen)
+	local out = seen or {}
+	for child, t in pairs(self.tables) do
+		if t.partition_of == name and not out[child] then
+			out[child], out[#out + 1] = true, child
+			self:descendants(child, out)
+		end
+	end
+	if not seen then table.sort(out) end
 	return out
 end
 
@@ -76,6 +110,30 @@ local function not_null_columns(expression, out)
 	return out
 end
 
+-- The foreign keys of a table that a column is part of: name -> { parent, ... }.
+function Schema:foreign_keys_of(name, column)
+	local out = {}
+	for key, fk in pairs(self:table(name).fks) do
+		for _, own in ipairs(fk.columns or {}) do if own == column then out[key] = fk end end
+	end
+	return out
+end
+
+-- The foreign keys that lead to a column: { { table, name } ... }. Those that do not name it lead to the primary key.
+function Schema:foreign_keys_to(name, column)
+	local out, is_key = {}, false
+	for _, key in ipairs(self:table(name).key or {}) do is_key = is_key or key == column end
+	for child, t in pairs(self.tables) do
+		for key, fk in pairs(t.fks) do
+			local leads = fk.parent == name and not fk.parent_columns and is_key
+			for _, referenced in ipairs(fk.parent == name and fk.parent_columns or {}) do leads = leads or referenced == column end
+			if leads then out[#out + 1] = { table = child, name = key } end
+		end
+	end
+	table.sort(out, function(a, b) return a.table .. "." .. a.name < b.table .. "." .. b.name end)
+	return out
+end
+
 local function base_name(name) return name:match("[^.]+$") end
 
 function Schema:add_index(index, name, unique)
@@ -92,7 +150,7 @@ function Schema:add_constraint(name, c, column)
 			{ columns = tree.columns(c.raw_expr), valid = not c.skip_validation, not_null = not_null_columns(c.raw_expr) }
 	elseif c.contype == "CONSTR_FOREIGN" then
 		local keys = c.fk_attrs and tree.strings(c.fk_attrs) or { column or "" }
-		t.fks[c.conname or short .. "_" .. table.concat(keys, "_") .. "_fkey"] = { parent = tree.relation(c.pktable) or "", valid = not c.skip_validation }
+		t.fks[c.conname or short .. "_" .. table.concat(keys, "_") .. "_fkey"] = { parent = tree.relation(c.pktable) or "", valid = not c.skip_validation, columns = keys, parent_columns = c.pk_attrs and tree.strings(c.pk_attrs) }
 	elseif c.contype == "CONSTR_NOTNULL" and column then
 		t.not_null[column] = true
 	elseif c.contype == "CONSTR_PRIMARY" or c.contype == "CONSTR_UNIQUE" or c.contype == "CONSTR_EXCLUSION" then
@@ -117,10 +175,12 @@ local apply = {}
 function apply.CreateStmt(self, s, made)
 	local name = tree.relation(s.relation)
 	if not name or self.tables[name] and not self.tables[name].guessed then return end
-	self.tables[name] = { columns = {}, not_null = {}, indexes = {}, checks = {}, fks = {}, made = made or nil }
+	self.tables[name] = { columns = {}, not_null = {}, indexes = {}, checks = {}, fks = {}, made = made or nil, unseen = made and self.in_transaction or nil,
+		temporary = s.relation.relpersistence == "t" or nil, logged = s.relation.relpersistence == "p" }
 	local t = self.tables[name]
 	t.partitioned = s.partspec ~= nil
 	local parent = s.inhRelations and s.inhRelations[1] and tree.relation(s.inhRelations[1].RangeVar)
+	if parent and not s.partbound then t.partition_of = parent end
 	if parent and s.partbound then
 		for column, kind in pairs(self:table(parent).columns) do t.columns[column] = kind end
 		t.partition_of = parent
@@ -137,11 +197,21 @@ function apply.CreateStmt(self, s, made)
 	for _, element in ipairs(s.tableElts or {}) do if element.Constraint then self:add_constraint(name, element.Constraint) end end
 end
 
-function apply.CreateTableAsStmt(self, s, made)
-	local name = s.into and tree.relation(s.into.rel)
+-- A table made of the rows of a query.
+local function make_filled(self, into, made)
+	local name = into and tree.relation(into.rel)
 	if not name then return end
-	if s.objtype == "OBJECT_MATVIEW" then self.views[name] = tree.relations(s.query) else self:table(name).made = made or nil end
+	local t = self:table(name)
+	t.unused, t.unseen, t.temporary = made or nil, made and self.in_transaction or nil, into.rel.relpersistence == "t" or nil
+	return name
 end
+
+function apply.CreateTableAsStmt(self, s, made)
+	local name = make_filled(self, s.into, made)
+	if name and s.objtype == "OBJECT_MATVIEW" then self.views[name] = tree.relations(s.query) end
+end
+
+function apply.SelectStmt(self, s, made) make_filled(self, s.intoClause, made) end
 
 function apply.IndexStmt(self, s)
 	local name = tree.relation(s.relation)
@@ -195,6 +265,14 @@ function apply.RenameStmt(self, s)
 		local t = self:table(name)
 		t.columns[s.newname], t.columns[s.subname or ""] = t.columns[s.subname or ""], nil
 		t.not_null[s.newname], t.not_null[s.subname or ""] = t.not_null[s.subname or ""], nil
+		local function renamed(list) for i, column in ipairs(list or {}) do if column == s.subname then list[i] = s.newname end end end
+		renamed(t.key)
+		for _, other in pairs(self.tables) do
+			for _, fk in pairs(other.fks) do
+				if other == t then renamed(fk.columns) end
+				if fk.parent == name then renamed(fk.parent_columns) end
+			end
+		end
 	elseif s.renameType == "OBJECT_INDEX" and name and self.indexes[name] then
 		local on, new = self.indexes[name], tree.qualify(s.relation.schemaname, s.newname)
 		self:table(on).indexes[new], self:table(on).indexes[name] = self:table(on).indexes[name], nil
@@ -208,6 +286,7 @@ function alter.AT_DropColumn(self, name, c)
 	local t = self:table(name)
 	t.columns[c.name or ""], t.not_null[c.name or ""] = nil, nil
 	for check, known in pairs(t.checks) do if known.columns[c.name or ""] then t.checks[check] = nil end end
+	for fk in pairs(self:foreign_keys_of(name, c.name or "")) do t.fks[fk] = nil end
 end
 function alter.AT_SetNotNull(self, name, c) self:table(name).not_null[c.name or ""] = true end
 function alter.AT_DropNotNull(self, name, c) self:table(name).not_null[c.name or ""] = nil end
@@ -230,6 +309,7 @@ end
 function alter.AT_DetachPartition(self, name, c)
 	local partition = tree.relation(c.def.PartitionCmd.name)
 	if self:table(name).default_partition == partition then self:table(name).default_partition = nil end
+	self:table(partition).partition_of = nil
 end
 
 function apply.AlterTableStmt(self, s)
@@ -243,6 +323,26 @@ end
 
 function apply.InsertStmt(self, s) self:fill(tree.relation(s.relation)) end
 function apply.CopyStmt(self, s) if s.relation then self:fill(tree.relation(s.relation)) end end
+
+-- Of a CREATE TABLE that the parser cannot read at least the name is known: the migration makes it.
+function Schema:learn_unread(sql)
+	local lower = sql:lower()
+	local at = lower:match("^%s*create%s+table%s+if%s+not%s+exists%s+()") or lower:match("^%s*create%s+[%a%s]-table%s+()")
+	if not at then return end
+	local parts = {}
+	repeat
+		local quoted, plain = sql:match('^"([^"]+)"', at), lower:match("^[%w_$]+", at)
+		parts[#parts + 1] = quoted or plain
+		at = at + (quoted and #quoted + 2 or #(plain or ""))
+		local more = sql:sub(at, at) == "."
+		at = at + 1
+	until not more
+	local name = parts[1] and tree.qualify(parts[2] and parts[1], parts[#parts])
+	if not name or self.tables[name] then return end
+	local t = self:table(name)
+	t.unseen = self.in_transaction or nil
+	if lower:find("%f[%w]as%s*%(?%s*[sw][ei][lt][eh]", at) then t.unused = true else t.made = true end
+end
 
 -- Takes in what a statement of a parse tree ({ CreateStmt = ... }) changes. made: by the migration: a table that it makes is empty.
 function Schema:apply(statement, made)

@@ -33,6 +33,15 @@ function tree.type(type_name)
 	return { name = table.concat(parts, "."), mods = mods, array = type_name.arrayBounds ~= nil }
 end
 
+local TYPE_WORDS = { int2 = "smallint", int4 = "int", int8 = "bigint", bool = "boolean", float4 = "real", float8 = "double precision", bpchar = "char" }
+
+-- A type of tree.type as it is written.
+function tree.type_text(type)
+	local mods = {}
+	for _, mod in ipairs(type.mods) do mods[#mods + 1] = tostring(mod) end
+	return (TYPE_WORDS[type.name] or type.name) .. (#mods > 0 and "(" .. table.concat(mods, ", ") .. ")" or "") .. (type.array and "[]" or "")
+end
+
 -- Calls visit(kind, node) for every node below: kind is "FuncCall" and the like. A visit that returns true goes no deeper.
 function tree.walk(node, visit)
 	if type(node) ~= "table" then return end
@@ -78,19 +87,38 @@ for name in ([[now transaction_timestamp statement_timestamp date_trunc date_par
 	STEADY[name] = true
 end
 
--- Does every row need a value of its own? known: volatility by name of functions of the application.
+local VOLATILE = {}
+for name in ([[random random_normal clock_timestamp timeofday gen_random_uuid uuidv4 uuidv7 uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 nextval setval currval gen_random_bytes gen_salt
+	txid_current pg_current_xact_id]]):gmatch("%S+") do VOLATILE[name] = true end
+
+local OTHERS = {}
+for name in ([[set_config setval currval lastval count sum min max avg array_agg string_agg json_agg jsonb_agg bool_and bool_or exists generate_series unnest array_length cardinality array_append
+	array_remove array_to_string string_to_array regexp_replace regexp_matches split_part position strpos version to_regclass to_regtype has_table_privilege quote_ident quote_literal
+	jsonb_set jsonb_array_elements jsonb_each jsonb_typeof jsonb_array_length jsonb_agg json_array_elements row_to_json nullif obj_description col_description format_type starts_with
+	clock_timestamp sign mod hashtextextended gen_random_uuid uuid_generate_v4]]):gmatch("%S+") do OTHERS[name] = true end
+
+-- Is it a function of PostgreSQL that changes nothing that a migration is looked at for? funcname: as in a FuncCall.
+function tree.is_builtin(funcname)
+	local parts = tree.strings(funcname)
+	local name = parts[#parts] or ""
+	return parts[1] == "pg_catalog" and #parts > 1 or name:sub(1, 3) == "pg_" or STEADY[name] or VOLATILE[name] or OTHERS[name] or false
+end
+
+-- Does every row need a value of its own? known: volatility by name of functions of the application. The second result names a function that is
+-- only taken for volatile because nothing is known of it.
 function tree.is_volatile(expression, known)
-	local volatile = false
+	local volatile, guess = false, nil
 	tree.walk({ expression }, function(kind, value)
 		if kind == "FuncCall" then
 			local name = tree.strings(value.funcname)
 			name = name[#name] or ""
 			local own = known and known[name]
 			if own then volatile = volatile or own == "volatile"
-			elseif not STEADY[name] then volatile = true end
+			elseif VOLATILE[name] then volatile = true
+			elseif not STEADY[name] then guess = name end
 		end
 	end)
-	return volatile
+	return volatile or guess ~= nil, not volatile and guess or nil
 end
 
 -- The first node of a list of DefElem with that name: its argument, or true.

@@ -14,21 +14,30 @@ local LEVELS = { note = 1, warning = 2, error = 3 }
 
 local function folder_of(path) return path:match("^(.*)/[^/]*$") or "." end
 
--- Where a statement of a step stands: { file, line }.
-local function place_of(path, step, source, text)
+-- Where a statement of a step stands: { file, line }. read: file -> the line after the last statement found in it; a file is read from top to bottom.
+local function place_of(path, step, source, text, direction, read)
 	local call = located.step(step)
 	local from = call and call.file == path and call.line or nil
 	local read_from = located.source(step)
-	if read_from then return { file = read_from, line = located.sql(read_from, text, 1) or 1 } end
+	if read_from then
+		local file = read_from[direction or "up"]
+		local line = located.sql(file, text, read and read[file])
+		if read and line then read[file] = line + 1 end
+		return { file = file, line = line or 1 }
+	end
 	if source then
 		local full = source:sub(1, 1) == "/" and source or folder_of(path) .. "/" .. source
 		return { file = full, line = located.sql(full, text, 1) or 1 }
 	end
-	return { file = path, line = located.sql(path, text, from) or from or located.name(path, step.name) or 1 }
+	-- A step's statements are looked for from its call on, and each behind the one before it.
+	local after = read and read[step]
+	local line = located.sql(path, text, after and from and math.max(after, from) or from)
+	if read and line then read[step] = line end
+	return { file = path, line = line or from or located.name(path, step.name) or 1 }
 end
 
 local function new_state(path, major)
-	return { path = path, predictor = Predictor.new { parse = sql.parse, major = major }, findings = {}, statements = {}, bodies = {}, bare_columns = {}, filled_columns = {} }
+	return { path = path, predictor = Predictor.new { parse = sql.parse, plpgsql = sql.plpgsql, major = major }, findings = {}, statements = {}, bodies = {}, bare_columns = {}, filled_columns = {}, synced_columns = {}, read = {} }
 end
 
 -- A finding is kept unless a comment at its place allows it. Of a way back an error is a warning: it is not what is meant to happen.
@@ -49,10 +58,10 @@ local function one_line(text) return (text:gsub("%s+", " ")) end
 -- The statements of one direction of a step, in order.
 local function examine_action(state, step, direction, action, source, operations)
 	local ctx = { step = step, direction = direction, in_transaction = step.transaction ~= false, held = {}, schema = state.predictor.schema, bodies = state.bodies,
-		bare_columns = state.bare_columns, filled_columns = state.filled_columns, parser = tostring(sql.version), plpgsql_error = sql.plpgsql_error }
-	state.predictor:reset_settings()
+		bare_columns = state.bare_columns, filled_columns = state.filled_columns, synced_columns = state.synced_columns, made_types = {}, new_values = {}, parser = tostring(sql.version), plpgsql_error = sql.plpgsql_error }
+	state.predictor:begin_step(step.transaction ~= false)
 	for i, text in ipairs(action) do
-		local place = place_of(state.path, step, source, text)
+		local place = place_of(state.path, step, source, text, direction, state.read)
 		ctx.number = i
 		ctx.add = function(finding)
 			finding.sql = finding.sql or text
@@ -68,18 +77,28 @@ local function examine_action(state, step, direction, action, source, operations
 		state.statements[#state.statements + 1] = { step = step.name, direction = direction, file = place.file, line = place.line, sql = one_line(text), operations = ids,
 			locks = prediction.locks, work = prediction.work, risk = not prediction.unread and prediction.risk or nil, unread = prediction.unread }
 	end
+	rules.finish(ctx)
 end
 
-local function examine_function(state, step, direction)
-	local place = place_of(state.path, step, nil, "")
-	keep(state, { rule = "not-read", what = "a Lua function: what it locks shows when it runs" }, step, direction, place)
+-- What only shows when it runs, a Lua function or a command: listed in its place, and named as not read. Nothing can be said of tables after it.
+local function examine_unread(state, step, direction, what, place)
+	keep(state, { rule = "not-read", what = what .. ": what it locks shows when it runs" }, step, direction, place)
+	state.statements[#state.statements + 1] = { step = step.name, direction = direction, file = place.file, line = place.line, sql = "(" .. what .. ")", operations = {}, locks = {},
+		work = {}, unread = "what it locks shows when it runs" }
 	state.predictor.schema:fill()
+end
+
+local function place_of_function(state, step, action)
+	local info = debug.getinfo(action, "S")
+	if info.source:sub(1, 1) == "@" and info.linedefined > 0 then return { file = info.source:sub(2), line = info.linedefined } end
+	return place_of(state.path, step, nil, "")
 end
 
 -- What steps other than SQL do with the database, as SQL.
 local function as_sql(step, direction)
 	if step.kind == "backfill" and direction == "up" then
 		-- A batch is bounded whatever the key is.
+		if step.statement then return { (step.statement:gsub(":range%f[%W]", "ctid = '(0,1)'")) } end
 		return { string.format("UPDATE %s SET %s WHERE (%s) AND ctid = '(0,1)'", step.table, step.set, step.where) }
 	elseif step.kind == "swap_tables" then
 		local out = {}
@@ -91,15 +110,15 @@ end
 local function examine_direction(state, step, direction)
 	local action, operations = as_sql(step, direction) or step[direction], {}
 	if step.kind == "exec" and action then
-		keep(state, { rule = "not-read", what = "a command: what it locks shows when it runs" }, step, direction, place_of(state.path, step, nil, ""))
-		state.predictor.schema:fill()
+		local command = type(action) == "table" and table.concat(action, " ") or tostring(action)
+		examine_unread(state, step, direction, "the command " .. one_line(command), place_of(state.path, step, nil, type(action) == "table" and action[#action] or command))
 		return operations
 	end
 	if type(action) == "table" then
 		local source = direction == "up" and step.file or direction == "down" and step.down_file or nil
 		examine_action(state, step, direction, action, source, operations)
 	elseif type(action) == "function" then
-		examine_function(state, step, direction)
+		examine_unread(state, step, direction, "a Lua function", place_of_function(state, step, action))
 	end
 	if step.on_retry and direction == "up" then
 		for _, text in ipairs(step.on_retry) do state.predictor.parse(text) end
@@ -133,15 +152,18 @@ function check.lock_list(locks)
 end
 
 -- scenario: what its file returned, after check.watch(). schema: SQL texts of what is there before, or an empty list. major: of the server
--- that is meant. array: marks lists for JSON. Returns { file, title, statements, findings, errors, warnings, notes, allowed }.
+-- that is meant. array: marks lists for JSON. Returns { file, title, statements, findings, errors, warnings, notes, allowed, unread }.
 function check.examine(path, scenario, schema, major, array)
 	local state = new_state(path, major)
 	state.predictor:learn(schema)
+	state.predictor:learn(located.earlier())
 	local steps = steps_of(scenario.steps, {})
+	local undone_elsewhere = false   -- a step before it goes back only, and so for more than itself
 	for _, step in ipairs(steps) do
 		local operations = examine_direction(state, step, "up")
 		local place = place_of(path, step, nil, "")
-		rules.step({ add = function(finding) keep(state, finding, step, "up", place) end }, step, operations, located.without_down(step))
+		undone_elsewhere = undone_elsewhere or step.up == false and type(step.down) == "table"
+		rules.step({ undone_elsewhere = undone_elsewhere, add = function(finding) keep(state, finding, step, "up", place) end }, step, operations, located.without_down(step))
 		if type(step.query) == "string" then rules.figures({ add = function(finding) keep(state, finding, step, "up", place) end }, step.query) end
 		if step.kind == "backfill" then
 			state.predictor.schema:fill(step.table)
@@ -161,12 +183,14 @@ function check.examine(path, scenario, schema, major, array)
 	table.sort(state.findings, by_place)
 	local counts = { error = 0, warning = 0, note = 0 }
 	for _, finding in ipairs(state.findings) do counts[finding.level] = counts[finding.level] + 1 end
+	local unread = 0
 	for _, s in ipairs(state.statements) do
+		if s.unread then unread = unread + 1 end
 		s.operations, s.locks = array(s.operations), array(check.lock_list(s.locks))
 		for what, list in pairs(s.work) do s.work[what] = array(list) end
 	end
 	return { file = path, title = scenario.title, statements = array(state.statements), findings = array(state.findings), errors = counts.error, warnings = counts.warning,
-		notes = counts.note, allowed = state.allowed or 0 }
+		notes = counts.note, allowed = state.allowed or 0, unread = unread }
 end
 
 -- ---- for people ----
@@ -176,7 +200,7 @@ local function plural(n, word) return string.format("%d %s%s", n, word, n == 1 a
 local KINDS = { { "rewrite", "writes %s anew" }, { "scan", "reads %s whole" }, { "index_build", "builds %s" }, { "fk_validation", "looks up the rows of %s" }, { "proved", "saves a scan of %s" } }
 
 local function does(s)
-	if s.unread then return "not read" end
+	if s.unread then return "not read: " .. s.unread end
 	local out = {}
 	for _, lock in ipairs(s.locks) do out[#out + 1] = catalogue.words[catalogue.short[lock.mode]] .. " on " .. lock.relation end
 	if #out == 0 then out[1] = "locks no table" end
@@ -204,8 +228,8 @@ local function cut(text, n)
 end
 
 function check.text(result)
-	local out = { string.format("%s: %s, %s, %s%s", result.file, plural(result.errors, "error"), plural(result.warnings, "warning"), plural(result.notes, "note"),
-		result.allowed > 0 and string.format(", %d allowed by comments", result.allowed) or "") }
+	local out = { string.format("%s: %s, %s, %s%s%s", result.file, plural(result.errors, "error"), plural(result.warnings, "warning"), plural(result.notes, "note"),
+		result.allowed > 0 and string.format(", %d allowed by comments", result.allowed) or "", result.unread > 0 and string.format("; %d not read", result.unread) or "") }
 	local step, direction
 	for _, s in ipairs(result.statements) do
 		if s.step ~= step or s.direction ~= direction then

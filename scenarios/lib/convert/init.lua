@@ -82,7 +82,7 @@ local TEMPLATE = [[
 	steps = {
 		-- SQL, in one transaction. It waits for its locks for lock_timeout at most, and is tried again: who waits for a lock holds up all
 		-- who come after.
-		rehearse.sql { name = "add the column", lock_timeout = "500ms", retries = 10,
+		rehearse.sql { name = "add the column", lock_timeout = "1200ms", retries = 10,
 			up = "ALTER TABLE users ADD COLUMN nickname text",
 			down = "ALTER TABLE users DROP COLUMN nickname" },
 
@@ -118,6 +118,7 @@ end
 
 -- up, down: the texts of the files; down may be nil.
 function convert.from_sql(name, file, workload, up, down)
+	up, down = migrations.plain(up), down and migrations.plain(down)
 	local steps = migrations.steps(up, down, { name = (name:gsub("[_%-]+", " "):gsub("[%[%]]", "")), in_transaction = true })
 	local out = {}
 	for i, step in ipairs(steps) do
@@ -140,6 +141,10 @@ function convert.from_directory(name, file, workload, path, here, layout, after,
 	if through then fields[#fields + 1] = "through = " .. convert.quote(through) end
 	local note = string.format("\t-- %d migration%s, read from the folder each time: %s to %s. after = \"VERSION\" leaves out those that the database has already.\n", #found, #found == 1 and "" or "s",
 		found[1].version, found[#found].version)
+	local programs = migrations.programs(here, known)
+	if #programs > 0 then
+		note = note .. string.format("\t-- Left out, because %s: %s.\n", #programs == 1 and "it is a program" or "they are programs", table.concat(programs, ", "))
+	end
 	return head("The migrations of " .. path .. ".", file, (name:gsub("[_%-]+", " ")), workload) .. "\n" .. note
 		.. "\tsteps = rehearse.directory { " .. table.concat(fields, ", ") .. ", lock_timeout = \"2s\", retries = 10 },\n\n"
 		.. CRITERIA:format(is_reversible(steps) and "\t\t\"rollback.clean\",\n" or "") .. "}\n"

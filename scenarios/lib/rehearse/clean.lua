@@ -5,10 +5,11 @@ local clean = {}
 -- Text of values depends on these.
 local PINNED = [[
 SET search_path = ''; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
-SET extra_float_digits = 1; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET lc_numeric = 'C'; SET lc_time = 'C'; SET xmlbinary = 'base64'; SET statement_timeout = 0; SET lock_timeout = 0; SET quote_all_identifiers = off; SET row_security = on]]
+SET extra_float_digits = 1; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET lc_numeric = 'C'; SET lc_time = 'C'; SET xmlbinary = 'base64'; SET statement_timeout = 0; SET lock_timeout = 0; SET quote_all_identifiers = off; SET row_security = on; SET jit = off]]
 
 -- Schemas that hold the application's objects.
 local OURS = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'pgrehearse')"
+clean.ours = OURS
 
 local function acl(column, kind, owner)
 	return string.format([[(SELECT pg_catalog.string_agg(a::text, ' ' ORDER BY a::text COLLATE "C")
@@ -17,6 +18,12 @@ end
 
 -- One query a kind of object: object, definition. to_jsonb lets one text serve versions with and without a column.
 local CATALOG = {
+	{ "database", [[SELECT 'itself', pg_catalog.concat_ws('; ', 'owner ' || pg_catalog.pg_get_userbyid(d.datdba), 'connections ' || d.datconnlimit::text, ]] .. acl("d.datacl", "d", "d.datdba") .. [[,
+		'comment ' || pg_catalog.shobj_description(d.oid, 'pg_database')) FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()]] },
+	{ "role", [[SELECT r.rolname, pg_catalog.concat_ws('; ', (pg_catalog.to_jsonb(r) - ARRAY['oid', 'rolname', 'rolpassword', 'rolconfig'])::text, 'member of ' || (SELECT pg_catalog.string_agg(g.rolname
+			|| CASE WHEN m.admin_option THEN ' with admin option' ELSE '' END, ', ' ORDER BY g.rolname) FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid),
+		'comment ' || pg_catalog.shobj_description(r.oid, 'pg_authid')) FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_']] },
+	{ "parameter", [[SELECT p.parname, p.paracl::text FROM pg_catalog.pg_parameter_acl p]], optional = true },
 	{ "schema", [[SELECT n.nspname, pg_catalog.concat_ws('; ', pg_catalog.pg_get_userbyid(n.nspowner), ]] .. acl("n.nspacl", "n", "n.nspowner") .. [[,
 		pg_catalog.obj_description(n.oid, 'pg_namespace')) FROM pg_catalog.pg_namespace n WHERE ]] .. OURS },
 	{ "relation", [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', 'kind ' || c.relkind::text, 'persistence ' || c.relpersistence::text,
@@ -25,14 +32,15 @@ local CATALOG = {
 			|| (CASE WHEN (pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::bool THEN ' (detach pending)' ELSE '' END), ',' ORDER BY i.inhseqno)
 			FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid), pg_catalog.pg_get_expr(c.relpartbound, c.oid), pg_catalog.pg_get_partkeydef(c.oid),
 		'tablespace ' || c.reltablespace::text, 'access ' || (SELECT am.amname FROM pg_catalog.pg_am am WHERE am.oid = c.relam),
-		'view ' || CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
+		CASE WHEN NOT c.relispopulated THEN 'not populated' END, 'view ' || CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
 		'privileges ' || CASE WHEN c.relkind <> 'i' THEN ]] .. acl("c.relacl", "r", "c.relowner") .. [[ END,
 		'comment ' || pg_catalog.obj_description(c.oid, 'pg_class'))
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind <> 't' AND c.relkind <> 'I' AND ]] .. OURS },
 	{ "column", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(a.attname), pg_catalog.concat_ws('; ',
 		pg_catalog.format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'NOT NULL' END,
 		'default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), 'identity ' || NULLIF(a.attidentity::text, ''), 'generated ' || NULLIF(a.attgenerated::text, ''),
-		'collation ' || NULLIF(a.attcollation, t.typcollation)::pg_catalog.regcollation::text, 'storage ' || a.attstorage::text,
+		'collation ' || (SELECT y.collnamespace::pg_catalog.regnamespace::text || '.' || pg_catalog.quote_ident(y.collname)
+			FROM pg_catalog.pg_collation y WHERE y.oid = NULLIF(a.attcollation, t.typcollation)), 'storage ' || a.attstorage::text,
 		'compression ' || NULLIF(pg_catalog.to_jsonb(a) ->> 'attcompression', ''), 'statistics ' || NULLIF(a.attstattarget, -1)::text,
 		'options ' || a.attoptions::text, 'privileges ' || a.attacl::text, 'comment ' || pg_catalog.col_description(c.oid, a.attnum))
 		FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -44,7 +52,8 @@ local CATALOG = {
 		FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace WHERE k.contype <> 't' AND ]] .. OURS },
 	{ "index", [[SELECT i.indexrelid::pg_catalog.regclass::text, pg_catalog.concat_ws('; ', pg_catalog.pg_get_indexdef(i.indexrelid),
 		CASE WHEN NOT i.indisvalid THEN 'INVALID' END, CASE WHEN c.relname ~ '_cc(new|old)[0-9]*$' THEN 'left by REINDEX CONCURRENTLY' END, CASE WHEN NOT i.indisready THEN 'not ready' END, CASE WHEN i.indisclustered THEN 'clustered' END,
-		CASE WHEN i.indisreplident THEN 'replica identity' END)
+		CASE WHEN i.indisreplident THEN 'replica identity' END, 'statistics ' || (SELECT pg_catalog.string_agg(a.attnum || ': ' || a.attstattarget, ', ' ORDER BY a.attnum)
+			FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indexrelid AND a.attstattarget <> -1))
 		FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
 	{ "trigger", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(g.tgname), pg_catalog.concat_ws('; ', pg_catalog.pg_get_triggerdef(g.oid),
 		'enabled ' || g.tgenabled::text, 'comment ' || pg_catalog.obj_description(g.oid, 'pg_trigger'))
@@ -54,11 +63,11 @@ local CATALOG = {
 	{ "trigger", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(k.conname) || ' (' || pg_catalog.count(*) || ')', 'triggers of a constraint, enabled ' || g.tgenabled::text
 		FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_catalog.pg_constraint k ON k.oid = g.tgconstraint WHERE g.tgisinternal AND g.tgenabled <> 'O' AND ]] .. OURS .. " GROUP BY c.oid, k.conname, g.tgenabled" },
-	{ "rule", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(r.rulename), pg_catalog.concat_ws('; ', pg_catalog.pg_get_ruledef(r.oid), r.ev_enabled::text)
+	{ "rule", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(r.rulename), pg_catalog.concat_ws('; ', pg_catalog.pg_get_ruledef(r.oid), r.ev_enabled::text, 'comment ' || pg_catalog.obj_description(r.oid, 'pg_rewrite'))
 		FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE r.rulename <> '_RETURN' AND ]] .. OURS },
 	{ "policy", [[SELECT c.oid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(p.polname), pg_catalog.concat_ws('; ', p.polcmd::text, p.polpermissive::text,
-		p.polroles::pg_catalog.regrole[]::text, pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid))
+		p.polroles::pg_catalog.regrole[]::text, pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), 'comment ' || pg_catalog.obj_description(p.oid, 'pg_policy'))
 		FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ]] .. OURS },
 	{ "function", [[SELECT p.oid::pg_catalog.regprocedure::text, pg_catalog.concat_ws('; ', CASE WHEN p.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(p.oid)
 		ELSE (SELECT 'aggregate ' || pg_catalog.concat_ws(', ', g.aggtransfn::pg_catalog.regprocedure, NULLIF(g.aggfinalfn::oid, 0)::pg_catalog.regprocedure, g.aggtranstype::pg_catalog.regtype, g.agginitval)
@@ -76,12 +85,15 @@ local CATALOG = {
 		'base ' || CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END, CASE WHEN t.typnotnull THEN 'NOT NULL' END, 'default ' || t.typdefault,
 		'privileges ' || ]] .. acl("t.typacl", "T", "t.typowner") .. [[, 'comment ' || pg_catalog.obj_description(t.oid, 'pg_type'))
 		FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype IN ('e', 'd', 'r') AND ]] .. OURS },
-	{ "statistics", [[SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.stxname), pg_catalog.pg_get_statisticsobjdef(s.oid)
+	{ "statistics", [[SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(s.stxname), pg_catalog.concat_ws('; ', pg_catalog.pg_get_statisticsobjdef(s.oid), 'target ' || NULLIF(pg_catalog.to_jsonb(s) ->> 'stxstattarget', '-1'),
+		'owner ' || pg_catalog.pg_get_userbyid(s.stxowner), 'comment ' || pg_catalog.obj_description(s.oid, 'pg_statistic_ext'))
 		FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace WHERE ]] .. OURS },
 	{ "extension", [[SELECT e.extname, e.extversion FROM pg_catalog.pg_extension e]] },
 	{ "event trigger", [[SELECT e.evtname, pg_catalog.concat_ws('; ', e.evtevent, e.evtfoid::pg_catalog.regproc::text, e.evtenabled::text, e.evttags::text) FROM pg_catalog.pg_event_trigger e]] },
-	{ "publication", [[SELECT p.pubname, pg_catalog.concat_ws('; ', pg_catalog.to_jsonb(p) - ARRAY['oid', 'pubname', 'pubowner'], 'owner ' || pg_catalog.pg_get_userbyid(p.pubowner), (SELECT pg_catalog.string_agg(t.schemaname || '.' || t.tablename, ',' ORDER BY 1)
-		FROM pg_catalog.pg_publication_tables t WHERE t.pubname = p.pubname AND t.schemaname <> 'pgrehearse')) FROM pg_catalog.pg_publication p]] },
+	{ "publication", [[SELECT p.pubname, pg_catalog.concat_ws('; ', pg_catalog.to_jsonb(p) - ARRAY['oid', 'pubname', 'pubowner'], 'owner ' || pg_catalog.pg_get_userbyid(p.pubowner), (SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', t.schemaname, t.tablename) || COALESCE(' WHERE ' || (pg_catalog.to_jsonb(t) ->> 'rowfilter'), ''), ', ' ORDER BY t.schemaname, t.tablename)
+		FROM pg_catalog.pg_publication_tables t WHERE t.pubname = p.pubname AND t.schemaname <> 'pgrehearse'), (SELECT pg_catalog.string_agg(r.prrelid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(a.attname), ', ' ORDER BY r.prrelid::pg_catalog.regclass::text, a.attname)
+		FROM pg_catalog.pg_publication_rel r, pg_catalog.jsonb_array_elements_text(CASE pg_catalog.jsonb_typeof(pg_catalog.to_jsonb(r) -> 'prattrs') WHEN 'array' THEN pg_catalog.to_jsonb(r) -> 'prattrs' ELSE '[]' END) AS k,
+			pg_catalog.pg_attribute a WHERE a.attrelid = r.prrelid AND a.attnum = k::int2 AND r.prpubid = p.oid), 'comment ' || pg_catalog.obj_description(p.oid, 'pg_publication')) FROM pg_catalog.pg_publication p]] },
 	{ "subscription", [[SELECT s.subname, pg_catalog.concat_ws('; ', s.subenabled::text, s.subslotname::text, s.subpublications::text) FROM pg_catalog.pg_subscription s
 		WHERE s.subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) AND pg_catalog.has_table_privilege('pg_catalog.pg_subscription', 'SELECT')]], optional = true },
 	{ "operator", [[SELECT o.oid::pg_catalog.regoperator::text, pg_catalog.concat_ws('; ', o.oprcode::pg_catalog.regprocedure, o.oprresult::pg_catalog.regtype, o.oprrest, o.oprjoin,
@@ -116,6 +128,14 @@ local PLACES = [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.string_agg(
 	WHERE a.attnum > 0 AND c.relkind IN ('r', 'p') AND ]] .. OURS .. " GROUP BY c.oid"
 
 local POSITIONS = "SELECT pg_catalog.format('%I.%I', schemaname, sequencename), last_value FROM pg_catalog.pg_sequences n WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema'"
+
+-- Sequences that number a column: the table, the column, and a question for where it stands. One that stands behind the largest key gives keys twice.
+local NUMBERING = [[SELECT pg_catalog.format('%I.%I', n.nspname, s.relname), d.refobjid::pg_catalog.regclass::text, pg_catalog.quote_ident(a.attname),
+	pg_catalog.format('SELECT COALESCE(pg_catalog.pg_sequence_last_value(%s), %s)', s.oid, q.seqstart - 1)
+	FROM pg_catalog.pg_class s JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace JOIN pg_catalog.pg_sequence q ON q.seqrelid = s.oid AND q.seqincrement > 0
+	JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = s.oid AND d.refclassid = d.classid AND d.deptype IN ('a', 'i')
+	JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.atttypid IN (20, 21, 23) AND NOT a.attisdropped
+	WHERE CASE WHEN s.relkind = 'S' THEN pg_catalog.has_sequence_privilege(s.oid, 'SELECT, USAGE') ELSE false END AND ]] .. OURS
 
 local WRITES = [[SELECT c.oid::pg_catalog.regclass::text, pg_catalog.pg_stat_get_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_tuples_updated(c.oid)
 	+ pg_catalog.pg_stat_get_tuples_deleted(c.oid)
@@ -154,17 +174,54 @@ function clean.writes(session)
 	return map(query(session, WRITES))
 end
 
--- Tables that the load wrote until `baseline` was counted.
+local WRITING = { InsertStmt = true, UpdateStmt = true, DeleteStmt = true, MergeStmt = true }
+
+-- Names of the tables that the statements below a node of a parse tree write, as keys of out.
+local function find_written(node, out)
+	for kind, inner in pairs(node) do
+		if type(inner) == "table" then
+			local table = WRITING[kind] and inner.relation
+			if table and table.relname then out[(table.schemaname and table.schemaname .. "." or "") .. table.relname] = true end
+			find_written(inner, out)
+		end
+	end
+end
+
+-- Marks the tables that statements write which the load has executed: rare ones the server's statistics of a short baseline do not show.
+function clean.mark_written(baseline, statements)
+	if #statements == 0 then return end
+	local sql = require "sql"   -- the workers' states, which load scenarios too, do without
+	local written = {}
+	for _, text in ipairs(statements) do find_written(sql.parse(text) or {}, written) end
+	for name in pairs(baseline) do
+		local plain = name:gsub('"', "")
+		if written[plain] or written[plain:match("%.(.*)$") or ""] then baseline[name] = true end
+	end
+end
+
+-- Tables that the load wrote until `baseline` was counted, and those that it is known to write.
 function clean.written(before, baseline)
 	local out = {}
 	for name, n in pairs(baseline) do
-		if (tonumber(n) or 0) > (tonumber(before.writes[name]) or 0) then out[name] = true end
+		if n == true or (tonumber(n) or 0) > (tonumber(before.writes[name]) or 0) then out[name] = true end
+	end
+	return out
+end
+
+local function sequences_behind(session)
+	local out = {}
+	for _, row in ipairs(query(session, NUMBERING)) do
+		local largest = query(session, string.format("SELECT pg_catalog.max(%s) FROM %s", row[3], row[2]))[1][1]
+		-- Asked for last: meanwhile the traffic goes on, and where a sequence stands is seen by all at once.
+		local position = query(session, row[4])[1][1]
+		if largest and largest > position then out[row[1]] = string.format("stands at %d, and %s.%s has %d", position, row[2], row[3], largest) end
 	end
 	return out
 end
 
 -- Everything that is compared later. A sum of hashes does not depend on the order of rows and, unlike xor, tells of duplicates.
-function clean.capture(session)
+-- reads(table, writes), may be nil: whether what a table holds will be compared; of others the rows are only counted.
+function clean.capture(session, reads)
 	local out = { catalog = {}, places = {}, content = {} }
 	for _, kind in ipairs(CATALOG) do
 		-- What a role may not look at on a managed server, it could not have changed either.
@@ -174,13 +231,17 @@ function clean.capture(session)
 	end
 	for _, row in ipairs(query(session, PLACES)) do out.places[row[1]] = { order = row[2] or "", holes = row[3] } end
 	out.positions = map(query(session, POSITIONS))
+	out.behind = sequences_behind(session)
 	out.sizes = {}
 	for _, row in ipairs(query(session, SIZES)) do out.sizes[row[1]] = { bytes = row[2], heap = row[3], dead = row[4] } end
 	out.writes = map(query(session, WRITES))
 	for _, row in ipairs(query(session, TABLES)) do
-		local hash = query(session, string.format(
-			"SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(pg_catalog.hashtextextended(ROW(%s)::text, 0)::numeric), 0)::text FROM ONLY %s", row[2] or "", row[1]))[1]
-		out.content[row[1]] = { rows = hash[1], hash = hash[2], columns = row[2] }
+		local hash = "NULL"
+		if not reads or reads(row[1], out.writes) then
+			hash = string.format("COALESCE(pg_catalog.sum(pg_catalog.hashtextextended(ROW(%s)::text, 0)), 0)::text", row[2] or "")
+		end
+		local found = query(session, string.format("SELECT pg_catalog.count(*), %s FROM ONLY %s", hash, row[1]))[1]
+		out.content[row[1]] = { rows = found[1], hash = found[2], columns = row[2] }
 	end
 	return out
 end
@@ -219,19 +280,27 @@ local function compare_places(before, after, add)
 	end
 	for _, name in ipairs(sorted_keys(before.positions, after.positions)) do
 		local was, is = tonumber(before.positions[name]), tonumber(after.positions[name])
-		if before.positions[name] and after.positions[name] and (was or 0) > (is or 0) then
+		if after.behind[name] and not before.behind[name] then
+			add("dirty", "sequence " .. name, after.behind[name] .. ": keys will be given twice")
+		elseif before.positions[name] and after.positions[name] and (was or 0) > (is or 0) then
 			add("equivalent", "sequence " .. name, string.format("stood at %s and was set back to %s", was, is or "its start"))
 		end
 	end
 end
 
 -- Why a table's content cannot be compared, or nil: then only the migration can have changed it.
-local function written_by_load(name, before, after, baseline, touched)
+local function written_by_load(name, before, writes, baseline, touched)
+	if baseline[name] == true then return "the load writes it" end
 	local start = tonumber(before.writes[name]) or 0
 	local in_baseline = (tonumber(baseline[name]) or 0) - start
 	if in_baseline > 0 then return string.format("the load writes it (%d rows in the baseline)", in_baseline) end
-	local in_run = (tonumber(after.writes[name]) or 0) - start
+	local in_run = (tonumber(writes[name]) or 0) - start
 	if in_run > 0 and not touched[name] then return string.format("%d rows were written during the run, not by the migration", in_run) end
+end
+
+-- For clean.capture: leaves out what clean.compare with the same arguments will not compare.
+function clean.compared(before, baseline, touched)
+	return function(name, writes) return before.content[name] ~= nil and not written_by_load(name, before, writes, baseline, touched) end
 end
 
 local function compare_content(host, before, after, baseline, touched, add, how)
@@ -239,7 +308,8 @@ local function compare_content(host, before, after, baseline, touched, add, how)
 	for _, name in ipairs(sorted_keys(before.content, after.content)) do
 		local was, is = before.content[name], after.content[name]
 		if was and is then
-			local reason = how == "later" and "compared when the traffic pauses" or how ~= "all" and written_by_load(name, before, after, baseline, touched) or nil
+			local reason = how == "later" and "compared when the traffic pauses" or how ~= "all" and written_by_load(name, before, after.writes, baseline, touched) or nil
+			if not reason and not (was.hash and is.hash) then reason = "it was not read" end
 			local entry = { table = name, method = reason and "skipped" or "whole", rows = is.rows, reason = reason }
 			if not reason then
 				entry.same = was.hash == is.hash and was.rows == is.rows and was.columns == is.columns
@@ -267,6 +337,13 @@ function clean.sizes(host, before, after)
 		end
 	end
 	return out
+end
+
+-- Differences that were found elsewhere, into a comparison.
+function clean.add(comparison, differences)
+	for _, d in ipairs(differences) do
+		comparison.differences[#comparison.differences + 1], comparison.verdict = d, "dirty"
+	end
 end
 
 -- The `rollback` of run.json. baseline: rows written by the end of the baseline; touched: tables that the migration had locked for writing;

@@ -98,7 +98,6 @@ return function(run)
 			stage.found(run, true, "the end is where forward ends", "not compared: forward was not performed in the same rehearsal")
 			return
 		end
-		local now = clean.capture(run.comparer)
 		-- Counted from the start of this run, not of that one.
 		reference.writes = run.before.writes
 		for name in pairs(reference.written) do run.writes_baseline[name] = (tonumber(reference.writes[name]) or 0) + 1 end
@@ -106,6 +105,7 @@ return function(run)
 		for name in pairs(reference.content) do
 			if not run.before.content[name] then run.writes_baseline[name] = 1 end
 		end
+		local now = clean.capture(run.comparer, clean.compared(reference, run.writes_baseline, run.migration.touched))
 		local comparison = clean.compare(host, reference, now, run.writes_baseline, run.migration.touched)
 		local first
 		for _, d in ipairs(comparison.differences) do if d.class == "dirty" then first = first or d end end

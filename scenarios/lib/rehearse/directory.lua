@@ -10,13 +10,14 @@ return function(sql)
 	return function(given)
 		local owner = "rehearse.directory"
 		if type(given) ~= "table" or type(given.path) ~= "string" then fields.fail(owner, "the field path is missing: the folder of the migrations") end
-		local path = given.path:sub(1, 1) == "/" and given.path or located.folder() .. "/" .. given.path
+		local path = given.path:sub(1, 1) == "/" and given.path or located.folder() == "." and given.path or located.folder() .. "/" .. given.path
 		local function text(field)
 			if given[field] == nil then return nil end
 			if type(given[field]) ~= "string" then fields.fail(owner, "%s = %s is not accepted; expected is text", field, fields.show(given[field])) end
 			return given[field]
 		end
-		local ok, list = pcall(migrations.read, path:gsub("/$", ""), text("layout"), text("after"), text("through"))
+		local ok, list, _, earlier = pcall(migrations.read, path:gsub("/$", ""), text("layout"), text("after"), text("through"))
+		if ok then located.come_before(earlier) end
 		local steps, sources = list, nil
 		if ok then ok, steps, sources = pcall(migrations.all_steps, list) end
 		if not ok then fields.fail(owner, "%s", steps) end

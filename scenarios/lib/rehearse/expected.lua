@@ -24,6 +24,10 @@ function Expected:of(step, direction, sql, attempt)
 		if attempt == 1 then self.predictor:again(known.prediction) end
 		return known.field
 	end
+	if step ~= self.step or direction ~= self.direction then
+		self.step, self.direction = step, direction
+		self.predictor:begin_step(step ~= nil and step.transaction ~= false and step.kind == "sql")
+	end
 	local ok, prediction = pcall(self.predictor.statement, self.predictor, sql)
 	local array = self.host.array
 	local out = { operations = array {}, locks = array {}, work = array {} }
@@ -34,7 +38,9 @@ function Expected:of(step, direction, sql, attempt)
 	end
 	out.risk = prediction.risk
 	for i, op in ipairs(prediction.operations) do
-		out.operations[i] = { id = op.id, title = op.title, table = type(op.table) == "string" and op.table or nil, maybe = op.maybe, made = op.made }
+		local table = type(op.table) == "string" and op.table or nil
+		out.operations[i] = { id = op.id, title = op.title, table = table, maybe = op.maybe, made = op.made,
+			becomes = op.id == "rename_table" and table and (table:match("^.*%.") or "") .. op.new_name or nil }
 	end
 	for name, short in pairs(prediction.locks) do out.locks[#out.locks + 1] = { relation = name, mode = self.catalogue.modes[short] } end
 	table.sort(out.locks, function(a, b) return a.relation < b.relation end)

@@ -4,13 +4,15 @@ local fields = {}
 
 local SECONDS = { ns = 1, us = 1e3, ["µs"] = 1e3, ms = 1e6, s = 1e9, min = 60e9, h = 3600e9, d = 86400e9 }
 
+local LONGEST_NS = 9e18   -- what 64 bits hold: 285 years
+
 -- "50ms" -> 50000000, or nil. A bare number is refused: "pause = 50" would be read as seconds by one and as ms by the next.
 function fields.parse_time(text)
 	if type(text) ~= "string" then return nil end
 	local number, unit = text:match("^%s*([%d.]+)%s*(%S+)%s*$")
 	local factor, value = SECONDS[unit], tonumber(number)
 	if text:match("^%s*0%s*$") then return 0 end
-	if not factor or not value then return nil end
+	if not factor or not value or value * factor >= LONGEST_NS then return nil end
 	return math.floor(value * factor + 0.5)
 end
 
@@ -86,8 +88,8 @@ end
 function kinds.timeout(v)
 	if v == "none" then return 0 end
 	local ns = fields.parse_time(v)
-	if ns and ns >= 1e6 then return ns end
-	return nil, 'a duration of 1ms or more such as "2s", or "none" to wait for ever'
+	if ns and ns >= 1e6 and ns < 2 ^ 31 * 1e6 then return ns end   -- milliseconds, in 31 bits
+	return nil, 'a duration from 1ms to 24 days such as "2s", or "none" to wait for ever'
 end
 
 function kinds.count(v)
@@ -195,6 +197,11 @@ end
 function kinds.long_transactions(v)
 	if type(v) == "table" or kinds.long_action(v) then return v end
 	return nil, '"wait", "fail" or "ignore", or { action = "wait", older_than = "5s", longest = "30s" }'
+end
+
+function kinds.autovacuum(v)
+	if v == "interrupt" or v == "ignore" then return v end
+	return nil, '"interrupt" one that is at work on a table, before a lock is asked for that others would wait behind, or "ignore" it'
 end
 
 function kinds.flag_value(v)

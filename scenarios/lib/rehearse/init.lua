@@ -70,16 +70,43 @@ local LOAD = {
 	workers = { "positive", default = 1 }, arrivals = { "arrivals", default = "poisson" }, mix = { "mix" }, flags = { "flags" }, read_from = { "text" }, acquire_timeout = { "time", default = "0" },
 	patience = { "time", default = "0" }, overload = { "table", default = {} },
 	closed = { "boolean", default = false }, users = { "positive" }, think = { "text", default = "none" }, requests = { "requests" },
+	trace = { "text" }, speed = { "number" }, order = { "text" }, fidelity = { "table", default = {} },
 }
+
+-- What else may be said of traffic that is replayed, and where a workload that is a trace puts it.
+local OF_TRACE = { trace = true, speed = true, order = true, fidelity = true }
+local ORDERS = { none = true, commit = true, relation = true }
+
+local function check_trace(owner, given_load, out, given)
+	if given.workload and given.workload:match("%.trace$") then
+		if out.trace then fields.fail(owner, "trace: the workload %s is a trace already", fields.show(given.workload)) end
+		out.trace = given.workload
+	end
+	if not out.trace then
+		for name in pairs(OF_TRACE) do
+			if given_load[name] ~= nil then fields.fail(owner, "%s belongs to a trace that is replayed: trace = \"monday.trace\"", name) end
+		end
+		return
+	end
+	for name in pairs(given_load) do
+		if not OF_TRACE[name] then fields.fail(owner, "%s: a trace says itself when what is asked for; only speed, order and fidelity can be said besides", name) end
+	end
+	if out.speed and not (out.speed > 0 and out.speed <= 1000) then fields.fail(owner, "speed is %g; 2 is twice as fast, 0.5 half", out.speed) end
+	if out.order and not ORDERS[out.order] then fields.fail(owner, "order is %s; \"none\", \"commit\" or \"relation\" is expected", fields.show(out.order)) end
+	for name, limit in pairs(out.fidelity) do
+		if type(name) ~= "string" or type(limit) ~= "string" then fields.fail(owner, "fidelity: limits by name are expected, such as { new_errors = \"0.5%%\", late = \"50ms\" }") end
+	end
+end
 
 local OBSERVE = { availability = { "boolean", default = true } }
 
 local OVERLOAD = { acquire_timeout = { "time" }, patience = { "time" } }
 
 -- What a version's own policy does not say it takes from the load's.
-local function check_load(given_load, versions)
+local function check_load(given_load, versions, given_scenario)
 	local owner = "the scenario, load"
 	local out = fields.check(owner, given_load, LOAD)
+	check_trace(owner, given_load, out, given_scenario)
 	if out.closed and (given_load.rate or given_load.arrivals) then fields.fail(owner, "a closed loop has no rate and no arrivals: its users set the pace; leave out closed, or those") end
 	if out.closed and out.requests then fields.fail(owner, "requests are of users who arrive; those of a closed loop never leave") end
 	if not out.closed and out.users then fields.fail(owner, "users = %d belongs to closed = true; otherwise they arrive by the rate", out.users) end
@@ -92,7 +119,7 @@ local function check_load(given_load, versions)
 	return out
 end
 
-local PHASES = { warmup = { "time", default = "3s" }, baseline = { "time", default = "10s" }, settle = { "time", default = "2s" } }
+local PHASES = { warmup = { "time", default = "3s" }, baseline = { "time", default = "10s" }, settle = { "time", default = "2s" }, checkpoint = { "boolean" } }
 
 local CHECK = { sql = { "text" }, reconcile = { "table" }, after = { "text", default = "migration" }, every = { "time" } }
 
@@ -182,6 +209,26 @@ local function check_criteria(owner, given_criteria)
 	end
 end
 
+local PHASES_OF_DRILLS = { warmup = true, baseline = true, migration = true, rollback = true }
+
+-- What criteria name has to be there: a misspelt name would have no data, or none that is bad.
+local function check_labels(owner, list, step_names, checks)
+	local check_names = {}
+	for _, check in ipairs(checks) do check_names[check.name] = true end
+	for _, text in pairs(list) do
+		if type(text) == "table" then
+			check_labels(owner, text, step_names, checks)
+		else
+			local step = text:match("^%s*step%[([^%]]*)%]") or text:match("^%s*migration%.statement%[([^%]]*)%]")
+			if step and not step_names[step] then fields.fail(owner, "criterion %q: no step has the name %q", text, step) end
+			local check = text:match("^%s*check%[([^%]]*)%]")
+			if check and not check_names[check] then fields.fail(owner, "criterion %q: no check has the name %q", text, check) end
+			local phase = text:match("%sduring%s+([%w_-]+)")
+			if phase and not PHASES_OF_DRILLS[phase] then fields.fail(owner, "criterion %q: there is no phase %s; there are %s", text, phase, "warmup, baseline, migration, rollback") end
+		end
+	end
+end
+
 function rehearse.scenario(given_scenario)
 	local owner = "the scenario"
 	local out = fields.check(owner, given_scenario, SCENARIO)
@@ -192,10 +239,12 @@ function rehearse.scenario(given_scenario)
 	end
 	local step_names, step_criteria
 	out.steps, step_names, step_criteria = steps.check(out.steps, out.versions)
-	out.load = check_load(out.load, out.versions)
+	out.load = check_load(out.load, out.versions, out)
 	local commands = false
 	steps.each(out.steps, function(step)
 		if step.kind == "load" and step.rate and out.load.closed then fields.fail(string.format("step %q", step.name), "a closed loop has no rate that could change") end
+		local asks = step.kind == "deploy" or step.kind == "flag" or step.kind == "load"
+		if asks and out.load.trace then fields.fail(string.format("step %q", step.name), "a replay asks for what was captured: it has no app versions, flags or rates that a step could change") end
 		commands = commands or step.kind == "exec"
 	end)
 	out.phases = fields.check(owner .. ", phases", out.phases, PHASES)
@@ -206,11 +255,12 @@ function rehearse.scenario(given_scenario)
 	check_criteria(owner, out.criteria)
 	local all = criteria.expand(out.criteria, function(visit) steps.each(out.steps, visit) end)
 	out.criteria = table.move(step_criteria, 1, #step_criteria, #all + 1, all)
+	check_labels(owner, out.criteria, step_names, out.checks)
 	out.expect = check_expect(out.expect)
 	if out.failover_in and not step_names[out.failover_in] then fields.fail(owner, "failover_in = %q is no step's name", out.failover_in) end
-	if given.brief == "true" then
+	if given.brief then
 		read.brief = true
-		brief(out, steps.each)
+		brief(out, steps.each, given.brief == "large")
 	end
 	out.kind = "scenario"
 	return out

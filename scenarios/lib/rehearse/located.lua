@@ -47,9 +47,14 @@ function located.watch(rehearse)
 	end
 end
 
--- The file that a step's SQL was read from by us.
-function located.remember(step, file) sources[step] = file end
+-- The files that a step's SQL was read from by us: { up, down }.
+function located.remember(step, files) sources[step] = files end
 function located.source(step) return sources[step] end
+
+-- SQL of migrations that the database has already, in order.
+local earlier = {}
+function located.come_before(texts) table.move(texts, 1, #texts, #earlier + 1, earlier) end
+function located.earlier() return earlier end
 
 -- { file, line } of the call that made a step, or nil.
 function located.step(step) return lines[step] end
@@ -63,26 +68,39 @@ local texts = {}
 local function text_of(path)
 	if texts[path] == nil then
 		local file = io.open(path, "r")
-		texts[path] = file and file:read("a") or false
+		texts[path] = file and file:read("a"):gsub("\r\n", "\n") or false
 		if file then file:close() end
 	end
 	return texts[path] or nil
 end
 
-local function line_at(text, position)
-	local line = 1
-	for _ in text:sub(1, position - 1):gmatch("\n") do line = line + 1 end
-	return line
+local starts = {}   -- path -> where the lines of its text begin
+
+-- Where the lines of a file begin: looked for once, however many statements it holds.
+local function line_starts(path)
+	local text = text_of(path)
+	local known = starts[path]
+	if not known then
+		known = { 1 }
+		for position in text:gmatch("\n()") do known[#known + 1] = position end
+		starts[path] = known
+	end
+	return known
 end
 
-local function position_of(text, line)
-	local position = 1
-	for _ = 2, line do
-		local nxt = text:find("\n", position, true)
-		if not nxt then break end
-		position = nxt + 1
+local function line_at(path, position)
+	local from = line_starts(path)
+	local low, high = 1, #from
+	while low < high do
+		local middle = (low + high + 1) // 2
+		if from[middle] <= position then low = middle else high = middle - 1 end
 	end
-	return position
+	return low
+end
+
+local function position_of(path, line)
+	local from = line_starts(path)
+	return from[math.min(line, #from)]
 end
 
 -- The line of a file on which SQL stands: at or after `line`, else anywhere; nil when it is put together by the program.
@@ -90,12 +108,12 @@ function located.sql(path, sql, line)
 	local text = text_of(path)
 	if not text then return nil end
 	local first = sql:match("^%s*([^\n]*)") or ""
-	local from = position_of(text, line or 1)
-	-- A quote may be written with a backslash before it: then what stands before must do.
-	for _, part in ipairs { first, first:match("^[^'\"\\]*") } do
+	local from = position_of(path, line or 1)
+	-- A first line is shared by many, so the whole is looked for. A quote may be written with a backslash before it: then what stands before must do.
+	for _, part in ipairs { sql:match("^%s*(.-)%s*$"), first, first:match("^[^'\"\\]*") } do
 		if #part >= 8 then
 			local found = text:find(part, from, true) or text:find(part, 1, true)
-			if found then return line_at(text, found) end
+			if found then return line_at(path, found) end
 		end
 	end
 end
@@ -104,7 +122,7 @@ end
 function located.name(path, name)
 	local text = text_of(path)
 	local found = text and (text:find('"' .. name .. '"', 1, true) or text:find("'" .. name .. "'", 1, true))
-	return found and line_at(text, found)
+	return found and line_at(path, found)
 end
 
 -- Rules that a comment allows there: "-- check: allow RULE" on the line or the one above. A set.
@@ -113,7 +131,7 @@ function located.allowed(path, line)
 	if not text or not line then return out end
 	for _, at in ipairs { line, line - 1 } do
 		if at >= 1 then
-			local here = text:match("[^\n]*", position_of(text, at)) or ""
+			local here = text:match("[^\n]*", position_of(path, at)) or ""
 			for rule in (here:match("%-%-%s*check:%s*allow%s+([%w%-, ]+)") or ""):gmatch("[%w%-]+") do out[rule] = true end
 		end
 	end

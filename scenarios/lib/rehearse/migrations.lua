@@ -7,12 +7,20 @@ local migrations = {}
 
 local function fail(format, ...) error(string.format(format, ...), 0) end
 
+-- The text of a file as UTF-8 without a mark before it, its lines ended by \n. Raises for UTF-16, which psql does not read either.
+function migrations.plain(text)
+	if text:find("^\255\254") or text:find("^\254\255") or text:find("\0", 1, true) then fail("it is not in UTF-8") end
+	return (text:gsub("^\239\187\191", ""):gsub("\r\n", "\n"))
+end
+
 local function read(path)
 	local file, reason = io.open(path, "r")
 	if not file then fail("%s cannot be read: %s", path, reason) end
 	local text = file:read("a")
 	file:close()
-	return (text:gsub("^\239\187\191", ""):gsub("\r\n", "\n"))
+	local ok, plain = pcall(migrations.plain, text)
+	if not ok then fail("%s: %s", path, plain) end
+	return plain
 end
 
 -- ---- statements ----
@@ -27,6 +35,11 @@ local function bare(statement)
 	return rest
 end
 
+-- psql commands that change nothing but what psql shows, or how it starts: a dump has some at its head. \set makes variables too, in small letters.
+local HARMLESS = { echo = true, qecho = true, warn = true, timing = true, pset = true, x = true, encoding = true, restrict = true, unrestrict = true }
+
+local function is_harmless(command, statement) return HARMLESS[command] or command == "set" and statement:find("^%S+%s+%u[%u_]*%f[%s%z]") ~= nil end
+
 local OPENS = { BEGIN = true, START = true }
 local CLOSES = { COMMIT = true, END = true, ROLLBACK = true, ABORT = true }
 
@@ -37,8 +50,13 @@ local function stands_alone(statement)
 	local word, upper = first_word(statement), statement:upper()
 	if word == "VACUUM" then return true end
 	if word == "ALTER" and upper:find("^ALTER%s+SYSTEM") then return true end
+	if word == "REINDEX" and (upper:find("%f[%w]DATABASE%f[%W]") or upper:find("%f[%w]SYSTEM%f[%W]") or upper:find("%f[%w]SCHEMA%f[%W]")) or upper == "CLUSTER" then return true end
 	if (word == "CREATE" or word == "DROP") and (upper:find("^%a+%s+DATABASE") or upper:find("^%a+%s+TABLESPACE")) then return true end
-	return upper:find("%f[%w_]CONCURRENTLY%f[^%w_]") ~= nil and (word == "CREATE" or word == "DROP" or word == "REINDEX" or word == "ALTER")
+	-- Not the bodies of functions, which may hold the word.
+	if word == "CREATE" then return (upper:find("^CREATE%s+INDEX%s+CONCURRENTLY%f[%W]") or upper:find("^CREATE%s+UNIQUE%s+INDEX%s+CONCURRENTLY%f[%W]")) ~= nil end
+	if word == "DROP" then return upper:find("^DROP%s+INDEX%s+CONCURRENTLY%f[%W]") ~= nil end
+	if word == "ALTER" then return upper:find("^ALTER%s+TABLE%f[%W].*%f[%w]DETACH%s+PARTITION%f[%W].*%sCONCURRENTLY$") ~= nil end
+	return word == "REINDEX" and upper:find("%f[%w_]CONCURRENTLY%f[^%w_]") ~= nil
 end
 
 -- A list of { statements, transaction, alone }: what one transaction holds, or each statement by itself.
@@ -54,7 +72,11 @@ local function groups_of(text, in_transaction)
 	for _, raw in ipairs(split(text)) do
 		local statement = bare(raw)
 		local word = first_word(statement)
-		if statement == "" then goto continue end
+		local command = statement:match("^\\(%S*)")
+		if statement == "" or command and is_harmless(command, statement) or word == "SAVEPOINT" or word == "RELEASE" then goto continue end
+		if command then fail("it holds the psql command \\%s; only SQL is understood", command) end
+		if statement:lower():match("^copy%s.*%sfrom%s+stdin%f[%W]") then fail("it holds COPY ... FROM stdin, whose rows psql would send: write INSERT, or load them by rehearse.exec") end
+		if statement:upper():find("^ROLLBACK%s+%a*%s*TO%f[%W]") then fail("it holds ROLLBACK TO; a step performs all of its statements, or none") end
 		if OPENS[word] then current, explicit = nil, true
 		elseif CLOSES[word] then current, explicit = nil, false
 		elseif stands_alone(statement) then add(statement, false, true)
@@ -112,7 +134,7 @@ end
 -- no_way_back (the reason to give). Raises when there is no statement.
 function migrations.steps(up, down, options)
 	local groups, out = groups_of(up, options.in_transaction ~= false), {}
-	if #groups == 0 then fail("%s holds no statement", options.name) end
+	if #groups == 0 and not (options.may_be_empty and down) then fail("%s holds no statement", options.name) end
 	local downs = down and groups_of(down, options.in_transaction ~= false) or {}
 	local way_back = false
 	if #downs > 0 then
@@ -211,11 +233,14 @@ function layouts.flyway(path)
 		end
 		if kind == "V" and version ~= "" then
 			list[#list + 1] = { version = version, key = version_of(version), name = words(name), file = file.path, up = read(file.path), in_transaction = in_transaction }
-		elseif kind == "U" then undo[table.concat(version_of(version), ".")] = read(file.path)
+		elseif kind == "U" then undo[table.concat(version_of(version), ".")] = file.path
 		elseif kind == "R" then repeatable[#repeatable + 1] = { version = "R", key = {}, name = words(name), file = file.path, up = read(file.path), in_transaction = in_transaction } end
 	end
 	in_order(list)
-	for _, m in ipairs(list) do m.down = undo[table.concat(m.key, ".")] end
+	for _, m in ipairs(list) do
+		m.down_file = undo[table.concat(m.key, ".")]
+		m.down = m.down_file and read(m.down_file)
+	end
 	table.sort(repeatable, function(a, b) return a.name < b.name end)
 	return table.move(repeatable, 1, #repeatable, #list + 1, list)
 end
@@ -225,10 +250,13 @@ layouts["golang-migrate"] = function(path)
 	for _, file in ipairs(sql_files(path)) do
 		local version, name, direction = file.name:match("^(%d+)_(.+)%.(%a+)%.sql$")
 		if direction == "up" then list[#list + 1] = { version = version, key = version_of(version), name = words(name), file = file.path, up = read(file.path), in_transaction = true }
-		elseif direction == "down" then downs[table.concat(version_of(version))] = read(file.path) end
+		elseif direction == "down" then downs[table.concat(version_of(version))] = file.path end
 	end
 	in_order(list)
-	for _, m in ipairs(list) do m.down = downs[m.key[1]] end
+	for _, m in ipairs(list) do
+		m.down_file = downs[m.key[1]]
+		m.down = m.down_file and read(m.down_file)
+	end
 	return list
 end
 
@@ -268,15 +296,33 @@ local function read_if_there(path)
 end
 
 function layouts.sqitch(path)
-	local list, seen = {}, {}
+	local plan, last = {}, {}
 	for line in (read(path .. "/sqitch.plan") .. "\n"):gmatch("([^\n]*)\n") do
-		local name = line:match("^%s*([^%s@%%#%-+][^%s%[]*)")
-		if name and not line:match("^%s*$") then
-			if seen[name] then fail("%s/sqitch.plan: %s is reworked, which is not understood here; rehearse what comes after it", path, name) end
-			seen[name] = true
-			list[#list + 1] = { version = name, key = { tostring(#list + 1) }, name = words(name), file = path .. "/deploy/" .. name .. ".sql", up = read(path .. "/deploy/" .. name .. ".sql"),
-				down = read_if_there(path .. "/revert/" .. name .. ".sql"), verify = read_if_there(path .. "/verify/" .. name .. ".sql"), in_transaction = false }
+		local name, tag = line:match("^%s*([^%s@%%#%-+][^%s%[]*)"), line:match("^%s*(@[^%s]+)")
+		if tag then
+			for _, change in ipairs(plan) do table.insert(change.tags, tag) end
+		elseif name then
+			-- The scripts of a change that was reworked later are kept under the first tag between the two that they are found under.
+			local before_it = last[name]
+			if before_it then
+				for _, candidate in ipairs(before_it.tags) do
+					if read_if_there(path .. "/deploy/" .. name .. candidate .. ".sql") then
+						before_it.script = name .. candidate
+						break
+					end
+				end
+				if before_it.script == name then fail("%s/sqitch.plan: %s is reworked, but deploy/ does not have it under a tag", path, name) end
+			end
+			last[name] = { script = name, tags = {} }
+			plan[#plan + 1] = last[name]
 		end
+	end
+	local list = {}
+	for i, change in ipairs(plan) do
+		local script = change.script
+		list[i] = { version = script, key = { tostring(i) }, name = words(script), file = path .. "/deploy/" .. script .. ".sql", down_file = path .. "/revert/" .. script .. ".sql",
+			up = read(path .. "/deploy/" .. script .. ".sql"), down = read_if_there(path .. "/revert/" .. script .. ".sql"), verify = read_if_there(path .. "/verify/" .. script .. ".sql"),
+			verify_file = path .. "/verify/" .. script .. ".sql", in_transaction = false }
 	end
 	return list
 end
@@ -303,16 +349,29 @@ function migrations.detect(path)
 	fail("%s holds no migrations that are understood: expected is a folder of %s", path, names_of(layouts))
 end
 
--- All migrations of a folder, in order, and the layout's name. after: only those that come after this version; through: only up to this one.
+-- Migrations of these tools that are programs, not SQL.
+local PROGRAMS = { goose = "^%d+_.+%.go$", flyway = "^[VR][%d._]*__.+%.[jkg]%a+$", ["node-pg-migrate"] = "^%d+[_-].+%.[mc]?[jt]s$" }
+
+-- Names of the programs among the migrations of a folder, which are left out.
+function migrations.programs(path, layout)
+	local out = {}
+	for _, name in ipairs(files.list(path)) do
+		if PROGRAMS[layout] and name:match(PROGRAMS[layout]) and not name:match("_test%.go$") then out[#out + 1] = name end
+	end
+	return out
+end
+
+-- All migrations of a folder, in order, and the layout's name. after: only those that come after this version; through: only up to this one. The third
+-- result is the SQL of those that came before.
 function migrations.read(path, layout, after, through)
 	layout = layout or migrations.detect(path)
 	if not layouts[layout] then fail("layout = %q is not known; the layouts are %s", layout, names_of(layouts)) end
-	local list, out, on, found = layouts[layout](path), {}, after == nil, { [after or ""] = after == nil, [through or ""] = through == nil }
+	local list, out, earlier, on, found = layouts[layout](path), {}, {}, after == nil, { [after or ""] = after == nil, [through or ""] = through == nil }
 	local function is(m, version)
 		return version and (m.version == version or layout ~= "sqitch" and table.concat(m.key, ".") == table.concat(version_of(version), ".") and #m.key > 0)
 	end
 	for _, m in ipairs(list) do
-		if on then out[#out + 1] = m end
+		if on then out[#out + 1] = m else earlier[#earlier + 1] = m.up end
 		if is(m, after) then on, found[after] = true, true end
 		if is(m, through) then
 			found[through] = true
@@ -323,26 +382,28 @@ function migrations.read(path, layout, after, through)
 		if version and not found[version] then fail("%s has no version %s", path, version) end
 	end
 	if #out == 0 then fail("%s: there is no migration of the layout %s%s", path, layout, after and " after " .. after or "") end
-	return out, layout
+	return out, layout, earlier
 end
 
--- Fields of rehearse.sql for all of them, and the file that each comes from.
+-- Fields of rehearse.sql for all of them, and the files that each comes from: { up, down }. What holds no statement is left out.
 function migrations.all_steps(list)
 	local out, sources = {}, {}
 	for _, m in ipairs(list) do
 		local name = m.version == m.name:gsub(" ", "_") and m.name or m.version == "R" and "repeatable " .. m.name or m.version .. " " .. m.name
 		name = name:gsub("[%[%]]", "")
-		local ok, steps = pcall(migrations.steps, m.up, m.down, { name = name, in_transaction = m.in_transaction, no_way_back = "the migration has no way back" })
+		local ok, steps = pcall(migrations.steps, m.up, m.down or "", { name = name, in_transaction = m.in_transaction, no_way_back = "the migration has no way back", may_be_empty = true })
 		if not ok then fail("%s: %s", m.file, steps) end
-		for _, step in ipairs(steps) do out[#out + 1], sources[#out + 1] = step, m.file end
+		for _, step in ipairs(steps) do out[#out + 1], sources[#out + 1] = step, { up = m.file, down = m.down_file or m.file } end
 		if m.verify and bare(m.verify):find("%S") then
-			local verify = migrations.steps(m.verify, nil, { name = name .. ", verified", in_transaction = true })
+			local known, verify = pcall(migrations.steps, m.verify, "", { name = name .. ", verified", in_transaction = true, may_be_empty = true })
+			if not known then fail("%s: %s", m.verify_file, verify) end
 			for _, step in ipairs(verify) do
 				step.irreversible, step.down = nil, false
-				out[#out + 1], sources[#out + 1] = step, m.file
+				out[#out + 1], sources[#out + 1] = step, { up = m.verify_file, down = m.verify_file }
 			end
 		end
 	end
+	if #out == 0 then fail("%s: there is no statement in any of the migrations", list[1].file) end
 	return out, sources
 end
 

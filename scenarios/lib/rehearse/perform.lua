@@ -17,11 +17,11 @@ local function perform_sql(m, step, action)
 		for _, sql in ipairs(step.on_retry) do m:exec(sql) end
 	end
 	-- An attempt of it was broken off by a drill.
-	if m.host.watch and m.host.watch.again then cleanup() end
+	if m.host.watch and m.host.watch.again then m:retrying(cleanup) end
 	if step.transaction then
 		m:transaction(function()
 			for _, sql in ipairs(action) do m:exec(sql) end
-		end, cleanup)
+		end, cleanup, action)
 	else
 		for _, sql in ipairs(action) do
 			m:retrying(function() m:exec(sql) end, cleanup)
@@ -92,6 +92,13 @@ end
 
 -- ---- programs ----
 
+-- A server does not notice that a client is gone before its statement ends: what a command that was stopped had locked would stay so.
+local function end_sessions(m)
+	local session = m.host.session("pgrehearse inspector")
+	session:query("SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.application_name = 'exec by pgrehearse' AND a.datname = pg_catalog.current_database()")
+	session:close()
+end
+
 local function exec(m, step, command)
 	local left = m.deadline_ns and m.deadline_ns - m.host.now()
 	local env = {}
@@ -100,6 +107,11 @@ local function exec(m, step, command)
 	local out = m.host.exec { step = step.name, direction = m.direction, argv = command, env = env, dir = step.dir, timeout_ns = left }
 	m.host.event { type = "exec", step = step.name, direction = m.direction, command = table.concat(command, " "):sub(1, 2000), pid = out.pid,
 		start_ns = out.start_ns, end_ns = out.end_ns, exit_code = out.exit_code, output = out.output }
+	if out.timed_out then end_sessions(m) end
+	if out.exit_code == 0 and out.output then
+		local said = ("\n" .. out.output):match("\n[^\n]-(ERROR:%s[^\n]+)")
+		if said then m.host.warning(string.format("step %q: the command ended with exit code 0, but said %s (psql goes on after errors without -v ON_ERROR_STOP=1)", step.name, said:sub(1, 120))) end
+	end
 	if out.timed_out then m:fail("the step took longer than its timeout of %.1f s: %s was stopped", m.timeout_ns / 1e9, command[1]) end
 	if out.error then m:fail("%s", out.error) end
 	if out.exit_code ~= 0 then m:fail("%s ended with exit code %d: %s", table.concat(command, " "):sub(1, 200), out.exit_code, out.output:sub(-500)) end
@@ -162,18 +174,24 @@ local function do_it(m, step, direction)
 	end
 end
 
+-- The text of a check as a part of another statement: without the semicolon at its end, and with an end of its last comment.
+function perform.violations(sql)
+	return (sql:gsub("[;%s]+$", "")) .. (sql:find("--", 1, true) and "\n" or "")
+end
+
 -- What the step promises to hold after it.
 local function check(m, step)
 	if type(step.check) == "function" then
 		local ok, why = step.check(m)
-		if ok ~= true then m:fail("its check does not hold%s", why and ": " .. tostring(why) or "") end
+		if ok ~= true then m:fail("its check does not hold%s", why and ": " .. tostring(why) or ok == nil and ": it returned nothing; true is expected, or false and why" or "") end
 		return
 	end
-	local out = m:internal(string.format("SELECT pg_catalog.count(*) OVER (), violation::text FROM (%s) AS violation LIMIT 3", step.check))
+	local out = m:internal(string.format("SELECT pg_catalog.count(*) OVER (), violation::text FROM (%s) AS violation LIMIT 3", perform.violations(step.check)))
 	if #out.values == 0 then return end
 	local sample = {}
 	for i, row in ipairs(out.values) do sample[i] = row[2] end
-	m:fail("its check found %d row%s: %s", out.values[1][1], out.values[1][1] == 1 and "" or "s", table.concat(sample, ", "):sub(1, 400))
+	local hint = step.check:lower():find("^%s*select%s+count%s*%(") and "; a check selects the rows that violate it, and a count is a row, too" or ""
+	m:fail("its check found %d row%s: %s%s", out.values[1][1], out.values[1][1] == 1 and "" or "s", table.concat(sample, ", "):sub(1, 400), hint)
 end
 
 local function set_deadline(m, step)
@@ -199,7 +217,23 @@ local function may_be_made(before, name)
 	return false
 end
 
--- Before anything is performed: what of the steps is known to be wrong now that there is a server. Raises the first.
+-- The name that lock waits and windows have a table by: without the schema public.
+local NAMED = [[SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	WHERE CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END = $1)]]
+
+-- A criterion on a table that there is not would hold whatever happens.
+local function examine_tables(m, list, before)
+	for _, text in pairs(list) do
+		local name = type(text) == "table" and examine_tables(m, text, before)
+			or type(text) == "string" and (text:match("^%s*lock_wait%[([^%]]+)%]") or text:match("^%s*reads_blocked%[([^%]]+)%]") or text:match("^%s*writes_blocked%[([^%]]+)%]"))
+		if name and not m:internal(NAMED, name).values[1][1] and (name:match("^public%.") or not may_be_made(before, name)) then
+			error({ message = string.format("criterion %q: there is no table %s, and no step makes one%s", text, name, name:match("^public%.") and "; those of the schema public are named without it" or ""),
+				usage = true }, 0)
+		end
+	end
+end
+
+-- Before anything is performed: what of the scenario is known to be wrong now that there is a server. Raises the first.
 function perform.examine(m, scenario)
 	local before = {}
 	steps.each(scenario.steps, function(step)
@@ -209,6 +243,7 @@ function perform.examine(m, scenario)
 		end
 		before[#before + 1] = step
 	end)
+	examine_tables(m, scenario.criteria, before)
 end
 
 -- Returns true, or false and why. Errors of the scenario's own Lua code are raised: they are no verdict on the migration.

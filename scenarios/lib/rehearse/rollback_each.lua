@@ -1,22 +1,47 @@
 -- The drill rollback-each: for each step, up to it and all the way back, once under traffic and once without. What traffic writes cannot be
--- told from what a bad way back destroyed, so what the tables hold is compared while it pauses.
+-- told from what a bad way back destroyed, so what the tables hold is compared while it pauses. A brief scenario does so once, from its last
+-- step: all ways back are part of that one. From there the traffic also pauses on the way back only: what it has written before must survive.
 local clean = require "rehearse.clean"
 local stage = require "rehearse.stage"
+local witness = require "rehearse.witness"
 
-local BETWEEN_S = 0.3   -- of traffic at the furthest point
+local BETWEEN_S, LONGEST_BETWEEN_S = 0.3, 1   -- of traffic at the furthest point
+local ENOUGH = 40   -- transactions there, to have some that write
 
--- Up to step k and back; returns the comparison with what was there before, or nil and why a step failed.
-local function there_and_back(run, k, quiet)
+local function transactions(host)
+	local n = 0
+	for _, one in pairs((host.tally())) do n = n + one.ok + one.failed end
+	return n
+end
+
+-- Some traffic with all steps up to here done, and then none; the rows that it wrote, or nil when it cannot pause.
+local function follow(run)
 	local host = run.host
+	local watch, from = witness.open(host), transactions(host)
+	local limit = host.now() + LONGEST_BETWEEN_S * 1000000000
+	host.sleep(BETWEEN_S)
+	while transactions(host) - from < ENOUGH and host.now() < limit do host.sleep(0.05) end
+	local paused = stage.pause(run)
+	return witness.take(watch, run.comparer, paused and run.followed or {})
+end
+
+-- Up to step k and back; returns the comparison with what was there before, or nil and why a step failed. way: "quiet", "busy" or "followed".
+local function there_and_back(run, k, way)
+	local host, quiet, written = run.host, way == "quiet", nil
 	run.migration.touched = {}
 	local why = stage.up(run, k, stage.hurried)
 	if not why then
-		if not quiet then host.sleep(BETWEEN_S) end
+		if way == "busy" then host.sleep(BETWEEN_S) elseif way == "followed" then written = follow(run) end
 		why = stage.down(run, k, stage.hurried)
 	end
 	if why then return nil, why end
-	local now = clean.capture(run.comparer)
-	local comparison = clean.compare(host, run.before, now, run.writes_baseline, run.migration.touched, quiet and "all" or not run.scenario.load.closed and "later" or nil)
+	local lost, looked
+	if written then lost, looked = witness.compare(run.comparer, written) end
+	local how = quiet and "all" or not run.scenario.load.closed and "later" or nil
+	local now = clean.capture(run.comparer, how == "later" and function() return false end or nil)
+	local comparison = clean.compare(host, run.before, now, run.writes_baseline, run.migration.touched, how)
+	clean.add(comparison, lost or {})
+	comparison.looked = looked
 	run.before, now.writes = now, run.before.writes
 	return comparison
 end
@@ -38,11 +63,13 @@ local function add(run, comparison, step)
 	for _, t in ipairs(comparison.tables) do if t.method ~= "skipped" or #sum.tables == 0 then sum.tables = comparison.tables end end
 end
 
+local WAYS = { quiet = "while no traffic wrote", busy = "under traffic", followed = "after traffic wrote" }
+
 -- One round; false when the next one would not start from where the first did.
-local function round(run, k, quiet)
+local function round(run, k, way)
 	local step = run.scenario.steps[k]
-	local what = string.format("back from %q, %s", step.name, quiet and "while no traffic wrote" or "under traffic")
-	local comparison, why = there_and_back(run, k, quiet)
+	local what = string.format("back from %q, %s", step.name, WAYS[way])
+	local comparison, why = there_and_back(run, k, way)
 	if not comparison then
 		run.problem = why
 		stage.found(run, false, what, why, step.name)
@@ -50,30 +77,42 @@ local function round(run, k, quiet)
 	end
 	local first
 	for _, d in ipairs(comparison.differences) do if d.class == "dirty" then first = first or d end end
-	stage.found(run, not first, what, first and string.format("%s: %s", first.object, first.detail) or "schema and data are " .. comparison.verdict, step.name)
+	local fine = comparison.looked and string.format("schema is %s; %d rows that the traffic wrote before are there", comparison.verdict, comparison.looked) or "schema and data are " .. comparison.verdict
+	stage.found(run, not first, what, first and string.format("%s: %s", first.object, first.detail) or fine, step.name)
 	add(run, comparison, step)
 	return not first
 end
 
+local function last_reversible(steps)
+	for k, step in ipairs(steps) do if step.irreversible then return k - 1 end end
+	return #steps
+end
+
 return function(run)
 	local host, steps = run.host, run.scenario.steps
+	local last = last_reversible(steps)
 	host.phase("migration")
-	run.at_first = run.before
+	run.at_first, run.followed = run.before, witness.tables(run.comparer)
 	run.rollback, run.told = { verdict = "identical", differences = host.array {}, tables = host.array {} }, {}
 	for k, step in ipairs(steps) do
 		if step.irreversible then
 			stage.found(run, true, string.format("back from %q", step.name), "cannot be undone, as the scenario says: " .. tostring(step.irreversible), step.name)
 			break
 		end
-		local fine = true
-		if stage.pause(run) then
+		local fine, pauses = true, (k == last or not run.scenario.brief) and stage.pause(run)
+		if pauses then
 			local writes = run.before.writes
 			run.before = clean.capture(run.comparer)
 			run.before.writes = writes
-			fine = round(run, k, true)
+			fine = round(run, k, "quiet")
 			stage.resume(run)
 		end
-		if not fine or not round(run, k, false) then
+		if fine and (k < last or not pauses or not run.scenario.brief) then fine = round(run, k, "busy") end
+		if fine and k == last and pauses then
+			fine = round(run, k, "followed")
+			stage.resume(run)
+		end
+		if not fine then
 			if k < #steps then host.warning(string.format("the way back from behind %q was not as it should be; those from later steps were not tried", step.name)) end
 			break
 		end

@@ -94,7 +94,7 @@ end
 -- After its connection was lost.
 function Session:reconnect()
 	self.raw = self.host.session("pgrehearse migration")
-	self.in_transaction, self.transaction_now, self.pending = false, nil, {}
+	self.in_transaction, self.transaction_now, self.autovacuum_asked, self.pending = false, nil, nil, {}
 end
 
 function Session:position() return self:internal(LSN).values[1][1] end
@@ -170,6 +170,11 @@ local function look_after(self, event, sql, counters)
 	self.files = after
 end
 
+local function overdue(self)
+	self.is_overdue = true
+	self:fail("the step took longer than its timeout of %.1f s", self.timeout_ns / 1e9)
+end
+
 -- One attempt of one statement. Returns its outcome: { ok, sqlstate, message, rows, values }.
 function Session:attempt_statement(sql, ...)
 	if self.deadline_ns and self.host.now() >= self.deadline_ns then overdue(self) end
@@ -210,9 +215,18 @@ end
 -- For a statement that returns how many rows it changed: what the record is to say of it.
 function Session:correct_rows(n) self.pending[#self.pending].rows = n end
 
+local ENDS_TRANSACTION = { begin = true, start = true, commit = true, ["end"] = true, rollback = true, abort = true }
+
 -- The same; a failure is raised, with .sqlstate.
 function Session:outcome(sql, ...)
-	local out = self:attempt_statement(sql, ...)
+	if self.in_transaction and ENDS_TRANSACTION[(sql:match("^%s*(%a+)") or ""):lower()] and not sql:lower():find("^%s*rollback%s+%a*%s*to%s") then
+		self:fail("%q inside of the step's transaction, which is begun and ended for it; transaction = false and m:transaction(...) make several", sql:sub(1, 60))
+	end
+	if not self.autovacuum_asked then policy.interrupt_autovacuum(self, { sql }) end
+	return self:accept(self:attempt_statement(sql, ...), sql)
+end
+
+function Session:accept(out, sql)
 	if not out.ok then error(failure(out, sql), 0) end
 	return out
 end
@@ -234,11 +248,6 @@ function Session:fail(format, ...)
 end
 
 -- ---- the step's time ----
-
-local function overdue(self)
-	self.is_overdue = true
-	self:fail("the step took longer than its timeout of %.1f s", self.timeout_ns / 1e9)
-end
 
 -- Waits, but not beyond the step's timeout, which fails it.
 function Session:pause(ns)
@@ -299,16 +308,19 @@ local function pause_before_retry(self, attempt, problem)
 		sql = problem.sql and problem.sql:sub(1, 200), pause_ns = pause, drain_ns = policy.drain(self) }
 end
 
--- Runs body, and again when a lock could not be had. before_retry: what to clean up first, or nil.
+-- Runs body, and again when a lock could not be had. before_retry: what to clean up first each time, or nil.
 function Session:retrying(body, before_retry)
 	local step = self.step
 	for attempt = 1, step.retries + 1 do
 		self.attempt = attempt
 		policy.await_long_transactions(self)
-		local ok, problem = xpcall(body, Session.describe)
+		-- What goes before another attempt is a part of it: it may fail to get its locks like the attempt itself.
+		local ok, problem = xpcall(function()
+			if attempt > 1 and before_retry then before_retry() end
+			body()
+		end, Session.describe)
 		if ok then return end
 		if not Session.is_failure(problem) or not WORTH_RETRYING[problem.sqlstate] or attempt > step.retries then error(problem, 0) end
-		if before_retry then before_retry() end
 		pause_before_retry(self, attempt, problem)
 	end
 end
@@ -326,18 +338,21 @@ local function write_transaction(self, tx, committed, ended, counters)
 	self.host.event(event)
 end
 
--- m:transaction(function() ... end): all in one transaction, tried again as a whole.
-function Session:transaction(body, before_retry)
+-- m:transaction(function() ... end): all in one transaction, tried again as a whole. texts: what it will perform, where that is known.
+function Session:transaction(body, before_retry, texts)
 	if self.in_transaction then error("m:transaction inside a transaction: a step has one unless it says transaction = false", 2) end
 	self:retrying(function()
 		local counters = read_counters(self)
 		local tx = { open = {}, holds = self.host.array {}, files = setmetatable({}, { __index = self.files }), start_ns = self.host.now() }
 		self:internal("BEGIN")
-		self.in_transaction, self.transaction_now = true, tx
-		local ok, problem = xpcall(body, Session.describe)
+		self.in_transaction, self.transaction_now, self.autovacuum_asked = true, tx, texts ~= nil
+		local ok, problem = xpcall(function()
+			if texts then policy.interrupt_autovacuum(self, texts) end
+			body()
+		end, Session.describe)
 		local ended = { sqlstate = "08006", message = "the connection was lost", start_ns = self.host.now(), end_ns = self.host.now() }
 		if self.raw:connected() then ended = self.raw:query(ok and "COMMIT" or "ROLLBACK") end
-		self.in_transaction, self.transaction_now = false, nil
+		self.in_transaction, self.transaction_now, self.autovacuum_asked = false, nil, nil
 		write_events(self, ended.end_ns)
 		write_transaction(self, tx, ok and ended.ok and not tx.failed_ns, ended, counters)
 		if not ok then error(problem, 0) end

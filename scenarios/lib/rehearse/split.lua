@@ -1,5 +1,6 @@
 -- Splits SQL text into its statements, so that each is timed, traced and blamed by itself. Knows quotes, dollar quotes, nested
--- comments, E'' escapes and the bodies of BEGIN ATOMIC ... END; knows no psql commands.
+-- comments, E'' escapes and the bodies of BEGIN ATOMIC ... END. A psql command is a piece of its own, up to the end of its line, and the
+-- rows behind COPY ... FROM stdin belong to the COPY: who performs SQL can then say that it does not understand them.
 
 -- The position behind the quoted thing that starts at i, or behind i itself.
 local function skip(sql, i)
@@ -42,9 +43,10 @@ end
 return function(sql)
 	local out, first, at, parens, atomic = {}, 1, 1, 0, 0
 	local content, last_word = false, ""
+	local copies = false
 	local function close(last)
 		if content then out[#out + 1] = sql:sub(first, last):match("^%s*(.-)%s*$") end
-		first, content, parens, atomic, last_word = last + 2, false, 0, 0, ""
+		first, content, parens, atomic, last_word, copies = last + 2, false, 0, 0, "", false
 	end
 	while at <= #sql do
 		local c = sql:sub(at, at)
@@ -54,10 +56,21 @@ return function(sql)
 			if lower == "atomic" and last_word == "begin" then atomic = 1
 			elseif atomic > 0 and lower == "case" then atomic = atomic + 1
 			elseif atomic > 0 and lower == "end" then atomic = atomic - 1 end
+			if lower == "copy" and not content then copies = true end
 			last_word, content, at = lower, true, at + #word
 		elseif c == ";" and parens <= 0 and atomic == 0 then
+			local rows = copies and last_word == "stdin" or copies and sql:sub(first, at):lower():find("%sfrom%s+stdin%f[%W]")
 			close(at - 1)
 			at = at + 1
+			if rows and sql:find("^[ \t]*\n", at) then
+				local _, last = sql:find("\n\\%.[ \t]*%f[\n\0]", at - 1)
+				if last then at, first = last + 1, last + 1 end
+			end
+		elseif c == "\\" and not content then
+			local line_end = sql:find("\n", at, true) or #sql + 1
+			first, content = at, true
+			close(line_end - 1)
+			at = line_end
 		else
 			if c == "(" then parens = parens + 1 elseif c == ")" then parens = parens - 1 end
 			local nxt, comment = skip(sql, at)

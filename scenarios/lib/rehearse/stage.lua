@@ -35,6 +35,16 @@ function stage.settle(run)
 	host.warning(string.format("the traffic had not caught up %d s after the phase; what is left counts towards the next", SETTLE_LONGEST_NS // 1000000000))
 end
 
+-- How much WAL a phase writes depends on how long ago the last checkpoint was: a page that changes for the first time after it is written
+-- whole. So phases that are compared begin alike. Of a role that may not do it, it is said once.
+function stage.checkpoint(run, phase)
+	if not run.scenario.phases.checkpoint then return end
+	local from = run.host.now()
+	local out = run.inspector:query("CHECKPOINT")
+	run.host.event { type = "checkpoint", phase = phase, took_ns = run.host.now() - from, error = not out.ok and out.message or nil }
+	if not out.ok then run.scenario.phases.checkpoint = false end
+end
+
 function stage.start_traffic(run, phase, length_ns)
 	local host = run.host
 	host.phase(phase, length_ns)
@@ -44,9 +54,9 @@ function stage.start_traffic(run, phase, length_ns)
 	end
 end
 
--- Ends the traffic's arrivals and waits for what is under way; stage.resume lets them come again. The closed loop cannot pause: nil.
+-- Ends the traffic's arrivals and waits for what is under way; stage.resume lets them come again. The closed loop and a replay cannot pause: nil.
 function stage.pause(run)
-	if run.scenario.load.closed then return nil end
+	if run.scenario.load.closed or run.scenario.load.trace then return nil end
 	local host = run.host
 	host.set_load { rate = 0 }
 	host.sleep(0.02)
@@ -60,7 +70,7 @@ function stage.pause(run)
 end
 
 function stage.resume(run)
-	if not run.scenario.load.closed then run.host.set_load { rate = run.scenario.load.rate } end
+	if not run.scenario.load.closed and not run.scenario.load.trace then run.host.set_load { rate = run.scenario.load.rate } end
 end
 
 function stage.end_traffic(host)
@@ -80,7 +90,7 @@ end
 
 -- What a check finds, asked by a session.
 local function ask_check(session, check, when)
-	local out = session:query(string.format("SELECT pg_catalog.count(*) OVER ()::text AS n, violation::text FROM (%s) AS violation LIMIT %d", check.sql, CHECK_SAMPLE))
+	local out = session:query(string.format("SELECT pg_catalog.count(*) OVER ()::text AS n, violation::text FROM (%s) AS violation LIMIT %d", perform.violations(check.sql), CHECK_SAMPLE))
 	local entry = { name = check.name, when = when, ok = out.ok and #out.values == 0 }
 	if out.ok then
 		entry.rows = out.values[1] and math.tointeger(tonumber(out.values[1][1])) or 0

@@ -39,6 +39,7 @@ local function statements(owner, field, action)
 	for _, text in ipairs(action) do
 		for _, one in ipairs(split(text)) do
 			if one:match("^\\") then fields.fail(owner, "%s holds the psql command %s; only SQL is understood", field, one:match("^%S+")) end
+			if one:lower():match("^copy%s.*%sfrom%s+stdin%f[%W]") then fields.fail(owner, "%s holds COPY ... FROM stdin, whose rows psql would send; write INSERT, or a step of rehearse.exec", field) end
 			if TRANSACTION_WORDS[(one:match("^%a+") or ""):lower()] then
 				fields.fail(owner, "%s holds %q; a step is one transaction, or none with transaction = false: make one step of each", field, one)
 			end
@@ -119,6 +120,7 @@ local LONG = { action = { "long_action", default = "wait" }, older_than = { "tim
 
 local function with_policy(spec)
 	spec.long_transactions = spec.long_transactions or { "long_transactions", default = "wait" }
+	spec.autovacuum = { "autovacuum", default = "interrupt" }
 	spec.lock_timeout = { "timeout", default = "2s" }
 	spec.statement_timeout = { "timeout" }
 	spec.retries = { "count", default = 5 }

@@ -1,5 +1,5 @@
 -- Tables that change places: each gets the other's name in one transaction, and what an application would miss goes along:
--- owner, privileges, sequences.
+-- owner, privileges, sequences, and names of indexes, constraints and sequences that are made of the table's.
 local swap = {}
 
 -- oid, schema, quoted schema, quoted name, quoted owner of a table that may be named with its schema.
@@ -19,10 +19,12 @@ SELECT pg_catalog.string_agg(what, ', ' ORDER BY what) FROM (
 	WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1::oid AND v.oid <> $1::oid
 ) AS pointing]]
 
--- Privileges on the table and its columns as statements for another: GRANT what they are. The owner's own are left out.
+-- Privileges on the table and its columns as statements for another: GRANT what they are, and what takes that back. The owner's own are left out.
 local GRANTS = [[
 SELECT pg_catalog.format('GRANT %s%s ON TABLE %s TO %s%s', a.privilege_type, COALESCE(' (' || pg_catalog.quote_ident(s.col) || ')', ''), $2::text,
-	CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+	CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END),
+	pg_catalog.format('REVOKE %s%s ON TABLE %s FROM %s', a.privilege_type, COALESCE(' (' || pg_catalog.quote_ident(s.col) || ')', ''), $2::text,
+	CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
 FROM (SELECT c.relacl AS acl, c.relowner AS owner, NULL::name AS col FROM pg_catalog.pg_class c WHERE c.oid = $1::oid
 	UNION ALL SELECT t.attacl, c.relowner, t.attname FROM pg_catalog.pg_attribute t JOIN pg_catalog.pg_class c ON c.oid = t.attrelid
 		WHERE t.attrelid = $1::oid AND t.attnum > 0 AND NOT t.attisdropped) AS s, pg_catalog.aclexplode(s.acl) AS a
@@ -40,6 +42,27 @@ local USES = [[
 SELECT 1 FROM pg_catalog.pg_attrdef f JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
 JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid AND d.refobjid = $3::oid
 WHERE f.adrelid = $1::oid AND a.attname = $2]]
+
+-- Indexes, constraints and sequences of two tables ($1 called $2, $3 called $4) whose names begin with the table's: kind, quoted name, whose,
+-- name, what it is called when the tables have changed places, and whether nothing else bears that name. One without room for it is left out.
+local NAMED = [[
+WITH tables (relid, name, other) AS (VALUES ($1::oid, $2::text, $4::text), ($3::oid, $4::text, $2::text)),
+found AS MATERIALIZED (
+	SELECT 'constraint' AS kind, t.relid, k.conname::text AS name, t.name AS mine, t.other, k.oid AS conid, k.conindid AS classid
+	FROM tables t JOIN pg_catalog.pg_constraint k ON k.conrelid = t.relid AND k.contype <> 't' AND k.conparentid = 0 AND k.coninhcount = 0
+	UNION ALL
+	SELECT 'index', t.relid, c.relname, t.name, t.other, 0, c.oid FROM tables t JOIN pg_catalog.pg_index i ON i.indrelid = t.relid JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+	WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
+	UNION ALL
+	SELECT 'sequence', t.relid, c.relname, t.name, t.other, 0, c.oid FROM tables t JOIN pg_catalog.pg_depend d ON d.refobjid = t.relid
+	AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i')
+	JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relkind = 'S'),
+named AS (SELECT *, other || substr(name, length(mine) + 1) AS becomes FROM found WHERE starts_with(name, mine || '_'))
+SELECT kind, pg_catalog.quote_ident(name), relid = $1::oid, name, becomes,
+	NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.relname = becomes AND c.relnamespace = (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = $1::oid)
+		AND c.oid NOT IN (SELECT classid FROM named))
+	AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k WHERE k.conname = becomes AND k.conrelid IN ($1::oid, $3::oid) AND k.oid NOT IN (SELECT conid FROM named))
+FROM named WHERE octet_length(becomes) <= 63 ORDER BY kind, name]]
 
 local function find(m, name)
 	local row = m:internal(TABLE, name).values[1]
@@ -63,13 +86,18 @@ local function carry_sequences(m, from, to)
 	end
 end
 
+-- Returns what takes back those that the other table did not have.
 local function carry_privileges(m, from, to)
 	if from.owner ~= to.owner then m:exec(string.format("ALTER TABLE %s OWNER TO %s", to.full, from.owner)) end
-	local has = {}
+	local has, back = {}, {}
 	for _, row in ipairs(m:internal(GRANTS, to.oid, to.full).values) do has[row[1]] = true end
 	for _, row in ipairs(m:internal(GRANTS, from.oid, to.full).values) do
-		if not has[row[1]] then m:exec(row[1]) end
+		if not has[row[1]] then
+			m:exec(row[1])
+			back[#back + 1] = row[2]
+		end
 	end
+	return back
 end
 
 local function rename(m, a, b)
@@ -79,10 +107,39 @@ local function rename(m, a, b)
 	m:exec(string.format("ALTER TABLE %s.%s RENAME TO %s", a.schema, aside, b.name))
 end
 
--- Up and down are the same exchange of names: what bears the live name comes out of use, and the other takes over from it.
+local function quoted(name) return '"' .. name:gsub('"', '""') .. '"' end
+
+-- What was made for the table under its own name is found again under the name that the table has then: an error message names a constraint,
+-- and an application a sequence. First all aside, since each may want another's name. Before the tables themselves change places.
+local function exchange_names(m, live, other)
+	local rows = m:internal(NAMED, live.oid, live.plain, other.oid, other.plain).values
+	local stays, repeated = {}, nil
+	for _, row in ipairs(rows) do stays[row[4]] = not row[6] or nil end
+	repeat   -- who wants the name of one that stays, stays too
+		repeated = false
+		for _, row in ipairs(rows) do
+			if not stays[row[4]] and stays[row[5]] then stays[row[4]], repeated = true, true end
+		end
+	until not repeated
+	local function each(what)
+		for i, row in ipairs(rows) do
+			local from, to = what(i, row)
+			local table = row[3] and live or other
+			if stays[row[4]] then goto continue end
+			if row[1] == "constraint" then m:exec(string.format("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table.full, from, to))
+			else m:exec(string.format("ALTER %s %s.%s RENAME TO %s", row[1]:upper(), table.schema, from, to)) end
+			::continue::
+		end
+	end
+	each(function(i, row) return row[2], string.format("pgrehearse_swap_%d", i) end)
+	each(function(i, row) return string.format("pgrehearse_swap_%d", i), quoted(row[5]) end)
+end
+
+-- Up and down are the same exchange of names: what bears the live name comes out of use, and the other takes over from it. Down takes back what up
+-- has granted besides; a way back in another process than the way there leaves it.
 function swap.perform(m, step)
 	m:transaction(function()
-		local names = {}
+		local names, lent = {}, {}
 		for _, pair in ipairs(step.tables) do
 			names[#names + 1] = find(m, pair.live).full
 			names[#names + 1] = find(m, pair.other).full
@@ -95,10 +152,13 @@ function swap.perform(m, step)
 			if pointing then
 				m:fail('%s is referred to by what would go on pointing to it as %s: %s; move that first, or say references = "leave"', pair.live, pair.other, pointing)
 			end
-			carry_privileges(m, live, other)
+			lent[pair.live] = carry_privileges(m, live, other)
 			carry_sequences(m, live, other)
+			exchange_names(m, live, other)
 			rename(m, live, other)
+			for _, sql in ipairs(m.direction == "down" and step.lent and step.lent[pair.live] or {}) do m:exec(sql) end
 		end
+		if m.direction == "up" then step.lent = lent end
 	end)
 end
 

@@ -11,7 +11,7 @@ use JSON::PP;
 use Test::More;
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw($home $program run start comes_true record lines content sum_of nothing_is_left sandbox_processes psql kept_shop);
+our @EXPORT = qw($home $program run start comes_true record lines content write_file sum_of nothing_is_left sandbox_processes psql kept_shop);
 
 our $program = abs_path($ENV{PGREHEARSE} // "$FindBin::Bin/../../build/pgrehearse");
 our $home = $^C ? '' : tempdir('/tmp/pgr-e2e-XXXXXX');    # perl -c runs this too, but no END
@@ -58,6 +58,9 @@ sub start
 sub comes_true { my ($condition) = @_; for (1 .. 1200) { return 1 if $condition->(); sleep 0.05; } return 0; }
 
 sub content { my ($path) = @_; open my $in, '<:raw', $path or die "$path: $!"; local $/; return scalar <$in>; }
+
+# Returns the path.
+sub write_file { my ($path, $text) = @_; open my $out, '>', $path or die "$path: $!"; print $out $text; close $out or die "$path: $!"; return $path; }
 
 # run.json of a record.
 sub record { my ($dir) = @_; return decode_json(content("$dir/run.json")); }

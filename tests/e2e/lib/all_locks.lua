@@ -6,7 +6,7 @@ return rehearse.scenario {
 	title = "Locks of all kinds",
 	workload = "shop",
 	load = { rate = 80, pods = 1, pool = 4 },
-	phases = { warmup = "1s", baseline = "1s", settle = "1s" },
+	phases = { warmup = "1s", baseline = "1s", settle = "1s", checkpoint = true },
 	checks = { always_true = { sql = "SELECT id FROM users WHERE id < 0", every = "100ms" }, sometimes_not = { sql = "SELECT 1 WHERE to_regclass('one') IS NULL", every = "100ms", after = "hold" } },
 	steps = {
 		rehearse.sql { name = "hold", up = { "LOCK TABLE users IN ACCESS EXCLUSIVE MODE", "SELECT pg_sleep(0.6)" }, irreversible = "it changes nothing" },

@@ -51,6 +51,8 @@ tests["naive forms are found"] = function()
 		{ up = "ALTER TABLE users ADD UNIQUE (email)", rule = "constraint-builds-index" },
 		{ up = "ALTER TABLE users ADD FOREIGN KEY (age) REFERENCES orders (id)", rule = "foreign-key-validated-at-once" },
 		{ up = "CREATE TABLE lines (id int, order_id bigint REFERENCES orders)", rule = "locks-referenced-table", level = "warning" },
+		{ up = "CREATE TABLE lines (id int, order_id bigint); ALTER TABLE lines ADD FOREIGN KEY (order_id) REFERENCES orders", rule = "locks-referenced-table", level = "warning" },
+		{ up = "ALTER TYPE mood ADD VALUE 'bad'; ALTER TABLE users ALTER COLUMN email SET DEFAULT 'bad'", rule = "enum-value-used-at-once" },
 		{ up = "UPDATE users SET age = 1", rule = "unbatched-write" },
 		{ up = "UPDATE users SET age = 1 WHERE age IS NULL", rule = "unbatched-write", level = "warning" },
 		{ up = "DELETE FROM orders", rule = "unbatched-write" },
@@ -74,13 +76,80 @@ tests["safe forms are left alone"] = function()
 		{ up = "ALTER TABLE users ADD CHECK (age > 0) NOT VALID", none = true },
 		{ up = "UPDATE users SET age = 1 WHERE id = 3", none = true },
 		{ up = "CREATE TABLE fresh (id int PRIMARY KEY); CREATE INDEX ON fresh (id); ALTER TABLE fresh ALTER COLUMN id TYPE bigint", none = true },
+		{ up = "CREATE TABLE fresh (id int); INSERT INTO fresh VALUES (1); CREATE INDEX i ON fresh (id); DROP INDEX i; UPDATE fresh SET id = 2; ALTER TABLE fresh RENAME COLUMN id TO c", none = true },
+		{ up = "ALTER TABLE users ADD COLUMN boss int REFERENCES users (id)", none = true },
+		{ up = "CREATE TYPE mood AS ENUM ('good'); ALTER TYPE mood ADD VALUE 'bad'; ALTER TABLE users ADD COLUMN m mood DEFAULT 'bad'", none = true },
+		{ up = "ALTER TRIGGER a ON users RENAME TO b", none = true },
+		{ up = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated_at = now(); RETURN NEW; END $$; CREATE TRIGGER g BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION f()", none = true },
 		{ name = "index", none = true, step = { transaction = false, up = "CREATE INDEX CONCURRENTLY i ON users (age)", on_retry = "DROP INDEX CONCURRENTLY IF EXISTS i", down = "DROP INDEX CONCURRENTLY i" } },
 	}
+end
+
+-- How often a rule is found.
+local function times(rule, ...)
+	local _, result = found(...)
+	local n, what = 0, nil
+	for _, f in ipairs(result.findings) do if f.rule == rule and f.direction == "up" then n, what = n + 1, f.what end end
+	return n, what
+end
+
+local CONSTRAINT = [[DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'c') THEN ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0); END IF;
+	EXCEPTION WHEN duplicate_object THEN NULL; END $$]]
+local FILL = "CREATE FUNCTION fill() RETURNS void LANGUAGE %s AS $$ %s $$"
+
+tests["SQL that is written out in a body is looked at, and a body that holds more is named"] = function()
+	expect {
+		{ up = CONSTRAINT, rule = "scan-under-lock", level = "warning" },
+		{ up = "DO $$ BEGIN CREATE INDEX i ON users (age); END $$", rule = "index-not-concurrent" },
+		{ up = "DO $$ BEGIN EXECUTE 'CREATE INDEX i ON users (age)'; END $$", rule = "index-not-concurrent" },
+		{ up = "DO $$ BEGIN EXECUTE format('CREATE INDEX i ON %I (age)', 'users'); END $$", rule = "not-read", level = "note" },
+		{ up = "DO $$ BEGIN CREATE TYPE mood AS ENUM ('good'); EXCEPTION WHEN duplicate_object THEN NULL; END $$", none = true },
+		{ up = "DO $$ DECLARE n int; BEGIN SELECT id INTO n FROM users LIMIT 1; UPDATE users SET age = 1 WHERE id = n; END $$", none = true },
+		{ up = "DO $$ DECLARE r record; BEGIN FOR r IN SELECT id FROM users LOOP UPDATE users SET age = 1 WHERE id = r.id; END LOOP; END $$", rule = "loop-is-one-transaction", level = "warning" },
+		{ rule = "unbatched-write", step = { up = { FILL:format("plpgsql", "BEGIN UPDATE users SET age = 1; END"), "SELECT fill()" } } },
+		{ rule = "unbatched-write", step = { up = { FILL:format("sql", "SELECT 1; UPDATE users SET age = 1"), "DO $$ BEGIN PERFORM fill(); END $$" } } },
+		{ rule = "not-read", level = "note", step = { up = { FILL:format("plpgsql", "BEGIN PERFORM fill(); END"), "SELECT fill()" } } },
+		{ rule = "commit-inside-transaction", step = { up = { "CREATE PROCEDURE fill() LANGUAGE plpgsql AS $$ BEGIN LOOP UPDATE users SET age = 1 WHERE id = 1; COMMIT; END LOOP; END $$", "CALL fill()" } } },
+		{ up = "SELECT stranger()", rule = "not-read", level = "note" },
+		{ up = "CALL stranger()", rule = "not-read", level = "note" },
+		{ up = "SELECT pg_catalog.set_config('search_path', '', false), setval('s', 1), count(*)", none = true },
+		{ up = FILL:format("plpgsql", "BEGIN UPDATE users SET age = 1; END"), none = true },
+	}
+	local _, result = found(step { up = CONSTRAINT })
+	assert(result.findings[1].what == "in the DO block, ADD CHECK (users) reads users whole", result.findings[1].what)
+end
+
+tests["what the parser of bodies cannot know is not held against a function"] = function()
+	expect {
+		{ up = "CREATE FUNCTION f(OUT a int) RETURNS SETOF int LANGUAGE plpgsql AS $$ BEGIN a := 1; RETURN NEXT; RETURN; END $$", none = true },
+		{ up = "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ DECLARE r users%rowtype; BEGIN r.age := 1; RETURN r.age; END $$", none = true },
+		{ up = [[CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ DECLARE t text COLLATE "C"; BEGIN RETURN 1; END $$]], none = true },
+		{ up = "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN nowhere := 1; RETURN 1; END $$", rule = "function-does-not-parse" },
+	}
+end
+
+tests["a table that is filled and then refers to another keeps that locked while its rows are looked up"] = function()
+	expect { { rule = "foreign-key-validated-at-once",
+		step = { up = { "CREATE TABLE lines AS SELECT id AS order_id FROM orders", "ALTER TABLE lines ADD FOREIGN KEY (order_id) REFERENCES orders" } } } }
+end
+
+tests["what is one work for the server is told once"] = function()
+	local n = times("table-rewrite", step { up = "ALTER TABLE users ADD COLUMN a int GENERATED ALWAYS AS (1) STORED, ADD COLUMN b int GENERATED ALWAYS AS (2) STORED, ALTER COLUMN age SET NOT NULL" })
+	assert(n == 1, n)
+	n = times("scan-under-lock", step { up = "ALTER TABLE users ALTER COLUMN age SET NOT NULL, ALTER COLUMN active SET NOT NULL" })
+	assert(n == 1, n)
+	n = times("scan-under-lock", step { up = "ALTER TABLE users ALTER COLUMN age SET NOT NULL, ALTER COLUMN age TYPE bigint" })
+	assert(n == 0, n)
+	assert(times("table-rewrite", step { up = "TRUNCATE users" }) == 0)
+	local many, what = times("slow-work-while-locked", step { up = { "ALTER TABLE users ADD COLUMN c int", "UPDATE users SET c = 1 WHERE c IS NULL", "CREATE INDEX i ON users (c)", "CREATE INDEX j ON users (c)" } })
+	assert(many == 1 and what:find("^CREATE INDEX while statement 1 keeps") and what:find("2 more statements are slow"), what)
 end
 
 tests["what belongs to the step is looked at"] = function()
 	expect {
 		{ rule = "lock-timeout-none", step = { up = "ALTER TABLE users ADD COLUMN c int", lock_timeout = "none" } },
+		{ rule = "lock-timeout-outruns-autovacuum", level = "note", step = { up = "ALTER TABLE users ADD COLUMN c int", lock_timeout = "500ms" } },
+		{ none = true, step = { up = "ALTER TABLE users ADD COLUMN c int", lock_timeout = "1200ms" } },
 		{ rule = "if-not-exists-hides-invalid-index", step = { up = "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON users (age)", transaction = false } },
 		{ rule = "retry-finds-invalid-index", level = "warning", step = { up = "CREATE INDEX CONCURRENTLY i ON users (age)", transaction = false } },
 		{ rule = "concurrently-in-transaction", step = { up = "CREATE INDEX CONCURRENTLY i ON users (age)" } },
@@ -117,6 +186,18 @@ tests["a default that comes after the rows were filled is found"] = function()
 		step { name = "3", up = "ALTER TABLE users ALTER COLUMN c SET DEFAULT 1" })
 	if rules["default-too-late"] ~= "warning" then error("it is not found") end
 	if rules["backfill-without-throttle"] ~= "note" then error("a backfill that looks at nothing is not found") end
+	rules = found(step { name = "1", up = "ALTER TABLE users ADD COLUMN c int" },
+		step { name = "2", up = { SYNC:format("NEW.c := 1;"), "CREATE TRIGGER s BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION sync()" } },
+		rehearse.backfill { name = "3", table = "users", set = "c = 1", where = "c IS NULL" },
+		step { name = "4", up = "ALTER TABLE users ALTER COLUMN c SET DEFAULT 1" })
+	if rules["default-too-late"] then error("it is found though a trigger fills the column of every row that comes") end
+end
+
+tests["the statement of a backfill is read"] = function()
+	local rules, result = found(rehearse.backfill { name = "1", table = "users", where = "true", throttle = { p99 = "1s" },
+		statement = "INSERT INTO orders (id, user_id) SELECT id, id FROM users WHERE :range ON CONFLICT DO NOTHING" })
+	if rules["not-read"] then error("it is not read") end
+	if #result.statements ~= 1 or not result.statements[1].sql:find("INSERT INTO orders", 1, true) then error("it is not among the statements") end
 end
 
 tests["an error in a way back is a warning"] = function()

@@ -130,6 +130,80 @@ tests["nobody waits for a table that the migration makes, until there are rows i
 	equal(show(filled.locks), "fresh S")
 end
 
+tests["what is made in a transaction is seen by nobody else before it ends, whatever is in it"] = function()
+	local p = predictor(SHOP)
+	p:begin_step(true)
+	p:statement("CREATE TABLE fresh (id int PRIMARY KEY, user_id int)")
+	local fk = p:statement("ALTER TABLE fresh ADD FOREIGN KEY (user_id) REFERENCES users")
+	equal(show(fk.locks) .. " " .. fk.risk, "users SRE medium")
+	p:statement("INSERT INTO fresh SELECT id FROM users")
+	for _, text in ipairs { "CREATE INDEX ON fresh (user_id)", "ALTER TABLE fresh ALTER COLUMN user_id TYPE bigint", "UPDATE fresh SET user_id = 1" } do
+		local op = p:statement(text)
+		equal(show(op.locks) .. op.risk, text:find("TYPE") and "users AELhigh" or "low", text)
+	end
+	equal(show(p:statement("ALTER TABLE users ADD COLUMN fresh_id int REFERENCES fresh").locks), "users AEL")
+	p:begin_step(true)
+	equal(show(p:statement("CREATE INDEX ON fresh (user_id)").locks), "fresh S")
+end
+
+tests["tables that a query fills, temporary ones and those of statements that cannot be read are made here, too"] = function()
+	for _, text in ipairs { "CREATE TABLE fresh AS SELECT * FROM users", "SELECT * INTO fresh FROM users", "CREATE MATERIALIZED VIEW fresh AS SELECT * FROM users",
+		"CREATE TABLE fresh AS SELECT id FROM (SELECT * FROM users)", 'CREATE TABLE IF NOT EXISTS public."fresh" (id int FROBNICATE)' } do
+		local p = predictor(SHOP)
+		p:statement(text)
+		equal(show(p:statement("CREATE INDEX ON fresh (id)").locks), "", text)
+	end
+	local p = predictor(SHOP)
+	p:statement("CREATE TEMP TABLE fresh (id int)")
+	p:statement("INSERT INTO fresh SELECT id FROM users")
+	equal(p:statement("UPDATE fresh SET id = 1").risk, "low")
+end
+
+tests["a column's foreign keys, and those that lead to it, are locked with it"] = function()
+	for text, locks in pairs { ["ALTER TABLE orders DROP COLUMN user_id"] = "orders AEL, users AEL", ["ALTER TABLE orders DROP COLUMN total"] = "orders AEL",
+		["ALTER TABLE orders ALTER COLUMN user_id TYPE bigint"] = "orders AEL, users AEL", ["ALTER TABLE users ALTER COLUMN id TYPE bigint"] = "orders AEL, users AEL",
+		["ALTER TABLE users ALTER COLUMN age TYPE bigint"] = "users AEL", ["DROP TABLE users CASCADE"] = "orders AEL, users AEL", ["TRUNCATE users CASCADE"] = "orders AEL, users AEL",
+		["ALTER TABLE users DROP CONSTRAINT users_pkey CASCADE"] = "orders AEL, users AEL", ["ALTER TABLE users DROP COLUMN id CASCADE"] = "orders AEL, users AEL" } do
+		local _, p = first(text)
+		equal(show(p.locks), locks, text)
+	end
+	local _, p = first("ALTER TABLE users ALTER COLUMN id TYPE bigint")
+	equal(p.work.fk_validation[1], "orders_user_id_fkey")
+end
+
+tests["a default that calls a function in SQL is as volatile as that function's expression"] = function()
+	for body, id in pairs { ["SELECT extract(epoch FROM now())::bigint"] = "add_column_stable_default", ["SELECT random()"] = "add_column_volatile_default", ["SELECT max(id) FROM users"] = "add_column_volatile_default" } do
+		local p = predictor(SHOP)
+		p:statement("CREATE FUNCTION mine() RETURNS bigint LANGUAGE sql AS $$ " .. body .. " $$")
+		equal(p:statement("ALTER TABLE users ADD COLUMN c bigint DEFAULT mine()").operations[1].id, id, body)
+	end
+end
+
+tests["what is done to a partitioned table is done to its partitions"] = function()
+	local parts = "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2026-02-01'); CREATE TABLE heir (x int) INHERITS (users)"
+	for text, locks in pairs { ["ALTER TABLE events ADD COLUMN c int"] = "events AEL, events_1 AEL", ["CREATE INDEX ON events (id)"] = "events S, events_1 S", ["DROP TABLE events"] = "events AEL, events_1 AEL",
+		["ALTER TABLE events RENAME TO happenings"] = "events AEL", ["CREATE INDEX ON ONLY events (id)"] = "events S", ["ALTER TABLE users ADD COLUMN c int"] = "heir AEL, users AEL",
+		["ALTER TABLE events DETACH PARTITION events_1"] = "events AEL, events_1 AEL" } do
+		local _, p = first(text, parts)
+		equal(show(p.locks), locks, text)
+	end
+end
+
+tests["an operation is called by the name that it has"] = function()
+	for text, title in pairs { ["ALTER TABLE users ALTER COLUMN note TYPE text"] = "TYPE varchar(20) to text", ["ALTER TABLE strangers ALTER COLUMN x TYPE timestamptz"] = "TYPE to timestamptz",
+		["ALTER TABLE users ENABLE TRIGGER ALL"] = "ENABLE TRIGGER", ["ALTER TABLE users SET LOGGED"] = "SET LOGGED of a table that is so", ["ALTER TABLE strangers SET LOGGED"] = "SET LOGGED",
+		["ALTER TABLE users DISABLE ROW LEVEL SECURITY"] = "DISABLE ROW LEVEL SECURITY", ["ALTER POLICY p ON users USING (true)"] = "ALTER POLICY", ["ALTER TRIGGER g ON users RENAME TO h"] = "RENAME TRIGGER",
+		["DROP TYPE mood"] = "DROP TYPE", ["ALTER TABLE users SET ACCESS METHOD heap"] = "SET ACCESS METHOD" } do equal(first(text).title, title, text) end
+	for text, locks in pairs { ["ALTER POLICY p ON users USING (true)"] = "users AEL", ["ALTER TRIGGER g ON users RENAME TO h"] = "users AEL", ["CREATE PUBLICATION p FOR TABLE users"] = "users SUE",
+		["ALTER TABLE strangers INHERIT users"] = "strangers AEL, users SUE" } do
+		local _, p = first(text)
+		equal(show(p.locks), locks, text)
+	end
+	equal(first("ALTER TABLE users ALTER COLUMN note TYPE text USING email").id, "type_rewrite")
+	equal(first("ALTER TABLE users ADD COLUMN c int DEFAULT random()").maybe, nil)
+	equal(first("ALTER TABLE users ADD COLUMN c int DEFAULT stranger()").maybe, "stranger() is not known here; a default that is not volatile costs nothing")
+end
+
 tests["an UPDATE is of few rows when a key or a LIMIT says so"] = function()
 	for text, id in pairs { ["UPDATE users SET age = 1"] = "update_all", ["UPDATE users SET age = 1 WHERE id = 7"] = "write_rows", ["UPDATE users SET age = 1 WHERE id = ANY($1)"] = "write_rows",
 		["UPDATE users SET age = 1 WHERE age IS NULL"] = "update_all", ["UPDATE users SET age = 1 WHERE id IN (SELECT id FROM users WHERE age IS NULL LIMIT 100)"] = "write_rows",
@@ -179,6 +253,9 @@ tests["what is renamed is known by its new name"] = function()
 	local drop = p:statement("DROP TABLE orders")
 	equal(show(drop.locks), "orders AEL, people AEL")
 	equal(show(p:statement("DROP INDEX users_email").locks), "people AEL")
+	p = predictor(SHOP)
+	p:statement("ALTER TABLE orders RENAME COLUMN user_id TO owner_id")
+	equal(show(p:statement("ALTER TABLE orders ALTER COLUMN owner_id TYPE bigint").locks), "orders AEL, users AEL")
 end
 
 return tests

@@ -63,6 +63,17 @@ end
 
 tests["a psql command is refused by name"] = function()
 	fails(function() rehearse.sql { name = "a", up = "\\copy t FROM 'x'", down = false } end, "\\copy")
+	fails(function() rehearse.sql { name = "a", up = "SELECT 1;\n\\echo it's; here\nSELECT 2", down = false } end, "\\echo")
+	local found = split("-- first\n\\set ON_ERROR_STOP on\nSELECT ';';\n\\echo it's; here\nSELECT 2")
+	assert(#found == 4 and found[1] == "\\set ON_ERROR_STOP on" and found[2] == "SELECT ';'" and found[3] == "\\echo it's; here" and found[4] == "SELECT 2", table.concat(found, "|"))
+end
+
+tests["rows behind COPY FROM stdin are not taken for statements, and refused"] = function()
+	local found = split("COPY public.t (a, b) FROM stdin WITH (FORMAT text);\n1\tit's; one\n2\t$x$\n\\.\n\nSELECT 1;\nCOPY t TO stdout;\nSELECT 'stdin';\nSELECT 2")
+	assert(#found == 5 and found[2] == "SELECT 1" and found[5] == "SELECT 2", table.concat(found, "|"))
+	found = split("COPY t FROM stdin;\n\\.\nSELECT 1")
+	assert(#found == 2 and found[2] == "SELECT 1", table.concat(found, "|"))
+	fails(function() rehearse.sql { name = "a", up = "COPY t FROM STDIN;\n1\n\\.\n", down = false } end, "COPY ... FROM stdin")
 end
 
 tests["a step's SQL does not begin or end transactions"] = function()
@@ -180,10 +191,11 @@ end
 
 tests["a lock policy is safe by default, and anything else is spelled out"] = function()
 	local s = rehearse.sql { name = "a", up = "SELECT 1", down = false }
-	assert(s.lock_timeout == 2e9 and s.statement_timeout == 300e9 and s.retries == 5 and s.drain == 5e9 and s.long_transactions.action == "wait")
+	assert(s.lock_timeout == 2e9 and s.statement_timeout == 300e9 and s.retries == 5 and s.drain == 5e9 and s.long_transactions.action == "wait" and s.autovacuum == "interrupt")
 	assert(rehearse.sql { name = "a", up = "SELECT 1", down = false, transaction = false }.statement_timeout == 0)
 	assert(rehearse.sql { name = "a", up = "SELECT 1", down = false, long_transactions = { action = "fail", older_than = "1s" } }.long_transactions.longest == 30e9)
 	fails(function() rehearse.sql { name = "a", up = "SELECT 1", down = false, long_transactions = "kill" } end, '"kill"', '"wait", "fail" or "ignore"')
+	fails(function() rehearse.sql { name = "a", up = "SELECT 1", down = false, autovacuum = "kill" } end, '"kill"', '"interrupt"', '"ignore"')
 	fails(function() rehearse.sql { name = "a", up = "SELECT 1", down = false, backoff = "1min" } end, "backoff_max is below backoff")
 end
 

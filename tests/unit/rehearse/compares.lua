@@ -9,6 +9,7 @@ local function print_of(changes)
 		catalog = { ["column t.a"] = "bigint; NOT NULL", ["index t_pkey"] = "CREATE UNIQUE INDEX" },
 		places = { t = { order = "a, b", holes = 0 } },
 		positions = { s = 10 },
+		behind = {},
 		content = { t = { rows = 3, hash = "17", columns = "a, b" }, busy = { rows = 5, hash = "1", columns = "x" } },
 		writes = { t = 0, busy = 0 },
 	}
@@ -32,6 +33,11 @@ end
 
 tests["a sequence that went on is no difference"] = function()
 	assert(compare({ positions = { s = 99 } }).verdict == "identical")
+end
+
+tests["a sequence that stands behind the keys that there are is dirty"] = function()
+	local c = compare { positions = { s = 4 }, behind = { s = "stands at 4, and t.a has 10" } }
+	assert(c.verdict == "dirty" and c.differences[1].detail:find("stands at 4, and t.a has 10", 1, true))
 end
 
 tests["what is left over, gone or changed is dirty, and is listed"] = function()

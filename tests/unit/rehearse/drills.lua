@@ -1,4 +1,5 @@
 -- Drills on a host that only pretends: what is asked of it, in which order, and what comes of failures.
+package.preload.sql = package.preload.sql or function() return { parse = function() return {} end } end   -- the program's own, in C
 local rehearse = require "rehearse"
 local drill = require "rehearse.drill"
 
@@ -45,15 +46,20 @@ local function fake_host(answers)
 	function host.checks() return { { name = "sound", sql = "S" }, { name = "broken", sql = "B" }, { name = "wrong", sql = "W" } } end
 	function host.array(t) return t end
 	function host.start_load() note "traffic" end
+	function host.kept_start() return nil end
+	function host.keep_start() end
+	function host.executed() return {} end
 	function host.stop_load() note "end of traffic" end
 	for _, name in ipairs { "status", "note", "note_locks", "set", "warning", "spawn", "stop_spawned" } do host[name] = function() end end
 	function host.replay_lag() return nil end
 	function host.p99() return nil end
+	function host.executed() return {} end
+	function host.replay_has_ended() return nil end
 	return host
 end
 
 local function perform(host, steps, name, more)
-	local s = { title = "t", workload = "w", steps = steps, versions = { v2 = {} } }
+	local s = { title = "t", workload = "w", steps = steps, versions = { v2 = {} }, phases = { checkpoint = false } }
 	for k, v in pairs(more or {}) do s[k] = v end
 	return drill.perform(host, rehearse.scenario(s), name or "forward")
 end
@@ -74,6 +80,21 @@ tests["steps are performed in order, each in a transaction of its own"] = functi
 	assert(not result.problem)
 	expect(host, "phase warmup", "traffic", "phase baseline", "phase migration", "up start one", "BEGIN", "A", "B", "COMMIT", "up end one",
 		"up start two", "C", "up end two", "up start three", "pod 1 v2", "pod 2 v2", "up end three", "end of traffic")
+end
+
+tests["phases that are compared begin with a checkpoint, when the baseline is long enough to compare with, and the role may"] = function()
+	local steps = { rehearse.sql { name = "one", up = "A", down = false } }
+	local host = fake_host()
+	perform(host, steps, "forward", { phases = {} })
+	expect(host, "phase warmup", "traffic", "CHECKPOINT", "phase baseline", "CHECKPOINT", "phase migration", "up start one", "BEGIN", "A", "COMMIT", "up end one",
+		"end of traffic")
+	host = fake_host { ["^CHECKPOINT$"] = function() return { sqlstate = "42501" } end }
+	perform(host, steps, "forward", { phases = { warmup = "0s" } })
+	expect(host, "CHECKPOINT", "phase baseline", "traffic", "phase migration", "up start one", "BEGIN", "A", "COMMIT", "up end one", "end of traffic")
+	assert(host.events[1].type == "checkpoint" and host.events[1].phase == "baseline" and host.events[1].error == "no")
+	host = fake_host()
+	perform(host, steps, "forward", { phases = { baseline = "4s" } })
+	assert(not table.concat(host.log, " "):find("CHECKPOINT"))
 end
 
 tests["a lock that is not had in time ends the transaction, which is tried again as a whole"] = function()
@@ -128,6 +149,13 @@ tests["what a failed statement outside a transaction left behind is cleaned up b
 	perform(host, { rehearse.sql { name = "one", up = "CREATE INDEX CONCURRENTLY i ON t (a)", on_retry = "DROP INDEX i", down = false, transaction = false } })
 	expect(host, "phase warmup", "traffic", "phase baseline", "phase migration", "up start one", "CREATE INDEX CONCURRENTLY i ON t (a)", "DROP INDEX i",
 		"CREATE INDEX CONCURRENTLY i ON t (a)", "up end one", "end of traffic")
+end
+
+tests["cleaning up before the next attempt may have to wait for a lock itself"] = function()
+	local host = fake_host { ["^CREATE"] = function(n) return n == 1 and { sqlstate = "55P03" } or nil end, ["^DROP"] = function(n) return n == 1 and { sqlstate = "55P03" } or nil end }
+	local result = perform(host, { rehearse.sql { name = "one", up = "CREATE INDEX CONCURRENTLY i ON t (a)", on_retry = "DROP INDEX i", down = false, transaction = false, retries = 2 } })
+	assert(not result.problem, result.problem)
+	assert(host.counts["^CREATE"] == 2 and host.counts["^DROP"] == 2)
 end
 
 tests["a step may be a function of a session, and its failures are findings"] = function()
@@ -268,6 +296,12 @@ tests["a sample is all that is done when that is asked for"] = function()
 	assert(batches(host) == "1-2 3-4 24-25", batches(host))
 end
 
+tests["a step's function does not end the transaction that it runs in"] = function()
+	local function ending(sql) return perform(fake_host(), { { name = "ends", down = false, up = function(m) m:exec(sql) end } }).problem end
+	assert(ending("COMMIT"):find('"COMMIT" inside of the step\'s transaction', 1, true))
+	assert(not ending("ROLLBACK TO SAVEPOINT s"))
+end
+
 tests["traffic alone has the workload's checks run before and after it"] = function()
 	local host = fake_host {
 		["%(B%)"] = function() return { values = { { "7", "(1,2)", n = 2 }, { "7", "(1,3)", n = 2 } } } end,
@@ -286,6 +320,16 @@ tests["traffic alone has the workload's checks run before and after it"] = funct
 	assert(not checks[5].ok and checks[5].name == "broken" and checks[5].rows == 7 and checks[5].sample == "(1,2), (1,3)", checks[5].sample)
 	assert(not checks[6].ok and checks[6].error == "no" and not checks[6].rows)
 	assert(#host.events == 6 and host.events[5].type == "check" and host.events[5].name == "broken")
+end
+
+tests["the way back has to be clean, unless the scenario says what it has to be"] = function()
+	local function judged(criteria, name)
+		return table.concat(drill.criteria(rehearse.scenario { workload = "shop", title = "t", steps = { rehearse.sql { name = "a", up = "SELECT 1", down = false } }, criteria = criteria }, name), "; ")
+	end
+	assert(judged({ "errors.rate < 1%" }, "rollback") == "errors.rate < 1%; rollback.clean")
+	assert(judged({}, "forward") == "")
+	assert(judged({ "rollback.identical" }, "rollback") == "rollback.identical")
+	assert(judged({ rollback = { "rollback.identical" } }, "rollback") == "rollback.identical")
 end
 
 return tests
