@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "base/units.h"
 #include "clone/guard.h"
+#include "clone/page_cache.h"
 #include "clone/pooler.h"
 #include "clone/sandbox.h"
 #include "clone/snapshots.h"
@@ -18,8 +19,6 @@
 #include "scenario/fill.h"
 
 #include <dirent.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -475,29 +474,24 @@ static enum status put_back(struct target *t, int standbys, struct error *err)
 	return st;
 }
 
-/* Files of the primary: out of the kernel's cache, or into it. The servers' own buffers are empty, having just been started. */
-static bool cold;
-
-static int touch_file(const char *path, const struct stat *st, int type, struct FTW *where)
+/* What is warm when more data were asked for than fit into memory is told: figures of such a run are of a cache that is half cold. */
+static void note_cache(struct target *t, struct page_cache_totals of)
 {
-	(void)st, (void)where;
-	int fd = type == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	if (fd < 0)
-		return 0;
-	static char chunk[1 << 20];
-	if (cold)
-		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	else
-		while (read(fd, chunk, sizeof chunk) > 0)
-			;
-	close(fd);
-	return 0;
+	char all[32], text[160];
+	double share = of.bytes > 0 ? (double)of.held / (double)of.bytes : 1;
+	json_object_set_new(t->facts, "cache", json_string(t->config.cache));
+	json_object_set_new(t->facts, "cache_held", json_real(share));
+	snprintf(text, sizeof text, "%.0f %% of the primary's %s are in the kernel's cache", 100 * share,
+		units_format_bytes((double)of.bytes, all, sizeof all));
+	say(t, text);
 }
 
+/* Files of the primary: out of the kernel's cache, or into it. The servers' own buffers are empty, having just been started. */
 static enum status set_cache(struct target *t, struct error *err)
 {
 	char dir[PATH_MAX];
-	cold = strcmp(t->config.cache, "cold") == 0;
+	bool cold = strcmp(t->config.cache, "cold") == 0;
+	struct page_cache_totals totals = {0};
 	snprintf(dir, sizeof dir, "%.4000s/servers/primary", sandbox_dir(t->sandbox));
 	say(t, cold ? "emptying the cache" : "warming the cache");
 	/* Dirty pages cannot be dropped. */
@@ -506,9 +500,12 @@ static enum status set_cache(struct target *t, struct error *err)
 		return st;
 	if (cold)
 		sync();
-	nftw(dir, touch_file, 32, FTW_PHYS);
-	json_object_set_new(t->facts, "cache", json_string(t->config.cache));
-	return ST_OK;
+	st = cold ? page_cache_drop(dir, err) : page_cache_fill(dir, err);
+	if (st == ST_OK)
+		st = page_cache_count(dir, &totals, err);
+	if (st == ST_OK)
+		note_cache(t, totals);
+	return st;
 }
 
 /* Only now that there is somebody to wait for. */

@@ -23,7 +23,7 @@ local RUN = {
 	load = { mode = S, rate = N, program = S, arrivals = S, pods = N, pool = N, workers = N, users = N, requests_mean = N, think_mean_ns = N, mix = COUNTS, flags = map(ANY), trace = S,
 		trace_sha256 = S, pacing = S, speed = N, order = S, read_only = B },
 	server = { kind = S, version = S, version_num = N, standbys = N, settings = map(ANY) },
-	target = { kind = S, source = S, isolated = B, bytes = N, dumped_from = S, normalised = S, reset_ns = N, errors = TEXTS, defused = list { what = S, name = S, need = { "what", "name" } } },
+	target = { kind = S, source = S, isolated = B, bytes = N, dumped_from = S, normalised = S, reset_ns = N, cache = S, cache_held = N, errors = TEXTS, defused = list { what = S, name = S, need = { "what", "name" } } },
 	host = { cores = N, memory_bytes = N, kernel = S },
 	phases = list { name = S, start_ns = N, end_ns = N, need = { "name", "start_ns" } },
 	criteria = TEXTS,
