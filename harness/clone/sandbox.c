@@ -398,6 +398,16 @@ const char *sandbox_standby_dsn(const struct sandbox *sb, int i)
 	return i >= 0 && i < sb->info.standbys ? sb->member[1 + i].dsn : NULL;
 }
 
+const char *sandbox_server_name(const struct sandbox *sb, int server)
+{
+	return server >= 0 && server <= SANDBOX_STANDBYS_MAX ? sb->member[server].name : NULL;
+}
+
+const char *sandbox_server_log(const struct sandbox *sb, int server)
+{
+	return sandbox_server_name(sb, server) != NULL ? sb->member[server].log_path : NULL;
+}
+
 bool sandbox_is_isolated(const struct sandbox *sb)
 {
 	return sb->isolated;

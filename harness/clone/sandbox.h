@@ -77,9 +77,12 @@ const char *sandbox_dsn(const struct sandbox *sb);
 int sandbox_standbys(const struct sandbox *sb);
 const char *sandbox_standby_name(const struct sandbox *sb, int i); /* "standby1", ...: also its application_name */
 const char *sandbox_standby_dsn(const struct sandbox *sb, int i);
-bool sandbox_is_isolated(const struct sandbox *sb);       /* its servers reach no network */
-int sandbox_server_version(const struct sandbox *sb);     /* as PQserverVersion(): 150014 */
-const char *sandbox_server_dir(const struct sandbox *sb); /* of the programs: psql, pg_dump and so on are there too */
+const char *sandbox_server_name(
+	const struct sandbox *sb, int server);                        /* "primary", "standby1", ...; NULL: there is none with that number */
+const char *sandbox_server_log(const struct sandbox *sb, int server); /* the path of its log, which may not be there */
+bool sandbox_is_isolated(const struct sandbox *sb);                   /* its servers reach no network */
+int sandbox_server_version(const struct sandbox *sb);                 /* as PQserverVersion(): 150014 */
+const char *sandbox_server_dir(const struct sandbox *sb);             /* of the programs: psql, pg_dump and so on are there too */
 
 /* The path of a client program such as pg_dump: the server's own, else of the newest version that is installed and is not older than the
  * server. False when there is none. */

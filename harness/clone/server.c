@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/proc.h"
+#include "clone/server_log.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -458,29 +459,6 @@ void server_first_wal(const struct server_place *place, char out[25])
 		out[0] = '\0';
 }
 
-/* Puts the last 600 bytes of the log, from a line's start, into err. */
-static void quote_log(const char *path, struct error *err)
-{
-	FILE *f = fopen(path, "re");
-	if (f == NULL)
-		return;
-	char tail[601];
-	bool cut = fseek(f, -600, SEEK_END) == 0;
-	if (!cut)
-		rewind(f);
-	size_t n = fread(tail, 1, sizeof tail - 1, f);
-	fclose(f);
-	while (n > 0 && tail[n - 1] == '\n')
-		n--;
-	tail[n] = '\0';
-	const char *line = cut ? strchr(tail, '\n') : NULL;
-	const char *text = line != NULL ? line + 1 : tail;
-	bool full = strstr(text, "No space left on device") != NULL;
-	error_set(err, ST_FAILED, "the server in %.200s did not start; its log ends with: %s", path, text);
-	if (full)
-		error_hint(err, "the disk is full: free some space, or set TMPDIR to a folder on a larger disk");
-}
-
 enum status server_start(const struct server_tools *tools, const struct server_place *place, struct error *err)
 {
 	const char *argv[] = {"pg_ctl", "start", "-w", "-s", "-t", START_LIMIT, "-D", place->data_dir, "-l", place->log_path, NULL};
@@ -489,7 +467,7 @@ enum status server_start(const struct server_tools *tools, const struct server_p
 	enum status st = ask_program(tools, place->work_dir, argv, PROGRAM_LIMIT_NS + 10 * NS_PER_S, place->isolated, &said, err);
 	buf_free(&said);
 	if (st != ST_OK)
-		quote_log(place->log_path, err);
+		server_log_explain_start(place->log_path, err);
 	return st;
 }
 

@@ -3,6 +3,7 @@
 #include "scenario/conductor.h"
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/json.h"
 #include "base/sha256.h"
 #include "load/rate.h"
@@ -14,6 +15,7 @@
 #include "scenario/lua_json.h"
 #include "scenario/replay_traffic.h"
 #include "scenario/scenario.h"
+#include "scenario/target.h"
 #include "scenario/traffic.h"
 
 #include <inttypes.h>
@@ -571,6 +573,18 @@ static void stop_observer(struct conductor *c)
 	record_set(h->record, "observer", observer_totals_json(&totals));
 }
 
+/* A server that went away by itself is gone when somebody asks why, and its log with it. */
+static void keep_server_log(const char *server, const char *trouble, const char *lines, size_t length, void *arg)
+{
+	struct conductor *c = arg;
+	char path[PATH_MAX];
+	struct error err;
+	record_warning(c->host.record, "the server %s did not run through: \"%s\" (server-%s.log in the record)", server, trouble, server);
+	snprintf(path, sizeof path, "%.4000s/server-%s.log", c->spec->out_dir, server);
+	if (fs_write_file(path, lines, length, &err) != ST_OK)
+		record_warning(c->host.record, "%s", err.what);
+}
+
 /* The order matters: fibers wait for sessions, workers post to the loop and note to the observer. */
 static enum status take_down(struct conductor *c, enum status st, struct error *err)
 {
@@ -591,6 +605,8 @@ static enum status take_down(struct conductor *c, enum status st, struct error *
 	load_free(h->load);
 	stop_observer(c);
 	replay_free(h->replay);
+	if (h->record != NULL && c->spec->target != NULL)
+		target_find_trouble(c->spec->target, keep_server_log, c);
 	if (h->record != NULL) {
 		struct error disk;
 		const char *word = st == ST_OK ? "finished" : st == ST_INTERRUPTED ? "interrupted" : "failed";

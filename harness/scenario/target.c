@@ -13,6 +13,7 @@
 #include "clone/page_cache.h"
 #include "clone/pooler.h"
 #include "clone/sandbox.h"
+#include "clone/server_log.h"
 #include "clone/snapshots.h"
 #include "clone/source_remote.h"
 #include "runtime/script.h"
@@ -33,13 +34,14 @@ struct target {
 	struct source_template copy;
 	struct source_command command;
 	struct pooler pooler;
-	const char **clients;                   /* policy.clients, and sessions of ours that the pooler keeps */
-	char reset_dsn[SOURCE_DSN_MAX];         /* that --reset-command printed */
-	char given[REHEARSAL_STANDBYS_MAX][64]; /* names of --standby */
-	char snapshot[PATH_MAX];                /* "" until taken */
-	char part[PATH_MAX];                    /* where it lies while it is made, when that may go on in another process; or "" */
-	bool lasting;                           /* the snapshot outlives us */
-	bool fresh;                             /* nothing has happened since the sandbox was made of it */
+	const char **clients;                         /* policy.clients, and sessions of ours that the pooler keeps */
+	char reset_dsn[SOURCE_DSN_MAX];               /* that --reset-command printed */
+	char given[REHEARSAL_STANDBYS_MAX][64];       /* names of --standby */
+	char snapshot[PATH_MAX];                      /* "" until taken */
+	int64_t log_begins[1 + SANDBOX_STANDBYS_MAX]; /* of each server: how long its log was when the drill began */
+	char part[PATH_MAX];                          /* where it lies while it is made, when that may go on in another process; or "" */
+	bool lasting;                                 /* the snapshot outlives us */
+	bool fresh;                                   /* nothing has happened since the sandbox was made of it */
 	const char *names[REHEARSAL_STANDBYS_MAX];
 	const char *dsns[REHEARSAL_STANDBYS_MAX];
 	bool passed; /* the guard has let config.dsn pass: objects of ours may be dropped there */
@@ -517,6 +519,25 @@ static enum status make_synchronous(struct target *t, struct error *err)
 	return st == ST_OK ? source_execute(sandbox_dsn(t->sandbox), "SELECT pg_catalog.pg_reload_conf()", t->config.stop, err) : st;
 }
 
+static void note_logs(struct target *t)
+{
+	for (int i = 0; sandbox_server_log(t->sandbox, i) != NULL; i++)
+		t->log_begins[i] = server_log_length(sandbox_server_log(t->sandbox, i));
+}
+
+void target_find_trouble(const struct target *t,
+	void (*each)(const char *server, const char *trouble, const char *lines, size_t length, void *arg), void *arg)
+{
+	char trouble[256];
+	for (int i = 0; t->sandbox != NULL && sandbox_server_log(t->sandbox, i) != NULL; i++) {
+		struct buf lines;
+		buf_init(&lines, 2 * SERVER_LOG_MAX);
+		if (server_log_read(sandbox_server_log(t->sandbox, i), t->log_begins[i], &lines, trouble)[0] != '\0')
+			each(sandbox_server_name(t->sandbox, i), trouble, lines.data, lines.len, arg);
+		buf_free(&lines);
+	}
+}
+
 enum status target_refresh(struct target *t, int standbys, struct error *err)
 {
 	int earlier = t->used++;
@@ -529,6 +550,7 @@ enum status target_refresh(struct target *t, int standbys, struct error *err)
 		st = set_cache(t, err);
 	if (st == ST_OK && t->config.synchronous && sandbox_standbys(t->sandbox) > 0)
 		st = make_synchronous(t, err);
+	note_logs(t);
 	return st;
 }
 

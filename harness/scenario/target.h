@@ -55,6 +55,11 @@ enum status target_refresh(struct target *t, int standbys, struct error *err) MU
  * is no sandbox with a standby. Blocks; may be called from a thread of its own while the drill is under way. */
 enum status target_fail_over(struct target *t, struct error *err) MUST_CHECK;
 
+/* Calls each for every server of ours in whose log it says, since the drill began, that one of its processes ended unasked or a file could not be
+ * written: its name, the first such message, and the last messages of the server's own processes. */
+void target_find_trouble(const struct target *t,
+	void (*each)(const char *server, const char *trouble, const char *lines, size_t length, void *arg), void *arg);
+
 /* Fills in the fields of r that say what the target is. They live as long as t. */
 void target_describe(struct target *t, struct rehearsal *r);
 

@@ -189,5 +189,16 @@ for my $case (
 	like($text, $message, '... with what is wrong');
 	unlike($text, qr/stack traceback/, '... and no word on where our own code noticed it');
 }
+
+# ---- a server that goes away by itself ----
+# One of its processes dies, so it ends all sessions and starts anew. Why would be gone with it.
+($code, $text) = run('run', scenario('fallen', <<'LUA'), '--drill', 'forward', '--standbys', '0', '--out', "$home/fallen");
+	steps = { rehearse.exec { name = "kill", up = [[psql -XAtqc "SELECT pg_sleep(30), 'a secret'" & kill -9 $(psql -XAtc "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'"); wait $!]], down = false } },
+LUA
+my $said = -e "$home/fallen/forward/server-primary.log" ? content("$home/fallen/forward/server-primary.log") : '';
+like($said, qr/LOG:  WAL writer process \(PID \d+\) was terminated by signal 9/, 'the record keeps what the server said of its own processes') or diag $text;
+unlike($said, qr/secret|STATEMENT|DETAIL/, '... and nothing of its sessions');
+(my $unwrapped = $text) =~ s/\s+/ /g;
+like($unwrapped, qr/the server primary did not run through: "LOG: WAL writer process \(PID \d+\) was terminated by signal 9: Killed"/, '... and tells where it is') or diag $text;
 ok(nothing_is_left(), 'nothing is left behind');
 done_testing;

@@ -1,5 +1,6 @@
 -- The drills blocked-*: something stands in the way of each step when it begins, holds on for longer than the step waits for a lock, then goes. The
 -- migration has to get through by its lock policy, and those who wait behind it must not wait for longer than that allows.
+local perform = require "rehearse.perform"
 local stage = require "rehearse.stage"
 local Wraparound = require "rehearse.wraparound"
 
@@ -78,7 +79,7 @@ local function hold_dump(run, program)
 		local go = row and row[3] or not row and host.now() - from > DUMP_CONNECTS_NS
 		if late or not host.held_read(child, go) then
 			local out = host.release(child)
-			return nil, late and "pg_dump did not come to the data in time" or string.format("pg_dump ended with exit code %d: %s", out.exit_code, (out.output:sub(-200):gsub("%s+$", "")))
+			return nil, late and "pg_dump did not come to the data in time" or string.format("pg_dump ended with exit code %d: %s", out.exit_code, perform.ending(out.output, 200))
 		end
 		host.sleep(go and 0.002 or 0.01)
 	end

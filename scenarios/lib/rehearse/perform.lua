@@ -99,6 +99,14 @@ local function end_sessions(m)
 	session:close()
 end
 
+-- The last lines of what a program said, of at most so many bytes; of a longer line its end.
+function perform.ending(text, bytes)
+	text = text:gsub("%s+$", "")
+	if #text <= bytes then return text end
+	local cut = text:sub(-bytes)
+	return text:sub(-bytes - 1, -bytes - 1) ~= "\n" and cut:match("\n(.+)$") and cut:gsub("^[^\n]*\n", "", 1) or cut
+end
+
 local function exec(m, step, command)
 	local left = m.deadline_ns and m.deadline_ns - m.host.now()
 	local env = {}
@@ -114,7 +122,7 @@ local function exec(m, step, command)
 	end
 	if out.timed_out then m:fail("the step took longer than its timeout of %.1f s: %s was stopped", m.timeout_ns / 1e9, command[1]) end
 	if out.error then m:fail("%s", out.error) end
-	if out.exit_code ~= 0 then m:fail("%s ended with exit code %d: %s", table.concat(command, " "):sub(1, 200), out.exit_code, out.output:sub(-500)) end
+	if out.exit_code ~= 0 then m:fail("%s ended with exit code %d: %s", table.concat(command, " "):sub(1, 200), out.exit_code, perform.ending(out.output, 500)) end
 end
 
 -- ---- several at once ----
