@@ -94,7 +94,7 @@ ask("SELECT pg_drop_replication_slot('away')");
 	open my $client, '|-', 'psql', '-XqAt', '-o', '/dev/null', "$dsn application_name=billing" or die;
 	$client->autoflush;
 	print $client "SELECT 1;\n";
-	for (1 .. 200) { last if ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'billing'") eq '1'; select undef, undef, undef, 0.05; }
+	for (1 .. 1200) { last if ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'billing'") eq '1'; select undef, undef, undef, 0.05; }
 	my @standby = ('--allow-standby', 'standby1');
 	refused_untouched('a server with a session of others', qr/rule "clients".*1 session of others uses the target: billing \(postgres\@local, database postgres.*--allow-client 'billing'/s,
 		'load', 'shop', '--duration', '1s', '--out', "$home/record", '--target', $dsn, @standby);
@@ -113,7 +113,7 @@ ask("SELECT pg_drop_replication_slot('away')");
 	open my $client, '|-', 'psql', '-XqAt', '-o', '/dev/null', "host=$socket user=postgres dbname=postgres application_name='pgrehearse load v1 pod 0'" or die;
 	$client->autoflush;
 	print $client "SELECT 1;\n";
-	for (1 .. 200) { last if ask("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgrehearse load%'") eq '1'; select undef, undef, undef, 0.05; }
+	for (1 .. 1200) { last if ask("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgrehearse load%'") eq '1'; select undef, undef, undef, 0.05; }
 	refused_untouched('a server with another rehearsal', qr/rule "clients".*pgrehearse load v1 pod 0/, 'load', 'shop', '--duration', '1s', '--out', "$home/record", '--target', $dsn, '--allow-standby', 'standby1');
 	close $client;
 }
@@ -167,7 +167,7 @@ SKIP: {
 			exec(($> == 0 ? qw(setpriv --reuid=postgres --regid=postgres --clear-groups) : ()), $pgbouncer, '-q', "$home/pooler.ini") or die;
 		}
 		my $through = "host=$folder port=6432 user=postgres dbname=rehearsal";
-		for (1 .. 200) { last if ask_at("$through application_name=pgrehearse-test", 'SELECT 1') eq '1'; select undef, undef, undef, 0.05; }
+		for (1 .. 1200) { last if ask_at("$through application_name=pgrehearse-test", 'SELECT 1') eq '1'; select undef, undef, undef, 0.05; }
 		refused_untouched("a pooler in $mode mode", qr/rule "direct".*a connection pooler stands before the target.*name the server itself/s,
 			'load', 'shop', '--duration', '1s', '--out', "$home/record", '--target', $through);
 		($code, $text) = run('doctor', '--target', $through);
@@ -205,7 +205,7 @@ is($code, 4, '... but the mark is void there') or diag $text;
 like($text, qr/rule "mark".*is not of this server.*(?:data directory|timeline|port|start).* was .*, and is/s, '... which the refusal explains');
 
 # The marked one goes on being one, until it is restarted.
-for (1 .. 200) { last if ask('SELECT count(*) FROM pg_stat_replication') eq '0'; select undef, undef, undef, 0.05; }
+for (1 .. 1200) { last if ask('SELECT count(*) FROM pg_stat_replication') eq '0'; select undef, undef, undef, 0.05; }
 ask('SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots');
 ($code, $text) = run('clone', 'show', $dsn);
 is($code, 0, 'without standbys the marked server may be rehearsed on') or diag $text;

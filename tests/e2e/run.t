@@ -194,7 +194,7 @@ is(read_json('out-broken/forward/run.json')->{status}, 'failed', '... and the re
 
 scenario('long', "steps = { rehearse.sql { name = 'sleep', up = 'SELECT pg_sleep(60)', down = false } }");
 my ($pid, $out) = start('run', 'long.lua', '--drill', 'forward', '--out', 'out-long');
-for (1 .. 600) { last if -s 'out-long/forward/events.jsonl' && grep { $_->{type} eq 'step' } read_lines('out-long/forward/events.jsonl'); sleep 0.05; }
+for (1 .. 1200) { last if -s 'out-long/forward/events.jsonl' && grep { $_->{type} eq 'step' } read_lines('out-long/forward/events.jsonl'); sleep 0.05; }
 kill INT => $pid;
 ($code, $text) = finish($out);
 is($code, 130, 'Ctrl-C: exit code 130');

@@ -6,7 +6,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use File::Path qw(remove_tree);
 use JSON::PP;
-use Rehearse qw($home $program content write_file);
+use Rehearse qw($home $program content write_file comes_true);
 use Test::More;
 
 mkdir "$home/$_", 0755 for qw(theirs ours);
@@ -82,7 +82,7 @@ waitpid $writer, 0;
 $ask->('SELECT pg_switch_wal()');
 my $log = (glob "$home/theirs/pgrehearse-$>/theirs/servers/primary.log")[0];
 sub connections { my @seen = grep { /connection received|authorized/ } split /\n/, content($log); return scalar @seen }
-for (1 .. 100) { last if $ask->('SELECT count(*) FROM pg_stat_archiver WHERE failed_count = 0 AND last_archived_wal >= pg_walfile_name(pg_current_wal_lsn() - 1)') eq '1'; select undef, undef, undef, 0.1 }
+comes_true(sub { $ask->('SELECT count(*) FROM pg_stat_archiver WHERE failed_count = 0 AND last_archived_wal >= pg_walfile_name(pg_current_wal_lsn() - 1)') eq '1' });
 my @archived = glob "$home/archive/*";
 my ($before, $files) = (connections(), `cd '$home/base' && find . -type f | sort | xargs cat | cksum`);
 
@@ -259,11 +259,11 @@ if (!$pid) {
 	open STDOUT, '>', '/dev/null';
 	exec $program, 'load', 'notes.lua', '--target', "template:$theirs", '--allow-standby', '*', '--duration', '60s', '--rate', '5', '--out', 'killed';
 }
-for (1 .. 200) { last if -s 'killed/intervals.jsonl'; select undef, undef, undef, 0.05 }
+comes_true(sub { -s 'killed/intervals.jsonl' });
 is($copies->(), '1', 'what a dead run left is dropped by the next one');
 kill KILL => $pid;
 waitpid $pid, 0;
-for (1 .. 100) { last if $copies->() eq '0'; select undef, undef, undef, 0.1 }
+comes_true(sub { $copies->() eq '0' });
 is($copies->(), '0', '... and what is killed leaves nothing');
 
 my ($standby) = map { s/port=5432/port=5433/r } $theirs;
@@ -296,10 +296,10 @@ for my $signal (qw(INT KILL)) {
 		open STDOUT, '>', '/dev/null';
 		exec $program, 'load', 'notes.lua', '--target', "command:$home/up,$home/down", '--allow-standby', '*', '--duration', '60s', '--rate', '5', '--out', 'killed';
 	}
-	for (1 .. 200) { last if -s 'killed/intervals.jsonl'; select undef, undef, undef, 0.05 }
+	comes_true(sub { -s 'killed/intervals.jsonl' });
 	kill $signal => $pid;
 	waitpid $pid, 0;
-	for (1 .. 100) { last if -e 'calls' && content('calls') =~ /down/; select undef, undef, undef, 0.1 }
+	comes_true(sub { -e 'calls' && content('calls') =~ /down/ });
 	like(content('calls'), qr/down \Q$theirs\E/, "... also after SIG$signal");
 	unlink 'calls';
 }
