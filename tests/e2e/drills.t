@@ -114,4 +114,16 @@ sub bad { my ($run) = @_; return join '; ', map { "$_->{what}: $_->{detail}" } g
 	run('sandbox', 'down', '--all');
 }
 
+# ---- a way back to an old copy: rows that came meanwhile are gone, whatever their key is ----
+for my $case (['copy', 'dirty'], ['keep', 'equivalent']) {
+	my ($down, $verdict) = @$case;
+	my ($code, $text) = run('run', "$drills/lost.lua", '--drill', 'rollback', '--standbys', '0', '--set', "down=$down", '--out', "$home/lost-$down");
+	is($code, $verdict eq 'dirty' ? 1 : 0, "a table with a key of two columns ($down)") or diag $text;
+	my $rollback = record("$home/lost-$down/rollback")->{rollback};
+	is($rollback->{verdict}, $verdict, "... is $verdict") or diag explain $rollback->{differences};
+	my @found = grep { $_->{object} eq 'content of public.visits' } @{$rollback->{differences}};
+	next if $verdict ne 'dirty';
+	like($found[0]{detail}, qr{^(\d+) of \1 rows that the traffic wrote before the way back are gone after it: shop, visitor \w+/[0-9a-f]{8}-}, '... with the keys') or diag explain \@found;
+}
+
 done_testing;

@@ -7,6 +7,7 @@ local witness = {}
 
 local MOST_ROWS, SAMPLE, TOLD = 2000, 500, 5
 local LARGE = 50000   -- rows: of a table with more, some blocks are sampled
+local SCANNED = 5000000   -- rows: a larger table whose key does not count them is not read for those that came
 local MOST_OF = 0.5   -- of the sample: fewer may have been changed by triggers, and by what the traffic wrote elsewhere
 
 -- Tables with a primary key: name, its columns in order, whether it is one number, whether triggers write the table, too, and about how many rows
@@ -19,6 +20,9 @@ SELECT c.oid::pg_catalog.regclass::text, pg_catalog.array_to_string(ARRAY(SELECT
 	COALESCE((SELECT pg_catalog.sum(GREATEST(l.reltuples, 0)) FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE p.isleaf), c.reltuples)::int8
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE i.indisprimary AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND ]] .. clean.ours
+
+-- Rows of transaction $1 and later ones: xmin has 32 bits and wraps around, an age does not.
+local WRITTEN_SINCE = "pg_catalog.age(t.xmin) <= pg_catalog.age(($1::int8 % 4294967296)::text::pg_catalog.xid)"
 
 -- Types of these columns, in that order, as far as there still is a table of that name with them.
 local TYPES = [[
@@ -116,7 +120,7 @@ function witness.take(self, session, tables)
 	local out = {}
 	for _, t in ipairs(tables) do
 		if is_there(session, t) then
-			local now = read(session, t, "pg_catalog.age(t.xmin) <= pg_catalog.age(($1::int8 % 4294967296)::text::pg_catalog.xid)", self.since)
+			local now = read(session, t, WRITTEN_SINCE, self.since)
 			local keys = {}
 			for key in pairs(now) do keys[#keys + 1] = key end
 			table.sort(keys)
@@ -289,22 +293,48 @@ end
 
 -- ---- under traffic: what it added ----
 
--- When the last step is done, so that what comes from now on is the traffic's: the newest key of each table that counts its rows.
+-- When the last step is done, so that what comes from now on is the traffic's: the newest key of each table that counts its rows, and of others
+-- the next transaction.
 function witness.newest(session, tables)
+	local next_xid
 	for _, t in ipairs(tables) do
-		if t.counts and is_there(session, t) then t.newest = ask(session, string.format("SELECT COALESCE(pg_catalog.max(%s), 0)::int8::text FROM %s", t.columns[1], t.name))[1][1] end
+		if not is_there(session, t) then
+			t.newest, t.since = nil, nil
+		elseif t.counts then
+			t.newest = ask(session, string.format("SELECT COALESCE(pg_catalog.max(%s), 0)::int8::text FROM %s", t.columns[1], t.name))[1][1]
+		elseif t.about <= SCANNED then
+			next_xid = next_xid or ask(session, "SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())::text")[1][1]
+			t.since = next_xid
+		end
 	end
 end
 
--- Before the way back: the rows that have come since. They are told by their keys, so that it costs a look into an index.
+-- Before the way back: the rows that have come since. Those of a counted key cost a look into an index; of others the table is read, and what was
+-- changed is among what came.
 function witness.added(session, tables)
 	for _, t in ipairs(tables) do
 		t.added = {}
 		if t.newest and is_there(session, t) then
 			local list = ask(session, string.format("SELECT %s::int8 FROM %s WHERE %s > $1::int8 ORDER BY 1 DESC LIMIT %d", t.columns[1], t.name, t.columns[1], MOST_ROWS), t.newest)
 			for i, row in ipairs(list) do t.added[i] = row[1] end
+		elseif t.since and is_there(session, t) then
+			for key in pairs(read(session, t, WRITTEN_SINCE, t.since)) do t.added[#t.added + 1] = key end
+			table.sort(t.added)
 		end
 	end
+end
+
+-- Of rows that were there before the way back those that are not now.
+local function gone_of(session, t)
+	local gone = {}
+	if t.counts then
+		for i, row in ipairs(ask(session, string.format("SELECT k FROM pg_catalog.unnest($1::int8[]) AS k WHERE NOT EXISTS (SELECT 1 FROM %s AS t WHERE t.%s = k) ORDER BY 1",
+			t.name, t.columns[1]), array(t.added))) do gone[i] = tostring(row[1]) end
+		return gone
+	end
+	local there = read_keys(session, t, t.added) or {}
+	for _, key in ipairs(t.added) do if not there[key] then gone[#gone + 1] = key end end
+	return gone
 end
 
 -- When all is over: the differences. statements: what the traffic has executed.
@@ -313,10 +343,10 @@ function witness.missing(session, tables, statements)
 	if deletes(statements) then return out end
 	for _, t in ipairs(tables) do
 		if #(t.added or {}) > 0 and is_there(session, t) then
-			local gone = {}
-			for i, row in ipairs(ask(session, string.format("SELECT k FROM pg_catalog.unnest($1::int8[]) AS k WHERE NOT EXISTS (SELECT 1 FROM %s AS t WHERE t.%s = k) ORDER BY 1",
-				t.name, t.columns[1]), array(t.added))) do gone[i] = tostring(row[1]) end
-			if #gone > 0 then out[#out + 1] = differs(t, string.format("%s before the way back are gone after it: %s", rows(#gone, #t.added, "added"), shown(t, gone))) end
+			local gone = gone_of(session, t)
+			if #gone > 0 then
+				out[#out + 1] = differs(t, string.format("%s before the way back are gone after it: %s", rows(#gone, #t.added, t.counts and "added" or "wrote"), shown(t, gone)))
+			end
 		end
 	end
 	return out

@@ -1,0 +1,10 @@
+-- Rows whose key is no number come in.
+local workload = require "workload"
+return workload {
+	name = "visits",
+	schema = "CREATE TABLE visits (shop text NOT NULL, visitor uuid NOT NULL, pages int NOT NULL)",
+	generate = { { table = "visits", columns = "shop, visitor, pages", rows = 500, row = function(i, r) return "shop" .. i % 7, r:uuid(), i end } },
+	finish = { "ALTER TABLE visits ADD PRIMARY KEY (shop, visitor)", "VACUUM (ANALYZE) visits" },
+	statements = { visit = "INSERT INTO visits (shop, visitor, pages) VALUES ($1, $2::uuid, 1)" },
+	transactions = { visit = { args = function(r) return "shop" .. r:int(1, 7), r:uuid() end, run = function(c, shop, visitor) c:exec("visit", shop, visitor) end } },
+}
