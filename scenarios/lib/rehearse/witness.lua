@@ -186,13 +186,45 @@ end
 
 -- ---- under traffic: what was there before ----
 
--- Whether a row that is gone may have been deleted by the traffic itself.
-local function deletes(statements)
+local CASCADES = [[SELECT pg_catalog.quote_ident(p.relname), pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_constraint f
+	JOIN pg_catalog.pg_class p ON p.oid = f.confrelid JOIN pg_catalog.pg_class c ON c.oid = f.conrelid WHERE f.contype = 'f' AND f.confdeltype = 'c']]
+
+local function plain(name) return name:match("[^.]+$") end
+
+local function find_deleted(node, out)
+	for kind, inner in pairs(node) do
+		if type(inner) == "table" then
+			if (kind == "DeleteStmt" or kind == "MergeStmt") and inner.relation then out[#out + 1] = inner.relation.relname end
+			for _, one in ipairs(kind == "TruncateStmt" and inner.relations or {}) do out[#out + 1] = one.RangeVar and one.RangeVar.relname end
+			find_deleted(inner, out)
+		end
+	end
+end
+
+-- Of which of these tables the traffic itself may have deleted rows that are gone, by name; what a foreign key deletes along is among them. Of all, when
+-- it deletes from what is none of them: it may be a view or a partition.
+local function deletes(session, tables, statements)
+	local sql = require "sql"   -- the workers' states, which load scenarios too, do without
+	local known, out, queue = {}, {}, {}
+	for _, t in ipairs(tables) do known[plain(t.name)] = true end
 	for _, text in ipairs(statements) do
 		local upper = text:upper()
-		if upper:find("DELETE", 1, true) or upper:find("MERGE", 1, true) or upper:find("TRUNCATE", 1, true) then return true end
+		if upper:find("DELETE", 1, true) or upper:find("MERGE", 1, true) or upper:find("TRUNCATE", 1, true) then
+			local tree = sql.parse(text)
+			if not tree then return known end
+			find_deleted(tree, queue)
+		end
 	end
-	return false
+	local cascades = #queue > 0 and ask(session, CASCADES) or {}
+	while #queue > 0 do
+		local name = table.remove(queue)
+		if not known[name] then return known end
+		if not out[name] then
+			out[name] = true
+			for _, row in ipairs(cascades) do if row[1] == name then queue[#queue + 1] = row[2] end end
+		end
+	end
+	return out
 end
 
 -- Before the migration: some rows of each table, spread over it.
@@ -252,7 +284,7 @@ local function writes_elsewhere(assigned, samples)
 	local known = {}
 	for _, s in ipairs(samples) do
 		local _, row = next(s.rows)
-		known[s.table.name:match("[^.]+$")] = row or {}
+		known[plain(s.table.name)] = row or {}
 	end
 	for name, columns in pairs(assigned) do
 		if not known[name] then return true end
@@ -263,19 +295,20 @@ end
 
 -- When all is over: the differences. statements: what the traffic has executed.
 function witness.spoilt(session, samples, statements)
-	local out, assigned, may_delete = {}, {}, deletes(statements)
-	local sql = require "sql"   -- the workers' states, which load scenarios too, do without
+	local out, assigned, tables, sql = {}, {}, {}, require "sql"
+	for i, s in ipairs(samples) do tables[i] = s.table end
+	local may_delete = deletes(session, tables, statements)
 	for _, text in ipairs(statements) do find_assigned(sql.parse(text) or {}, assigned) end
 	local elsewhere = writes_elsewhere(assigned, samples)
 	for _, s in ipairs(samples) do
 		local t, keys = s.table, {}
 		for key in pairs(s.rows) do keys[#keys + 1] = key end
-		local mine = assigned[t.name:match("[^.]+$")]
+		local mine = assigned[plain(t.name)]
 		local after = mine and #keys > 0 and read_keys(session, t, keys)
 		if after then
 			local names, where, seen, gone = changed_columns(s, after, mine)
 			table.sort(gone)
-			if #gone > 0 and not may_delete then
+			if #gone > 0 and not may_delete[plain(t.name)] then
 				out[#out + 1] = differs(t, string.format("%d of %d rows that were looked at are gone: %s", #gone, #keys, shown(t, gone)))
 			end
 			for _, name in ipairs(names) do
@@ -340,9 +373,9 @@ end
 -- When all is over: the differences. statements: what the traffic has executed.
 function witness.missing(session, tables, statements)
 	local out = {}
-	if deletes(statements) then return out end
+	local may_delete = deletes(session, tables, statements)
 	for _, t in ipairs(tables) do
-		if #(t.added or {}) > 0 and is_there(session, t) then
+		if #(t.added or {}) > 0 and not may_delete[plain(t.name)] and is_there(session, t) then
 			local gone = gone_of(session, t)
 			if #gone > 0 then
 				out[#out + 1] = differs(t, string.format("%s before the way back are gone after it: %s", rows(#gone, #t.added, t.counts and "added" or "wrote"), shown(t, gone)))
