@@ -220,8 +220,9 @@ local function sequences_behind(session)
 end
 
 -- Everything that is compared later. A sum of hashes does not depend on the order of rows and, unlike xor, tells of duplicates.
--- reads(table, writes), may be nil: whether what a table holds will be compared; of others the rows are only counted.
-function clean.capture(session, reads)
+-- reads(table, writes), may be nil: whether what a table holds will be compared; of others the rows are only counted, and not even that when
+-- uncounted is true.
+function clean.capture(session, reads, uncounted)
 	local out = { catalog = {}, places = {}, content = {} }
 	for _, kind in ipairs(CATALOG) do
 		-- What a role may not look at on a managed server, it could not have changed either.
@@ -240,7 +241,8 @@ function clean.capture(session, reads)
 		if not reads or reads(row[1], out.writes) then
 			hash = string.format("COALESCE(pg_catalog.sum(pg_catalog.hashtextextended(ROW(%s)::text, 0)), 0)::text", row[2] or "")
 		end
-		local found = query(session, string.format("SELECT pg_catalog.count(*), %s FROM ONLY %s", hash, row[1]))[1]
+		local counts = not uncounted or hash ~= "NULL"
+		local found = counts and query(session, string.format("SELECT pg_catalog.count(*), %s FROM ONLY %s", hash, row[1]))[1] or {}
 		out.content[row[1]] = { rows = found[1], hash = found[2], columns = row[2] }
 	end
 	return out
