@@ -52,7 +52,11 @@ for my $case (@cases) {
 my ($status, $last, $output) = run_one("#!/bin/sh\necho 1..2; echo ok 1; echo 'ok 2 # skip no such thing'\n");
 like($output, qr/^1 skipped\.\n1 passed, 0 failed\n\z/m, 'what was skipped is told before the last line');
 ($status, $last, $output) = run_one("#!/bin/sh\necho 1..1; echo '# the reason'; echo not ok 1\n");
-like($output, qr/the reason/, 'a failed file is shown in full');
+like($output, qr/the reason/, 'a failed file is shown');
+($status, $last, $output) = run_one("#!/bin/sh\necho 1..3; echo 'ok 1 - good'; echo 'not ok 2 - two of them'; echo '# the reason'; echo 'ok 3 - good too'; exit 1\n");
+like($output, qr/^      \| not ok 2 - two of them\n      \| # the reason\n/m, '... without what held');
+unlike($output, qr/good/, '... nowhere');
+like($output, qr/^  e2e\/one\.t: 1 failed\n    not ok 2 - two of them\n2 passed/m, '... and the last words name what failed');
 ok(-s "$top/build/test-output/e2e/one.tap", 'and its output is kept');
 ($status, $last, $output) = run_one("#!/bin/sh\necho 1..1; echo '# a detail'; echo ok 1\n");
 unlike($output, qr/a detail/, 'a passed file is one line');

@@ -34,6 +34,12 @@ static void what_a_statement_did_is_told(void **state)
 	assert_int_equal(run_file("work.lua"), 0);
 }
 
+static void rows_that_are_missing_are_told_from_deleted_ones(void **state)
+{
+	(void)state;
+	assert_int_equal(run_file("witness.lua"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -41,6 +47,7 @@ int main(void)
 		cmocka_unit_test(drills_perform_what_the_scenario_says),
 		cmocka_unit_test(a_rollback_is_compared_by_names),
 		cmocka_unit_test(what_a_statement_did_is_told),
+		cmocka_unit_test(rows_that_are_missing_are_told_from_deleted_ones),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

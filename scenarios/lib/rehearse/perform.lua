@@ -104,7 +104,8 @@ function perform.ending(text, bytes)
 	text = text:gsub("%s+$", "")
 	if #text <= bytes then return text end
 	local cut = text:sub(-bytes)
-	return text:sub(-bytes - 1, -bytes - 1) ~= "\n" and cut:match("\n(.+)$") and cut:gsub("^[^\n]*\n", "", 1) or cut
+	if text:sub(-bytes - 1, -bytes - 1) == "\n" then return cut end
+	return cut:match("^[^\n]*\n(.+)$") or cut
 end
 
 local function exec(m, step, command)

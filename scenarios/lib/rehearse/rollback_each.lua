@@ -28,7 +28,8 @@ local function follow(run)
 end
 
 -- Up to step k and back; returns the comparison with what was there before, or nil and why a step failed. way: "quiet", "busy" or "followed".
-local function there_and_back(run, k, way)
+-- final: no round comes after this one.
+local function there_and_back(run, k, way, final)
 	local host, quiet, written = run.host, way == "quiet", nil
 	run.migration.touched = {}
 	local why = stage.up(run, k, stage.hurried)
@@ -41,7 +42,7 @@ local function there_and_back(run, k, way)
 	if written then lost, looked = witness.compare(run.comparer, written) end
 	local how = quiet and "all" or not run.scenario.load.closed and "later" or nil
 	-- Counting all rows takes seconds when there are millions, and nobody asks for them before the last round.
-	local now = clean.capture(run.comparer, how == "later" and nothing or nil, how == "later" and way == "busy")
+	local now = clean.capture(run.comparer, how == "later" and nothing or nil, how == "later" and not final)
 	local comparison = clean.compare(host, run.before, now, run.writes_baseline, run.migration.touched, how)
 	clean.add(comparison, lost or {})
 	comparison.looked = looked
@@ -69,10 +70,10 @@ end
 local WAYS = { quiet = "while no traffic wrote", busy = "under traffic", followed = "after traffic wrote" }
 
 -- One round; false when the next one would not start from where the first did.
-local function round(run, k, way)
+local function round(run, k, way, final)
 	local step = run.scenario.steps[k]
 	local what = string.format("back from %q, %s", step.name, WAYS[way])
-	local comparison, why = there_and_back(run, k, way)
+	local comparison, why = there_and_back(run, k, way, final)
 	if not comparison then
 		run.problem = why
 		stage.found(run, false, what, why, step.name)
@@ -110,9 +111,9 @@ return function(run)
 			fine = round(run, k, "quiet")
 			stage.resume(run)
 		end
-		if fine and (k < last or not pauses or not run.scenario.brief) then fine = round(run, k, "busy") end
+		if fine and (k < last or not pauses or not run.scenario.brief) then fine = round(run, k, "busy", k == last and not pauses) end
 		if fine and k == last and pauses then
-			fine = round(run, k, "followed")
+			fine = round(run, k, "followed", true)
 			stage.resume(run)
 		end
 		if not fine then
