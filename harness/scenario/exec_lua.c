@@ -42,6 +42,7 @@ struct exec_child {
 	char output[OUTPUT_KEPT + 1];
 	size_t output_n;
 	char *secrets[SECRETS_MAX]; /* not to be kept of what it says; NULL-terminated where there are fewer */
+	char application[48];       /* the application_name that its sessions bear, and nobody else's */
 };
 
 /* ---- what it says, and how it ends ---- */
@@ -313,7 +314,8 @@ static void fill_environment(struct exec_child *c, struct environment *e, const 
 	if (options != NULL)
 		add_url(e, options);
 	PQconninfoFree(options);
-	add_variable(e, "PGAPPNAME", "exec by pgrehearse");
+	snprintf(c->application, sizeof c->application, "exec by pgrehearse %d", ++c->host->programs);
+	add_variable(e, "PGAPPNAME", c->application);
 }
 
 /* Texts of the list in field `name` of the table at 1, copied. */
@@ -336,7 +338,7 @@ static int after_exec(lua_State *L, int status, lua_KContext ctx)
 	(void)status;
 	struct exec_child *c = (struct exec_child *)(intptr_t)ctx;
 	int64_t origin = record_start_ns(c->host->record);
-	lua_createtable(L, 0, 6);
+	lua_createtable(L, 0, 7);
 	lua_pushinteger(L, c->pid);
 	lua_setfield(L, -2, "pid");
 	lua_pushinteger(L, c->exit_code);
@@ -349,6 +351,8 @@ static int after_exec(lua_State *L, int status, lua_KContext ctx)
 	lua_setfield(L, -2, "end_ns");
 	lua_pushboolean(L, c->timed_out);
 	lua_setfield(L, -2, "timed_out");
+	lua_pushstring(L, c->application);
+	lua_setfield(L, -2, "application");
 	free_child(c);
 	return 1;
 }

@@ -8,8 +8,9 @@ struct fiber;
 struct host;
 
 /* host.exec{step = ..., direction = ..., argv = {...}, env = {"NAME=value", ...}, dir = ..., timeout_ns = ...}: runs the program in a process group of its own, with
- * the target in PGHOST, PGPORT, PGUSER, PGDATABASE and so on, PGAPPNAME, and DATABASE_URL. Waits for its end. Returns { pid, exit_code,
- * output (the last 16 kB of both its streams), start_ns, end_ns, timed_out }, or { error } when it could not be started. */
+ * the target in PGHOST, PGPORT, PGUSER, PGDATABASE and so on, PGAPPNAME ("exec by pgrehearse " and its number), and DATABASE_URL. Waits
+ * for its end. Returns { pid, exit_code, output (the last 16 kB of both its streams), start_ns, end_ns, timed_out, application (that
+ * PGAPPNAME) }, or { error } when it could not be started. */
 int exec_lua_run(lua_State *L);
 
 /* host.hold{argv, env, dir}: starts it likewise, but does not read what it writes, so that it stops at its first output. Returns its pid, or

@@ -48,6 +48,7 @@ struct host {
 	VEC(struct fiber *) spawned;
 	struct host_session *sessions;  /* all that are open */
 	struct exec_child *children;    /* programs that steps run */
+	int programs;                   /* how many were started */
 	struct host_failover *failover; /* NULL: there was none */
 };
 

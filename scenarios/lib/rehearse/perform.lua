@@ -93,9 +93,9 @@ end
 -- ---- programs ----
 
 -- A server does not notice that a client is gone before its statement ends: what a command that was stopped had locked would stay so.
-local function end_sessions(m)
+local function end_sessions(m, application)
 	local session = m.host.session("pgrehearse inspector")
-	session:query("SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.application_name = 'exec by pgrehearse' AND a.datname = pg_catalog.current_database()")
+	session:query(string.format("SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.application_name = '%s' AND a.datname = pg_catalog.current_database()", application))
 	session:close()
 end
 
@@ -116,7 +116,7 @@ local function exec(m, step, command)
 	local out = m.host.exec { step = step.name, direction = m.direction, argv = command, env = env, dir = step.dir, timeout_ns = left }
 	m.host.event { type = "exec", step = step.name, direction = m.direction, command = table.concat(command, " "):sub(1, 2000), pid = out.pid,
 		start_ns = out.start_ns, end_ns = out.end_ns, exit_code = out.exit_code, output = out.output }
-	if out.timed_out then end_sessions(m) end
+	if out.timed_out then end_sessions(m, out.application) end
 	if out.exit_code == 0 and out.output then
 		local said = ("\n" .. out.output):match("\n[^\n]-(ERROR:%s[^\n]+)")
 		if said then m.host.warning(string.format("step %q: the command ended with exit code 0, but said %s (psql goes on after errors without -v ON_ERROR_STOP=1)", step.name, said:sub(1, 120))) end
