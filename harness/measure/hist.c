@@ -1,6 +1,8 @@
 /* Histograms: what is not on the hot path of recording. */
 #include "measure/hist.h"
 
+#include "base/memory.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +29,8 @@ struct hist *hist_create(void)
 
 void hist_prepare(struct hist *h)
 {
-	enum { PAGE_SLOTS = 4096 / sizeof h->counts[0] };
 	const uint32_t from = hist_slot(16 * 1000), to = hist_slot(1000 * 1000 * 1000);
-	/* Writing, though they are zero: a page that was only read is the kernel's common page of zeros. */
-	for (volatile uint64_t *count = &h->counts[from]; count <= &h->counts[to]; count += PAGE_SLOTS)
-		*count = 0;
+	memory_touch(&h->counts[from], (to - from + 1) * sizeof h->counts[0]);
 }
 
 void hist_free(struct hist *h)

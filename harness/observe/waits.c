@@ -6,6 +6,7 @@
 #include "observe/waits.h"
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "observe/waits_internal.h"
 
 #include <stdio.h>
@@ -26,7 +27,7 @@
 
 struct waits *waits_create(const struct waits_config *config)
 {
-	struct waits *w = calloc(1, sizeof *w);
+	struct waits *w = memory_create(sizeof *w);
 	if (w == NULL)
 		abort();
 	w->config = *config;
