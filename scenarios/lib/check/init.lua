@@ -120,9 +120,7 @@ local function examine_direction(state, step, direction)
 	elseif type(action) == "function" then
 		examine_unread(state, step, direction, "a Lua function", place_of_function(state, step, action))
 	end
-	if step.on_retry and direction == "up" then
-		for _, text in ipairs(step.on_retry) do state.predictor.parse(text) end
-	end
+	for _, text in ipairs(direction == "up" and step.on_retry or direction == "down" and step.on_retry_down or {}) do state.predictor.parse(text) end
 	return operations
 end
 

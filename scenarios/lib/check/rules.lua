@@ -122,9 +122,10 @@ local function index_rules(ctx, op)
 		add(ctx, "if-not-exists-hides-invalid-index", nil, "CREATE INDEX CONCURRENTLY IF NOT EXISTS " .. (op.index or "") .. " succeeds when a failed attempt has left it INVALID",
 			{ safer = "leave out IF NOT EXISTS; on_retry = \"DROP INDEX CONCURRENTLY IF EXISTS " .. (op.index or "...") .. "\"" })
 	end
-	if op.id == "create_index_concurrently" and not ctx.step.transaction and not ctx.step.on_retry and (ctx.step.retries or 0) > 0 and not op.if_not_exists then
+	local again = ctx.direction == "down" and "on_retry_down" or "on_retry"
+	if op.id == "create_index_concurrently" and not ctx.step.transaction and not ctx.step[again] and (ctx.step.retries or 0) > 0 and not op.if_not_exists then
 		add(ctx, "retry-finds-invalid-index", op, string.format("CREATE INDEX CONCURRENTLY %s is tried up to %d times without clearing away what a failed attempt leaves", op.index or "", ctx.step.retries + 1),
-			{ safer = "on_retry = \"DROP INDEX CONCURRENTLY IF EXISTS " .. (op.index or "...") .. "\"" })
+			{ safer = again .. " = \"DROP INDEX CONCURRENTLY IF EXISTS " .. (op.index or "...") .. "\"" })
 	end
 	if CANNOT_IN_TRANSACTION[op.id] and ctx.in_transaction then
 		add(ctx, "concurrently-in-transaction", op, op.title .. " cannot run inside a transaction (SQLSTATE 25001)", { safer = "transaction = false", why = rules.by_id["concurrently-in-transaction"].about })

@@ -12,16 +12,16 @@ local perform = {}
 
 -- SQL texts, one after the other, in one transaction or each by itself.
 local function perform_sql(m, step, action)
-	local function cleanup()
-		if not step.on_retry then return end
-		for _, sql in ipairs(step.on_retry) do m:exec(sql) end
-	end
+	local function all() for _, sql in ipairs(action) do m:exec(sql) end end
+	local clean_up, cleanup = m.direction == "down" and step.on_retry_down or m.direction ~= "down" and step.on_retry, nil
+	if clean_up then cleanup = function() for _, sql in ipairs(clean_up) do m:exec(sql) end end end
 	-- An attempt of it was broken off by a drill.
-	if m.host.watch and m.host.watch.again then m:retrying(cleanup) end
+	if cleanup and m.host.watch and m.host.watch.again then m:retrying(cleanup) end
 	if step.transaction then
-		m:transaction(function()
-			for _, sql in ipairs(action) do m:exec(sql) end
-		end, cleanup, action)
+		m:transaction(all, cleanup, action)
+	elseif cleanup then
+		-- It undoes what the statements before the failed one did, too.
+		m:retrying(all, cleanup)
 	else
 		for _, sql in ipairs(action) do
 			m:retrying(function() m:exec(sql) end, cleanup)

@@ -144,7 +144,7 @@ end
 
 local SQL = with_policy(with_down {
 	up = { "action" }, down = { "action" }, file = { "text" }, down_file = { "text" },
-	transaction = { "boolean", default = true }, on_retry = { "action" },
+	transaction = { "boolean", default = true }, on_retry = { "action" }, on_retry_down = { "action" },
 })
 
 -- One or more SQL statements, in one transaction unless transaction = false.
@@ -157,7 +157,10 @@ function steps.makers.sql(step)
 		end
 		out[field] = statements(owner, out[file] and file or field, out[field])
 	end
-	out.on_retry = statements(owner, "on_retry", out.on_retry)
+	for _, field in ipairs { "on_retry", "on_retry_down" } do
+		if type(out[field]) == "function" then fields.fail(owner, "%s is a function; SQL is expected: \"DROP INDEX CONCURRENTLY IF EXISTS i\"", field) end
+		out[field] = statements(owner, field, out[field])
+	end
 	if out.up == nil then fields.fail(owner, "it has neither up nor file") end
 	check_policy(owner, out)
 	return check_reversible(owner, out)

@@ -158,6 +158,21 @@ tests["cleaning up before the next attempt may have to wait for a lock itself"] 
 	assert(host.counts["^CREATE"] == 2 and host.counts["^DROP"] == 2)
 end
 
+tests["what is cleaned up before another attempt of all statements is cleaned up on the way there only, unless the way back says what"] = function()
+	local step = { name = "one", up = { "CREATE a", "CREATE b" }, on_retry = { "CLEAR a", "CLEAR b" }, down = "DROP a", transaction = false }
+	local host = fake_host { ["^CREATE b"] = function(n) return n == 1 and { sqlstate = "55P03" } or nil end, ["^DROP"] = function(n) return n == 1 and { sqlstate = "55P03" } or nil end }
+	local result = perform(host, { rehearse.sql(step) }, "rollback")
+	assert(not result.problem, result.problem)
+	local said = table.concat(host.log, ", ")
+	assert(said:find("CREATE a, CREATE b, CLEAR a, CLEAR b, CREATE a, CREATE b, up end one", 1, true), said)
+	assert(said:find("down start one, DROP a, DROP a, down end one", 1, true), said)
+	step.on_retry_down = "MAKE a"
+	host = fake_host { ["^DROP"] = function(n) return n == 1 and { sqlstate = "55P03" } or nil end }
+	result = perform(host, { rehearse.sql(step) }, "rollback")
+	said = table.concat(host.log, ", ")
+	assert(said:find("down start one, DROP a, MAKE a, DROP a, down end one", 1, true), said)
+end
+
 tests["a step may be a function of a session, and its failures are findings"] = function()
 	local host = fake_host { ["^X$"] = function() return { values = { { 7, n = 1 } } } end }
 	local seen
