@@ -130,4 +130,13 @@ for my $case (['copy', 'dirty'], ['keep', 'equivalent']) {
 	like($found[0]{detail}, qr{^(\d+) of \1 rows that the traffic wrote before the way back are gone after it: shop, visitor \w+/[0-9a-f]{8}-}, '... with the keys') or diag explain \@found;
 }
 
+# ---- values that a transaction's locks do not tell of ----
+for my $case (['alone', 'wrong', 'dirty'], ['program', 'wrong', 'dirty'], ['code', 'wrong', 'dirty'], ['alone', 'right', 'identical']) {
+	my ($by, $down, $verdict) = @$case;
+	my ($code, $text) = run('run', "$drills/outside.lua", '--drill', 'rollback', '--standbys', '0', '--scale', '0.1', '--set', "by=$by", '--set', "down=$down", '--out', "$home/outside-$by-$down");
+	my $rollback = record("$home/outside-$by-$down/rollback")->{rollback};
+	is($rollback->{verdict}, $verdict, "a table that was written outside of our transactions ($by, $down) is $verdict") or diag $text, explain $rollback;
+	is_deeply([map { $_->{object} } @{$rollback->{differences}}], $verdict eq 'dirty' ? ['content of public.tags'] : [], '... for its content');
+}
+
 done_testing;

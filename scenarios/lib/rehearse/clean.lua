@@ -1,5 +1,7 @@
 -- Is a rollback clean? Compares what the catalogs say and what the tables hold, before and after, by names: identical,
 -- equivalent (the order of columns, holes of dropped ones, sequences that were set back) or dirty, with each difference.
+local written = require "rehearse.written"
+
 local clean = {}
 
 -- Text of values depends on these.
@@ -115,6 +117,8 @@ local CATALOG = {
 	{ "language", [[SELECT l.lanname, pg_catalog.concat_ws('; ', l.lanpltrusted::text, l.lanacl::text) FROM pg_catalog.pg_language l WHERE l.lanispl]] },
 	{ "large objects", [[SELECT 'of all kinds', pg_catalog.count(*)::text FROM pg_catalog.pg_largeobject_metadata]] },
 	{ "security label", [[SELECT s.objtype || ' ' || s.objname, s.provider || ': ' || s.label FROM pg_catalog.pg_seclabels s]] },
+	{ "replication slot", [[SELECT s.slot_name::text, pg_catalog.concat_ws('; ', s.slot_type, s.plugin) FROM pg_catalog.pg_replication_slots s WHERE s.database = pg_catalog.current_database() AND NOT s.temporary]] },
+	{ "replication origin", [[SELECT o.roname, NULL::text FROM pg_catalog.pg_replication_origin o]], optional = true },
 	{ "setting", [[SELECT COALESCE(NULLIF(s.setdatabase, 0)::text, 'all databases') || ' ' || COALESCE(r.rolname, 'all roles'), s.setconfig::text
 		FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole]] },
 	{ "default privilege", [[SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_get_userbyid(d.defaclrole), n.nspname, d.defaclobjtype::text), d.defaclacl::text
@@ -174,28 +178,15 @@ function clean.writes(session)
 	return map(query(session, WRITES))
 end
 
-local WRITING = { InsertStmt = true, UpdateStmt = true, DeleteStmt = true, MergeStmt = true }
-
--- Names of the tables that the statements below a node of a parse tree write, as keys of out.
-local function find_written(node, out)
-	for kind, inner in pairs(node) do
-		if type(inner) == "table" then
-			local table = WRITING[kind] and inner.relation
-			if table and table.relname then out[(table.schemaname and table.schemaname .. "." or "") .. table.relname] = true end
-			find_written(inner, out)
-		end
-	end
-end
-
 -- Marks the tables that statements write which the load has executed: rare ones the server's statistics of a short baseline do not show.
 function clean.mark_written(baseline, statements)
 	if #statements == 0 then return end
 	local sql = require "sql"   -- the workers' states, which load scenarios too, do without
-	local written = {}
-	for _, text in ipairs(statements) do find_written(sql.parse(text) or {}, written) end
+	local tables = {}
+	for _, text in ipairs(statements) do written.find(sql.parse(text) or {}, tables) end
 	for name in pairs(baseline) do
 		local plain = name:gsub('"', "")
-		if written[plain] or written[plain:match("%.(.*)$") or ""] then baseline[name] = true end
+		if tables[plain] or tables[plain:match("%.(.*)$") or ""] then baseline[name] = true end
 	end
 end
 
@@ -297,7 +288,7 @@ local function written_by_load(name, before, writes, baseline, touched)
 	local in_baseline = (tonumber(baseline[name]) or 0) - start
 	if in_baseline > 0 then return string.format("the load writes it (%d rows in the baseline)", in_baseline) end
 	local in_run = (tonumber(writes[name]) or 0) - start
-	if in_run > 0 and not touched[name] then return string.format("%d rows were written during the run, not by the migration", in_run) end
+	if in_run > 0 and not touched[name] and not touched.anything then return string.format("%d rows were written during the run, not by the migration", in_run) end
 end
 
 -- For clean.capture: leaves out what clean.compare with the same arguments will not compare.
@@ -348,7 +339,7 @@ function clean.add(comparison, differences)
 	end
 end
 
--- The `rollback` of run.json. baseline: rows written by the end of the baseline; touched: tables that the migration had locked for writing;
+-- The `rollback` of run.json. baseline: rows written by the end of the baseline; touched: tables that the migration may have written (Session.open);
 -- how: "all" when nobody else wrote meanwhile, so that every table is compared; "later" when none is, now; or nil.
 function clean.compare(host, before, after, baseline, touched, how)
 	local differences, verdict = host.array {}, "identical"

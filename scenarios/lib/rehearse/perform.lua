@@ -116,6 +116,7 @@ local function exec(m, step, command)
 	local out = m.host.exec { step = step.name, direction = m.direction, argv = command, env = env, dir = step.dir, timeout_ns = left }
 	m.host.event { type = "exec", step = step.name, direction = m.direction, command = table.concat(command, " "):sub(1, 2000), pid = out.pid,
 		start_ns = out.start_ns, end_ns = out.end_ns, exit_code = out.exit_code, output = out.output }
+	m.touched.anything = true
 	if out.timed_out then end_sessions(m, out.application) end
 	if out.exit_code == 0 and out.output then
 		local said = ("\n" .. out.output):match("\n[^\n]-(ERROR:%s[^\n]+)")

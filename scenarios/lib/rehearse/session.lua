@@ -4,6 +4,7 @@ local fields = require "rehearse.fields"
 local policy = require "rehearse.policy"
 local expected = require "rehearse.expected"
 local work = require "rehearse.work"
+local written = require "rehearse.written"
 
 local Session = {}
 Session.__index = Session
@@ -49,7 +50,8 @@ local function failure(out, sql)
 		message = string.format("%s (SQLSTATE %s) in: %s", out.message, out.sqlstate, (sql:gsub("%s+", " "):sub(1, 160))) }, Failure)
 end
 
--- host: the conductor's primitives. Connects; waits for it.
+-- host: the conductor's primitives. Connects; waits for it. touched: full names of the tables that the migration may have written, and `anything`
+-- once it has done what nobody can tell.
 function Session.open(host)
 	local self = setmetatable({ host = host, raw = host.session("pgrehearse migration"), pending = {}, attempt = 1, touched = {}, files = {} }, Session)
 	local version = self:internal("SELECT pg_catalog.current_setting('server_version_num')::int4").values[1]
@@ -205,6 +207,7 @@ function Session:attempt_statement(sql, ...)
 		end
 	end
 	if not self.in_transaction then
+		if self.raw:connected() then written.note(self, sql) end
 		look_after(self, event, sql, counters)
 		write_events(self)
 	end
