@@ -170,6 +170,18 @@ like(step_of(\@events, 'side by side')->{error}, qr/step "slow": .*; step "bad":
 is(record("$home/late_program/forward")->{totals}{unfinished}, 0, 'what a program that was stopped had locked is free again');
 is(scalar(grep { /sleep\x{0}61\.5/ } map { -r "$_/cmdline" ? do { open my $in, '<', "$_/cmdline"; local $/; <$in> // '' } : '' } glob '/proc/[0-9]*'), 0, 'no program is left behind');
 
+# ---- the drill versions where flags and a deploy stand behind the last change of the schema ----
+for my $case (['SELECT name FROM items WHERE id = $1', 0], ['SELECT no_such FROM items WHERE id = $1', 1]) {
+	my ($select, $expected) = @$case;
+	($code, $text) = run('run', scenario('flagged', qq{versions = { v2 = { get = function(c, id) c:exec(c.flags.new_reads and "get_new" or "get", id) end, statements = { get_new = "$select" } } },
+		steps = { rehearse.sql { name = "widen", up = "ALTER TABLE items ADD note text", down = "ALTER TABLE items DROP note" },
+			rehearse.deploy { name = "roll out", from = "v1", to = "v2" }, rehearse.flag { name = "read anew", flag = "new_reads", from = false, to = true } },}),
+		'--drill', 'versions', '--standbys', '0', '--out', "$home/flagged$expected");
+	is($code, $expected, "a version that $select with a flag on") or diag $text;
+	my @findings = map { $_->{ok} ? () : $_->{what} } grep { $_->{type} eq 'finding' } lines("$home/flagged$expected/versions", 'events');
+	is_deeply(\@findings, $expected ? ['v2 works with the schema after "read anew"'] : [], '... is judged with the flag on');
+}
+
 # ---- what is refused before anything starts ----
 for my $case (
 	['rehearse.sql { name = "s", up = "SELECT 1", irreversible = true }', qr/step "s": irreversible = true needs a reason/],

@@ -1,5 +1,5 @@
--- The drill versions: every app version against every schema that the migration passes through, a burst of each transaction at a time, so that each
--- SQLSTATE has a transaction to belong to. Who serves at a point of the plan has to work there; of others it is only told.
+-- The drill versions: every app version against every schema that the migration passes through, and every setting of its flags, a burst of each
+-- transaction at a time, so that each SQLSTATE has a transaction to belong to. Who serves at a point of the plan has to work there; of others it is only told.
 local stage = require "rehearse.stage"
 
 local BURST, BURST_S = 12, 0.1              -- transactions of a burst, and how long it takes
@@ -11,7 +11,7 @@ local START = "the start"
 local EXCUSED = { ["40001"] = true, ["40P01"] = true, ["55P03"] = true, ["57014"] = true, POOL = true }
 
 -- These leave the schema as it is.
-local ONLY_TRAFFIC = { deploy = true, load = true, wait_until = true }
+local ONLY_TRAFFIC = { deploy = true, load = true, flag = true, wait_until = true, reconcile = true }
 
 local function wait_for_idle(host)
 	local limit = host.now() + LONGEST_S * 1000000000
@@ -43,14 +43,14 @@ local function burst(run, version, transaction)
 	return { ok = after.ok - before.ok, failed = after.failed - before.failed, errors = errors }
 end
 
--- Versions that may serve with the schema as it is between step i and the next: those before and after each deploy that stands there.
+-- Versions that may serve with the schema and the flags as they are between step i and the next: those before and after each deploy that stands there.
 local function serving_after(scenario, i)
 	local now, out = "v1", {}
 	for k = 1, i do if scenario.steps[k].kind == "deploy" then now = scenario.steps[k].to end end
 	out[now] = true
 	for k = i + 1, #scenario.steps do
 		local step = scenario.steps[k]
-		if not ONLY_TRAFFIC[step.kind] then break end
+		if not ONLY_TRAFFIC[step.kind] or step.flags then break end
 		if step.kind == "deploy" then out[step.to] = true end
 	end
 	return out
@@ -100,9 +100,12 @@ return function(run)
 	host.phase("migration")
 	try_all(run, START, 0)
 	for i, step in ipairs(run.scenario.steps) do
-		if step.kind == "flag" then
-			host.set_load { flags = step.flags }
-		elseif not ONLY_TRAFFIC[step.kind] then
+		if ONLY_TRAFFIC[step.kind] then
+			if step.flags then
+				host.set_load { flags = step.flags }
+				try_all(run, step.name, i)
+			end
+		else
 			run.problem = stage.step(run, i, "up", stage.hurried(step))
 			if run.problem then return end
 			try_all(run, step.name, i)
