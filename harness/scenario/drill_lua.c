@@ -165,9 +165,11 @@ void drill_lua_end(struct host *h)
 	h->failover = NULL;
 }
 
+/* host.standbys(): how many follow the primary; none any more when one has taken its place. */
 static int host_lua_standbys(lua_State *L)
 {
-	lua_pushinteger(L, host_of(L)->spec->standbys);
+	const struct host *h = host_of(L);
+	lua_pushinteger(L, h->failover != NULL ? 0 : h->spec->standbys);
 	return 1;
 }
 

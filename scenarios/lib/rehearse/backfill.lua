@@ -11,6 +11,7 @@ local EVENT_EVERY_NS = 500000000
 local LAST_PASSES = 20
 local SAME_PASSES = 4      -- that do not find fewer rows than the one before: it will never end
 local WINDOW_NS = 30000000000
+local WINDOW_BATCHES = 20  -- that a window of the last passes is long
 local SMALLEST_SHARE = 4   -- of the table all samples together take 1/4 at most
 
 local backfill = {}
@@ -186,22 +187,35 @@ end
 
 -- ---- what still matches ----
 
+-- Fills what matches after `at` and up to `upper`; returns how many rows that were.
+function Run:fill_matching(m, at, upper)
+	local step, n = self.step, 0
+	while true do
+		self.throttle:wait(m)
+		local place = self.key:next(m, self.size, at, upper, step.where)
+		if not place then return n end
+		local full = place.n == self.size   -- the size may change while it is filled
+		local filled = self:batch(m, place, false)
+		at, n = place.last, n + place.n
+		self:report(0, filled)
+		if not full then return n end
+		m:pause(step.pause)
+	end
+end
+
 -- Rows that were locked when we came by, or were written meanwhile by something that does not know of the new column. Each pass ends at the
--- newest key that there was when it began, so it ends; and there must be fewer each time.
+-- newest key that there was when it began, so it ends; and there must be fewer each time. It goes in windows: where nothing matches any more, a
+-- question for the next row that does would read all of a large table, in one statement and with one snapshot.
 function Run:finish(m)
 	local step, found, same = self.step, {}, 0
 	self.phase = "rest"
 	for pass = 1, LAST_PASSES do
 		local upper, at, n = self.key:newest(m), nil, 0
 		while upper do
-			self.throttle:wait(m)
-			local place = self.key:next(m, self.size, at, upper, step.where)
-			if not place then break end
-			local filled = self:batch(m, place, false)
-			at, n = place.last, n + place.n
-			self:report(0, filled)
-			if place.n < self.size then break end
-			m:pause(step.pause)
+			local window = self.key:next(m, WINDOW_BATCHES * self.size, at, upper)
+			if not window then break end
+			n = n + self:fill_matching(m, at, window.last)
+			at = window.last
 		end
 		if n == 0 then return end
 		same = found[pass - 1] and n >= found[pass - 1] and same + 1 or 0

@@ -37,6 +37,7 @@ local function fail_over(run)
 	local from = host.now()
 	host.event { type = "failover", edge = "start", synchronous = run.synchronous }
 	host.status { detail = "the primary is stopped, the standby takes its place" }
+	host.goes_without_standby = true
 	local ok, why = host.fail_over()
 	run.failover = { ok = ok, why = why, took_ns = host.now() - from, from = from }
 	host.event { type = "failover", edge = "end", synchronous = run.synchronous, ok = ok, duration_ns = host.now() - from, error = why }

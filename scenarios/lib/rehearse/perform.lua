@@ -1,5 +1,6 @@
 -- Performs one step, up or down, with its events. The drills are made of it.
 local Session = require "rehearse.session"
+local Throttle = require "rehearse.throttle"
 local backfill = require "rehearse.backfill"
 local reconcile = require "rehearse.reconcile"
 local steps = require "rehearse.steps"
@@ -78,6 +79,7 @@ local function wait_until(m, step)
 	elseif step.replay_lag then
 		await(m, step, function()
 			local lag = m.host.replay_lag()
+			if not lag and m.host.standbys() == 0 then return Throttle.tell_no_standby(m.host, step, "there is nothing to wait for") end
 			if not lag then return "the lag of the standby is not known yet" end
 			return lag > step.replay_lag and string.format("replay lag %.1f s", lag / 1e9) or nil
 		end)

@@ -234,6 +234,7 @@ end
 
 function stage.open(host, scenario, name)
 	local run = { host = host, scenario = scenario, name = name, checks = host.array {} }
+	host.goes_without_standby = scenario.brief   -- most drills of a brief run have none
 	host.status { detail = "connecting" }
 	run.migration = Session.open(host)
 	run.migration:record_settings()

@@ -1,16 +1,32 @@
 -- When a backfill has to wait: limits with names. Each pause is an event with the name of what caused it.
 local POLL_NS = 100000000
 local LOOK_NS = 500000000 -- how often the server is asked
+local UNKNOWN_NS = 5000000000
 
 local Throttle = {}
 Throttle.__index = Throttle
 
+-- Once a drill; not when that has taken the standby away, or goes without for the sake of brevity.
+function Throttle.tell_no_standby(host, step, what)
+	if not host.goes_without_standby then host.warning(string.format("step %q: there is no standby, so %s", step.name, what)) end
+	host.goes_without_standby = true
+end
+
 -- Each looks once and returns what is over the limit, as text, or nil.
 local LOOKS = {}
 
+-- A standby that cannot be asked for a moment is none that lags; one that has not told anything for long may be. Without any there is nothing to wait for.
 function LOOKS.replay_lag(self, limit)
-	local lag = self.host.replay_lag()
-	if lag and lag > limit then return string.format("replay lag %.1f s", lag / 1e9) end
+	local host, lag = self.host, self.host.replay_lag()
+	if lag then
+		self.unknown_since = nil
+		if lag > limit then return string.format("replay lag %.1f s", lag / 1e9) end
+	elseif host.standbys() == 0 then
+		Throttle.tell_no_standby(host, self.step, "its throttle replay_lag limits nothing")
+	else
+		self.unknown_since = self.unknown_since or host.now()
+		if host.now() - self.unknown_since > UNKNOWN_NS then return string.format("replay lag not known for %.1f s", (host.now() - self.unknown_since) / 1e9) end
+	end
 end
 
 function LOOKS.p99(self, limit)

@@ -52,6 +52,7 @@ local function fake_host(answers)
 	function host.stop_load() note "end of traffic" end
 	for _, name in ipairs { "status", "note", "note_locks", "set", "warning", "spawn", "stop_spawned" } do host[name] = function() end end
 	function host.replay_lag() return nil end
+	function host.standbys() return 0 end
 	function host.p99() return nil end
 	function host.executed() return {} end
 	function host.replay_has_ended() return nil end
@@ -136,6 +137,16 @@ tests["a check is repeated while the migration runs, and told when its outcome c
 	local told = {}
 	for _, e in ipairs(host.events) do if e.type == "check" and e.when == "during" then told[#told + 1] = tostring(e.ok) end end
 	assert(table.concat(told, " ") == "true false true", table.concat(told, " "))
+end
+
+tests["waiting for standbys ends when there are none, and says so once, unless a brief run goes without"] = function()
+	local host, warnings = fake_host(), {}
+	host.warning = function(text) warnings[#warnings + 1] = text end
+	local steps = { rehearse.wait_until { name = "one", replay_lag = "1s" }, rehearse.wait_until { name = "two", replay_lag = "1s" } }
+	assert(not perform(host, steps).problem)
+	assert(#warnings == 1 and warnings[1] == 'step "one": there is no standby, so there is nothing to wait for', table.concat(warnings, "; "))
+	host.standbys = function() return 1 end
+	assert(perform(host, steps).problem:find("timeout of 300", 1, true))
 end
 
 tests["retries end at the limit"] = function()
