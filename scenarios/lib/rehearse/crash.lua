@@ -71,15 +71,30 @@ local function crash_step(run, i)
 	return why, broken
 end
 
+-- A program's sessions are terminated; it is run again when that ended it.
+local function crash_program(run, i)
+	local host, step = run.host, run.scenario.steps[i]
+	local watch = Watch.program(run, "terminated", function(pids)
+		run.inspector:query("SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.unnest('{" .. pids .. "}'::int4[]) AS pid")
+	end)
+	host.watch = watch
+	local why = stage.step(run, i, "up", step)
+	watch:stop()
+	host.watch = nil
+	local broken = { watch.fired }
+	if why and watch.fired then why = stage.step(run, i, "up", step) end
+	return why, broken
+end
+
 return function(run)
 	local host = run.host
 	host.phase("migration")
 	for i, step in ipairs(run.scenario.steps) do
 		local what = string.format("%q broken off and run again", step.name)
-		if not stage.speaks(step) then
+		if not stage.speaks(step) and not stage.runs_program(step) then
 			run.problem = stage.step(run, i, "up", stage.hurried(step))
 		else
-			local why, broken, early = crash_step(run, i)
+			local why, broken, early = (stage.speaks(step) and crash_step or crash_program)(run, i)
 			local how = #broken == 0 and "over before it could be broken off" or "its session was " .. table.concat(broken, ", then ")
 			if why then how = how .. "; then it failed: " .. why .. hint(step)
 			elseif early and #broken > 0 then how = how .. "; the next attempt was over before it could be broken off"

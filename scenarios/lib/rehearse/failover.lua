@@ -5,12 +5,19 @@ local stage = require "rehearse.stage"
 
 local RECONNECT_S, SYNC_S = 60, 20
 
--- In which step: the one that the scenario names, the first backfill, or the one in the middle.
+local function is_named(step, name)
+	for _, one in ipairs(step.kind == "parallel" and step.steps or {}) do
+		if one.name == name then return true end
+	end
+	return step.name == name
+end
+
+-- In which step: the one that the scenario names, the first backfill, or the one in the middle. nil: none speaks to the server.
 local function find_step(scenario)
 	local speaking = {}
 	for i, step in ipairs(scenario.steps) do
-		if step.name == scenario.failover_in then return i end
-		if stage.speaks(step) then speaking[#speaking + 1] = i end
+		if scenario.failover_in and is_named(step, scenario.failover_in) then return i end
+		if stage.speaks(step) or stage.runs_program(step) then speaking[#speaking + 1] = i end
 	end
 	for _, i in ipairs(speaking) do
 		if not scenario.failover_in and scenario.steps[i].kind == "backfill" then return i end
@@ -60,15 +67,37 @@ local function ok_of(host)
 	return ok
 end
 
+local function act(run)
+	fail_over(run)
+	run.failover.tally = ok_of(run.host)
+end
+
+local function tell_that_traffic_goes_on(run)
+	local outage = tell_outage(run)
+	stage.found(run, outage, "the traffic goes on", outage and string.format("first success %.2f s after the primary was stopped", outage / 1e9) or "no transaction succeeded within a minute")
+end
+
+-- Beside steps that ask nothing of the server: before the first.
+local function failover_without_step(run)
+	act(run)
+	stage.found(run, run.failover.ok, "the standby takes the primary's place", run.failover.ok and string.format("in %.2f s, before the first step: none asks the server for anything",
+		run.failover.took_ns / 1e9) or run.failover.why)
+	if not run.failover.ok then return run.failover.why end
+	stage.reconnect(run, RECONNECT_S)
+	tell_that_traffic_goes_on(run)
+end
+
 local function step_with_failover(run, i)
 	local host, step = run.host, run.scenario.steps[i]
-	local at = Watch.place(step, 1)
-	local watch = Watch.new(run, "failover", function()
-		fail_over(run)
-		run.failover.tally = ok_of(host)
-	end, at, false)
+	local watch
+	if stage.runs_program(step) then
+		watch = Watch.program(run, "failover", function() act(run) end)
+	else
+		watch = Watch.new(run, "failover", function() act(run) end, Watch.place(step, 1), false)
+	end
 	host.watch = watch
 	local why = stage.step(run, i, "up", step)
+	watch:stop()
 	host.watch = nil
 	if not watch.fired then
 		stage.found(run, false, "the primary is stopped inside " .. string.format("%q", step.name), "it was over before: " .. (why or "it speaks too little"), step.name)
@@ -83,8 +112,7 @@ local function step_with_failover(run, i)
 		host.watch = nil
 	end
 	stage.found(run, not why, string.format("%q is completed on the new primary", step.name), why or "it is", step.name)
-	local outage = tell_outage(run)
-	stage.found(run, outage, "the traffic goes on", outage and string.format("first success %.2f s after the primary was stopped", outage / 1e9) or "no transaction succeeded within a minute")
+	tell_that_traffic_goes_on(run)
 	return why
 end
 
@@ -101,7 +129,8 @@ return function(run)
 	host.phase("migration")
 	run.watching = true
 	stage.watch_checks(run, "migration")
-	for i, step in ipairs(run.scenario.steps) do
+	if not place then run.problem = failover_without_step(run) end
+	for i, step in ipairs(run.problem and {} or run.scenario.steps) do
 		if i == place then run.problem = step_with_failover(run, i)
 		else run.problem = stage.step(run, i, "up", stage.hurried(step)) end
 		if run.problem then break end

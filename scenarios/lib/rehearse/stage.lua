@@ -208,6 +208,9 @@ end
 local SILENT = { deploy = true, load = true, flag = true, wait_until = true, exec = true, reconcile = true }
 function stage.speaks(step) return not SILENT[step.kind] and (step.kind == "backfill" or step.kind == "parallel" or step.kind == "swap_tables" or step.up) end
 
+-- Whether a step runs a program, which has sessions of its own.
+function stage.runs_program(step) return step.kind == "exec" and step.up and true or false end
+
 -- The migration's session, and the checks', after their server or connection went away. Waits for at most so many seconds.
 function stage.reconnect(run, seconds)
 	local limit = run.host.now() + seconds * 1000000000

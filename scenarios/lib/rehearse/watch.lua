@@ -4,6 +4,7 @@ Watch.__index = Watch
 
 local KILL_DELAY_S = 0.15   -- of a statement that is sure to take longer
 local GONE_S = 10
+local CONNECTED_NS = 1000000000
 
 -- run; act(session, pid): what to do. at: the statement's SQL, or its number. inside: while it runs, not right after it.
 function Watch.new(run, what, act, at, inside)
@@ -50,6 +51,38 @@ function Watch:await_end()
 		end
 		host.sleep(0.02)
 	end
+end
+
+-- The sessions of the program that a step runs, and whether one of them has written something.
+local PROGRAMS = [[SELECT pg_catalog.string_agg(a.pid::text, ','), COALESCE(pg_catalog.bool_or(a.backend_xid IS NOT NULL), false) FROM pg_catalog.pg_stat_activity a
+	WHERE a.application_name LIKE 'exec by pgrehearse%' AND a.datname = pg_catalog.current_database()]]
+
+-- Breaks in on a program instead, as soon as it has written something, or has been connected for a second: act(pids). It is to be
+-- host.watch meanwhile; call stop when the step is over.
+function Watch.program(run, what, act)
+	local self, host = setmetatable({ run = run, what = what, seen = 0 }, Watch), run.host
+	host.spawn(function()
+		local session, since = host.session("pgrehearse inspector"), nil
+		while not self.over and session:connected() do
+			local out = session:query(PROGRAMS)
+			local pids, wrote = table.unpack(out.ok and out.values[1] or {}, 1, 2)
+			since = pids and (since or host.now()) or nil
+			if pids and (wrote or host.now() - since > CONNECTED_NS) and not self.over then
+				self.fired, self.acting = what, true
+				act(pids)
+				self.acting = false
+				break
+			end
+			host.sleep(0.01)
+		end
+		session:close()
+	end)
+	return self
+end
+
+function Watch:stop()
+	self.over = true
+	while self.acting do self.run.host.sleep(0.01) end
 end
 
 -- Where to break in on a step: a statement, and whether it has to be while it runs. n: for the how-manieth time.
