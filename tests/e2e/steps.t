@@ -183,6 +183,7 @@ for my $case (['SELECT name FROM items WHERE id = $1', 0], ['SELECT no_such FROM
 }
 
 # ---- what is refused before anything starts ----
+my $refused = 0;
 for my $case (
 	['rehearse.sql { name = "s", up = "SELECT 1", irreversible = true }', qr/step "s": irreversible = true needs a reason/],
 	['rehearse.flag { name = "f", flag = "old_reads", from = false, to = true }', qr/step "f".*old_reads/s],
@@ -192,6 +193,9 @@ for my $case (
 	['rehearse.parallel { name = "p", steps = { rehearse.flag { name = "f", flag = "no", from = false, to = true }, rehearse.wait_until { name = "w", time = "1s" } } }', qr/step "f"/],
 	['rehearse.wait_until { name = "w", query = "SELECT true", time = "1s" }', qr/bad\.lua:4.*step "w": one of query, replay_lag and time/s],
 	['rehearse.swap_tables { name = "s", tables = { a = "b", b = "c" } }', qr/bad\.lua:4.*step "s".*"b" stands in it twice/s],
+	['rehearse.swap_tables { name = "s", tables = { items = "itemz" } }', qr/step "s": there is no table itemz, and no step before makes one/],
+	['rehearse.reconcile { name = "r", table = "itemz", key = "id", old = "s.a", new = "s.b" }', qr/step "r": there is no table itemz/],
+	['rehearse.deploy { name = "there", from = "v1", to = "v2" }, rehearse.deploy { name = "and back", from = "v2", to = "v1" } }, versions = { v2 = {}', qr/step "and back": to = "v1", which was replaced before: the deploys go in a circle/],
 	['rehearse.sql { name = "s", up = "SELECT 1", down = false, criteria = { "lock_wait[itemz].max < 1s" } }', qr/criterion "lock_wait\[itemz\].max < 1s": there is no table itemz, and no step makes one/],
 	['rehearse.sql { name = "s", up = "SELECT 1", down = false, criteria = { "step[t].duration < 1s" } }', qr/criterion "step\[s\].*no step|no step has the name "t"/],
 	['rehearse.sql { name = "s", up = "SELECT 1", down = false, criteria = { "latency[get].max during migratoin < 1s" } }', qr/there is no phase migratoin; there are warmup, baseline/],
@@ -200,7 +204,7 @@ for my $case (
 	['rehearse.sql { name = "s", up = "SELECT 1", down = false, long_transactions = "kill" }', qr/step "s".*"kill".*"wait", "fail" or "ignore"/],
 	) {
 	my ($step, $message) = @$case;
-	($code, $text) = run('run', scenario('bad', "steps = { $step }, "), '--drill', 'forward', '--out', "$home/bad");
+	($code, $text) = run('run', scenario('bad', "steps = { $step }, "), '--drill', 'forward', '--out', "$home/bad" . ++$refused);
 	is($code, 2, "refused: $step");
 	like($text, $message, '... with what is wrong');
 	unlike($text, qr/stack traceback/, '... and no word on where our own code noticed it');

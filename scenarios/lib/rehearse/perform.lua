@@ -245,6 +245,19 @@ local function examine_tables(m, list, before)
 	end
 end
 
+local function is_there(m, name)
+	local out = m.raw:query("SELECT pg_catalog.to_regclass($1) IS NOT NULL", name)
+	return out.ok and out.values[1][1]
+end
+
+-- Tables that a step names in fields of its own.
+local function tables_named_by(step)
+	local out = {}
+	for _, pair in ipairs(step.kind == "swap_tables" and step.tables or {}) do table.move({ pair.live, pair.other }, 1, 2, #out + 1, out) end
+	if step.kind == "reconcile" then out[1] = step.table end
+	return out
+end
+
 -- Before anything is performed: what of the scenario is known to be wrong now that there is a server. Raises the first.
 function perform.examine(m, scenario)
 	local before = {}
@@ -252,6 +265,11 @@ function perform.examine(m, scenario)
 		if step.kind == "backfill" then
 			local why, missing = backfill.examine(m, step)
 			if why and not (missing and may_be_made(before, step.table)) then error({ message = string.format("step %q: %s", step.name, why), usage = true }, 0) end
+		end
+		for _, name in ipairs(tables_named_by(step)) do
+			if not is_there(m, name) and not may_be_made(before, name) then
+				error({ message = string.format("step %q: there is no table %s, and no step before makes one", step.name, name), usage = true }, 0)
+			end
 		end
 		before[#before + 1] = step
 	end)

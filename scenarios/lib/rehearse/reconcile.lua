@@ -8,9 +8,18 @@ local CHUNK_LISTED = 1000 -- differences of one chunk that are looked at again
 
 local function quote(text) return text == nil and "NULL" or "'" .. tostring(text):gsub("'", "''") .. "'" end
 
+-- The name of a column as SQL has it, and as the catalog has it. Written in quotes it is both; else a name means itself, capitals and all.
+local function identifier(name)
+	if name:match('^".*"$') or name:match("^[%l_][%l%d_$]*$") then return name end
+	return '"' .. name:gsub('"', '""') .. '"'
+end
+
+local function plain(name) return quote((name:match('^"(.*)"$') or name):gsub('""', '"')) end
+
+-- Columns in a format: %s is one as an identifier, %n its name as a text.
 local function each(list, format, joint)
 	local out = {}
-	for i, one in ipairs(list) do out[i] = format:gsub("%%s", (one:gsub("%%", "%%%%"))) end
+	for i, one in ipairs(list) do out[i] = format:gsub("%%([sn])", { s = identifier(one), n = plain(one) }) end
 	return table.concat(out, joint)
 end
 
@@ -22,8 +31,8 @@ local function side(spec, what, range)
 	end
 	local from = what:upper():match("^%s*SELECT%s") or what:upper():match("^%s*WITH%s") and true
 	from = from and "(" .. what .. ")" or what
-	local value = spec.columns and "pg_catalog.jsonb_build_object(" .. each(spec.columns, "'%s', s.%s", ", ") .. ")" or
-		"pg_catalog.to_jsonb(s) - ARRAY[" .. each(spec.key, "'%s'", ", ") .. "]::text[]"
+	local value = spec.columns and "pg_catalog.jsonb_build_object(" .. each(spec.columns, "%n, s.%s", ", ") .. ")" or
+		"pg_catalog.to_jsonb(s) - ARRAY[" .. each(spec.key, "%n", ", ") .. "]::text[]"
 	return string.format("SELECT %s, %s AS v FROM %s AS s WHERE %s", key, value, from, range)
 end
 
@@ -39,8 +48,8 @@ end
 -- by a function, as those of a list's elements.
 local function between(spec, from, to)
 	local several, out = #spec.key > 1, {}
-	if from and several then out[#out + 1] = string.format("s.%s >= %s", spec.key[1], quote(from[1])) end
-	if to and several then out[#out + 1] = string.format("s.%s <= %s", spec.key[1], quote(to[1])) end
+	if from and several then out[#out + 1] = string.format("s.%s >= %s", identifier(spec.key[1]), quote(from[1])) end
+	if to and several then out[#out + 1] = string.format("s.%s <= %s", identifier(spec.key[1]), quote(to[1])) end
 	if from then out[#out + 1] = bound(spec, ">", from) end
 	if to then out[#out + 1] = bound(spec, "<=", to) end
 	return #out > 0 and table.concat(out, " AND ") or "true"

@@ -87,8 +87,16 @@ local function round(run, k, way, final)
 	return not first
 end
 
+-- Why a step, or one inside of it, cannot be undone; nil when it can.
+local function irreversible(step)
+	for _, one in ipairs(step.kind == "parallel" and step.steps or {}) do
+		if one.irreversible then return one.irreversible end
+	end
+	return step.irreversible
+end
+
 local function last_reversible(steps)
-	for k, step in ipairs(steps) do if step.irreversible then return k - 1 end end
+	for k, step in ipairs(steps) do if irreversible(step) then return k - 1 end end
 	return #steps
 end
 
@@ -99,8 +107,8 @@ return function(run)
 	run.at_first, run.followed = run.before, witness.tables(run.comparer)
 	run.rollback, run.told = { verdict = "identical", differences = host.array {}, tables = host.array {} }, {}
 	for k, step in ipairs(steps) do
-		if step.irreversible then
-			stage.found(run, true, string.format("back from %q", step.name), "cannot be undone, as the scenario says: " .. tostring(step.irreversible), step.name)
+		if irreversible(step) then
+			stage.found(run, true, string.format("back from %q", step.name), "cannot be undone, as the scenario says: " .. tostring(irreversible(step)), step.name)
 			break
 		end
 		local fine, pauses = true, (k == last or not run.scenario.brief and not ONLY_FOR_TRAFFIC[step.kind]) and stage.pause(run)

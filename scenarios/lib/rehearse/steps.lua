@@ -362,7 +362,7 @@ end
 
 -- The checked list, the set of all names, and the criteria of all steps.
 function steps.check(given_steps, versions)
-	local list, seen, criteria, running = {}, {}, {}, "v1"
+	local list, seen, criteria, running, left = {}, {}, {}, "v1", {}
 	for i, step in ipairs(given_steps) do
 		if type(step) ~= "table" then
 			local known = {}
@@ -387,6 +387,8 @@ function steps.check(given_steps, versions)
 			end
 		end
 		if step.from ~= running then fields.fail(owner, "from = %q, but %q is what runs by then", step.from, running) end
+		left[step.from] = true
+		if left[step.to] then fields.fail(owner, "to = %q, which was replaced before: the deploys go in a circle; the way back is what down is for", step.to) end
 		running = step.to
 	end)
 	return list, seen, criteria
