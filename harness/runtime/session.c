@@ -189,13 +189,7 @@ static void finish_later(struct session *s)
 
 static void watch(struct session *s, uint32_t events)
 {
-	int fd = PQsocket(s->conn);
-	if (s->io.watched && s->io.fd == fd) {
-		loop_io_change(s->loop, &s->io, events);
-		return;
-	}
-	loop_io_remove(s->loop, &s->io);
-	s->io.fd = fd;
+	s->io.fd = PQsocket(s->conn);
 	s->io.events = events;
 	struct error err;
 	if (loop_io_add(s->loop, &s->io, &err) != ST_OK)
@@ -234,8 +228,11 @@ static void connect_failed(struct session *s, const char *message)
 	finish(s);
 }
 
+/* The socket may be another one after each call (the next address, or without encryption), mostly with the number of the one that has been
+ * closed: so it is watched anew each time. */
 static void poll_connection(struct session *s)
 {
+	loop_io_remove(s->loop, &s->io);
 	switch (PQconnectPoll(s->conn)) {
 	case PGRES_POLLING_READING:
 		watch(s, EPOLLIN);
@@ -246,6 +243,8 @@ static void poll_connection(struct session *s)
 	case PGRES_POLLING_OK:
 		PQsetnonblocking(s->conn, 1);
 		watch(s, WATCHED);
+		if (s->failed)
+			break;
 		s->state = SESSION_IDLE;
 		memset(s->prepared, 0, sizeof s->prepared);
 		s->generation = 1;

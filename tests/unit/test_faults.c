@@ -320,6 +320,24 @@ static void a_handshake_that_stalls_ends_at_its_time_limit(void **state)
 	session_free(s);
 }
 
+/* libpq closes one socket and opens the next in a single call; the new one mostly gets the old one's number. */
+static void who_is_turned_away_by_one_address_connects_to_the_next(void **state)
+{
+	(void)state;
+	serve("2x startup -> error FATAL 57P03 the database system is starting up\n");
+	const char *folder = fakepg_dsn(fake) + strlen("host=");
+	int n = (int)strcspn(folder, " "), done = 0;
+	char dsn[512];
+	snprintf(dsn, sizeof dsn, "host=%.*s,%.*s,%.*s%s", n, folder, n, folder, n, folder, folder + n);
+	struct session *s = session_create(loop, dsn, "unit test", NULL);
+	session_connect(s, 0, count_done, &done);
+	run_until(&done, 1);
+	assert_true(session_outcome(s)->ok);
+	assert_int_equal(fakepg_connections(fake), 3);
+	assert_string_equal(PQgetvalue(query(s, "SELECT n")->result, 0, 0), "1");
+	session_free(s);
+}
+
 static void a_stalled_statement_can_be_cancelled_closed_and_freed(void **state)
 {
 	(void)state;
@@ -421,6 +439,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_reset_connection_is_08006, stop_serving),
 		cmocka_unit_test_teardown(a_statement_that_could_not_be_prepared_is_prepared_again, stop_serving),
 		cmocka_unit_test_teardown(a_handshake_that_stalls_ends_at_its_time_limit, stop_serving),
+		cmocka_unit_test_teardown(who_is_turned_away_by_one_address_connects_to_the_next, stop_serving),
 		cmocka_unit_test_teardown(a_stalled_statement_can_be_cancelled_closed_and_freed, stop_serving),
 		cmocka_unit_test_teardown(a_late_cancel_hits_nothing_else, stop_serving),
 		cmocka_unit_test_teardown(a_connection_that_ends_while_idle_is_told_once, stop_serving),
