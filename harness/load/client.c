@@ -136,8 +136,11 @@ void client_give_up(struct loop_timer *t)
 int client_await(lua_State *L, struct client *c, lua_KFunction after, lua_KContext ctx)
 {
 	int64_t patience_ns = c->worker->workload->transactions[c->transaction].cancel_after_ns;
-	if (patience_ns > 0)
-		loop_timer_set(c->worker->loop, &c->deadline, session_outcome(c->session)->sent_ns + patience_ns);
+	if (patience_ns > 0) {
+		/* A pipeline that was begun long ago may have used it up: due now, else it would count as a lag of the loop. */
+		int64_t due_ns = session_outcome(c->session)->sent_ns + patience_ns, now_ns = loop_now_ns(c->worker->loop);
+		loop_timer_set(c->worker->loop, &c->deadline, due_ns > now_ns ? due_ns : now_ns);
+	}
 	return fiber_wait(L, after, ctx);
 }
 

@@ -184,7 +184,7 @@ static void finish(struct session *s)
 /* An operation that cannot even start ends in the next pass, so that its caller never sees done called from inside. */
 static void finish_later(struct session *s)
 {
-	loop_timer_set(s->loop, &s->timer, 0);
+	loop_timer_set(s->loop, &s->timer, clock_now_ns());
 }
 
 static void watch(struct session *s, uint32_t events)
