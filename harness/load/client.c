@@ -483,7 +483,7 @@ static int client_perform(lua_State *L)
 	snprintf(sql, sizeof sql, timeout_ns == 0 ? "RESET statement_timeout" : "SET statement_timeout = %" PRId64, timeout_ns / NS_PER_MS);
 	client_note_extra(c, EXTRA_SET);
 	session_query(c->session, sql, client_statement_done, c);
-	return fiber_wait(L, timeout_set, 0);
+	return client_await(L, c, timeout_set, 0);
 }
 
 int client_push_transaction(lua_State *L, struct client *c)

@@ -445,6 +445,30 @@ static void a_statement_that_takes_too_long_is_cancelled_by_us(void **state)
 	assert_true(hist_max(all->total.service_failed) >= 20 * NS_PER_MS && hist_max(all->total.service_failed) < 5 * NS_PER_S);
 }
 
+static void what_a_pipeline_prepares_first_is_cancelled_by_us_too(void **state)
+{
+	(void)state;
+	serve("parse SELECT slow -> stall 20000");
+	make_load("a = { cancel_after = '20ms', run = function(c) c:start_pipeline('slow') c:exec('slow') c:end_pipeline() end }",
+		(struct load_config){.even = true, .rate = 200, .pool = 4});
+	struct load_totals t = run_until(10, 10 * NS_PER_S);
+	assert_int_equal(count_of(&t.errors, "57014"), t.failed);
+	assert_int_equal(t.ok, 0);
+	assert_true(hist_max(all->total.service_failed) < 5 * NS_PER_S);
+}
+
+static void a_time_limit_that_is_not_set_in_time_is_cancelled_by_us_too(void **state)
+{
+	(void)state;
+	serve("run SET statement_timeout* -> stall 20000; complete SET");
+	make_load("a = { cancel_after = '20ms', statement_timeout = '1s', run = function(c) c:exec('get') end }",
+		(struct load_config){.even = true, .rate = 200, .pool = 4});
+	struct load_totals t = run_until(10, 10 * NS_PER_S);
+	assert_int_equal(count_of(&t.errors, "57014"), t.failed);
+	assert_int_equal(t.ok, 0);
+	assert_true(hist_max(all->total.service_failed) < 5 * NS_PER_S);
+}
+
 static void the_servers_time_limit_is_set_when_it_changes(void **state)
 {
 	(void)state;
@@ -476,6 +500,8 @@ int main(void)
 		cmocka_unit_test_teardown(reads_run_on_the_standby_and_writes_do_not, stop_standby),
 		cmocka_unit_test_teardown(a_standby_that_goes_away_fails_reads_until_it_is_back, stop_standby),
 		cmocka_unit_test_teardown(a_statement_that_takes_too_long_is_cancelled_by_us, stop_all),
+		cmocka_unit_test_teardown(what_a_pipeline_prepares_first_is_cancelled_by_us_too, stop_all),
+		cmocka_unit_test_teardown(a_time_limit_that_is_not_set_in_time_is_cancelled_by_us_too, stop_all),
 		cmocka_unit_test_teardown(the_servers_time_limit_is_set_when_it_changes, stop_all),
 	};
 	return cmocka_run_group_tests(tests, make_file, remove_file);
