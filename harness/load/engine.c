@@ -303,7 +303,7 @@ enum status load_connect(struct load *load, int64_t timeout_ns, struct error *er
 	pthread_mutex_lock(&load->calls);
 	int64_t until_ns = clock_now_ns() + timeout_ns;
 	allow_descriptors(count_sessions(load));
-	enum status st = load->crew.ledger && !load->threads ? ledger_create(load->config.dsn, err) : ST_OK;
+	enum status st = load->crew.ledger && !load->threads ? ledger_create(load->config.dsn, timeout_ns, err) : ST_OK;
 	if (st == ST_OK && !load->threads)
 		st = start_threads(load, err);
 	if (st == ST_OK) {
