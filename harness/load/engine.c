@@ -264,11 +264,12 @@ static enum status start_threads(struct load *load, struct error *err)
 	return st;
 }
 
-/* Each session needs a descriptor; the usual limit of 1024 is a default, not a rule. */
+/* Each session needs a descriptor, and three while its statement is cancelled, which all may be at once; the usual limit of 1024 is a
+ * default, not a rule. */
 static void allow_descriptors(int sessions)
 {
 	struct rlimit limit;
-	rlim_t wanted = (rlim_t)sessions + 256;
+	rlim_t wanted = 4 * (rlim_t)sessions + 256;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
 		return;
 	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
