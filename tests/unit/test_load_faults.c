@@ -73,7 +73,7 @@ static void make_load(const char *transactions, struct load_config config)
 	config.scale = 1;
 	config.seed = 1;
 	config.pods = 1;
-	config.workers = 1;
+	config.workers = config.workers > 0 ? config.workers : 1;
 	config.warn = note_warning;
 	warning[0] = '\0';
 	enum status st = load_create(&config, &load, &err);
@@ -484,6 +484,34 @@ static void the_servers_time_limit_is_set_when_it_changes(void **state)
 	assert_true(reset == set || reset == set - 1);
 }
 
+/* ---- users and workers ---- */
+
+/* Requests of half of the users lie with the worker whose only session never comes back. */
+static void users_of_a_worker_without_an_idle_session_are_served_by_another(void **state)
+{
+	(void)state;
+	struct load_config config = {.closed = true, .users = 8, .pool = 2, .workers = 2};
+	struct error err;
+	assert_int_equal(think_parse("5ms", &config.think, &err), ST_OK);
+	serve("1x run SELECT slow -> stall 60000");
+	make_load("a = { run = function(c) c:exec('slow') end }", config);
+	load_start(load, clock_now_ns());
+	int64_t deadline_ns = clock_now_ns() + 20 * NS_PER_S;
+	while (fakepg_runs(fake, "SELECT slow") < 200 && clock_now_ns() < deadline_ns)
+		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+	all = load_interval_create(load);
+	do {
+		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+		load_collect(load, all);
+	} while (all->backlog > 0 && clock_now_ns() < deadline_ns);
+	assert_int_equal(all->backlog, 0);
+	struct load_totals t;
+	load_stop(load, 0, &t);
+	assert_true(t.holds);
+	assert_true(t.unfinished >= 1);
+	assert_int_equal(t.failed, 0);
+}
+
 /* ---- the ledger ---- */
 
 /* Of one client with three acknowledged commits, on a server that does what the script says. */
@@ -571,6 +599,7 @@ int main(void)
 		cmocka_unit_test_teardown(what_a_pipeline_prepares_first_is_cancelled_by_us_too, stop_all),
 		cmocka_unit_test_teardown(a_time_limit_that_is_not_set_in_time_is_cancelled_by_us_too, stop_all),
 		cmocka_unit_test_teardown(the_servers_time_limit_is_set_when_it_changes, stop_all),
+		cmocka_unit_test_teardown(users_of_a_worker_without_an_idle_session_are_served_by_another, stop_all),
 		cmocka_unit_test_teardown(a_ledger_that_is_read_to_its_end_tells_what_was_lost, stop_all),
 		cmocka_unit_test_teardown(a_ledger_whose_server_falls_silent_is_not_checked, stop_all),
 		cmocka_unit_test_teardown(a_ledger_that_cannot_be_dropped_is_known_all_the_same, stop_all),
