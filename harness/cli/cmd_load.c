@@ -309,7 +309,7 @@ static bool print_ledger(const json_t *ledger)
 	const char *error = json_get_string(ledger, "error", NULL);
 	int64_t lost = json_get_int(ledger, "lost", 0), acknowledged = json_get_int(ledger, "acknowledged", 0);
 	if (error != NULL)
-		printf("ledger: %s\n", error);
+		printf("ledger: it could not be checked: %s\n", error);
 	else if (acknowledged == 0)
 		printf("ledger: it is empty, and so proves nothing: no transaction was seen to write\n");
 	else

@@ -7,7 +7,11 @@
  * since one thread should not do the work of all.
  *
  * No wake-up is lost: a leader resigns (leader = NOBODY) before it looks at idle_since of the others, and a worker
- * stores its idle_since before it looks at leader, both sequentially consistent, so at least one sees the other. */
+ * stores its idle_since before it looks at leader, both sequentially consistent, so at least one sees the other.
+ *
+ * What is due and not the plan's lies with one worker (waiting.h), but any may start it: who has no idle session wakes one that has when
+ * something is left waiting, with whomever, and that one does the same in its turn. In the same way no wake-up is lost: what waits is
+ * counted before idle_since is looked at, and idle_since is stored before the counts are. */
 #define _GNU_SOURCE
 #include "load/claim.h"
 
@@ -214,7 +218,41 @@ static void give_up_overdue(struct worker *w, int64_t now_ns)
 
 /* ---- claiming ---- */
 
-/* The oldest of what is due, the plan's or our own. */
+/* Whether anything but the plan and its own requests may concern a worker. */
+static bool shares_waiting(const struct crew *crew)
+{
+	return crew->config->workers > 1 && (crew->has_users || crew->limit_min_ns > 0);
+}
+
+/* With whom the request waits that fell due first; PLAN_NEVER: none waits. */
+static struct worker *find_oldest(struct worker *w, int64_t *due_ns)
+{
+	const struct crew *crew = w->crew;
+	struct worker *found = w;
+	*due_ns = waiting_oldest_due(w->waiting);
+	for (int i = 0; shares_waiting(crew) && i < crew->config->workers; i++) {
+		int64_t other_ns = i != w->number ? waiting_oldest_due(crew->workers[i]->waiting) : PLAN_NEVER;
+		if (other_ns >= *due_ns)
+			continue;
+		found = crew->workers[i];
+		*due_ns = other_ns;
+	}
+	return found;
+}
+
+/* Has others do what we have no session for. */
+static void pass_on(struct worker *w)
+{
+	int64_t due_ns;
+	if (w->idle_first != NULL || !shares_waiting(w->crew))
+		return;
+	find_oldest(w, &due_ns);
+	struct worker *next = due_ns != PLAN_NEVER ? find_idle(w) : NULL;
+	if (next != NULL)
+		wake(next);
+}
+
+/* The oldest of what is due, the plan's or what waits with any of us. */
 static bool take_next(struct worker *w, int64_t now_ns, struct request *out)
 {
 	struct crew *crew = w->crew;
@@ -226,24 +264,31 @@ static bool take_next(struct worker *w, int64_t now_ns, struct request *out)
 		*out = first_request(w, &a);
 		return true;
 	}
-	int64_t until_ns = now_ns, own_ns = waiting_oldest_due(w->waiting);
-	if (own_ns < until_ns)
-		until_ns = own_ns;
-	if (crew->plan != NULL && plan_claim(crew->plan, &w->cursor, until_ns, &a)) {
-		*out = first_request(w, &a);
-		return true;
+	for (;;) {
+		int64_t due_ns;
+		struct worker *from = find_oldest(w, &due_ns);
+		if (crew->plan != NULL && plan_claim(crew->plan, &w->cursor, due_ns < now_ns ? due_ns : now_ns, &a)) {
+			*out = first_request(w, &a);
+			return true;
+		}
+		if (due_ns == PLAN_NEVER)
+			return false;
+		if (waiting_take_oldest(from->waiting, out))
+			return true;
+		/* Another worker has been faster. */
 	}
-	return waiting_take_oldest(w->waiting, out);
 }
 
 /* An idle session stood ready when it fell due: what it is sent late by is our own error. */
-static bool is_awaited(struct worker *w, const struct client *c, int64_t due_ns, int64_t now_ns)
+static bool is_awaited(struct worker *w, const struct client *c, const struct request *r, int64_t now_ns)
 {
 	const struct crew *crew = w->crew;
+	int64_t due_ns = r->arrival.due_ns;
 	if (crew->plan == NULL && !crew->has_users)
 		return false;
 	if (c->idle_since_ns <= due_ns) {
-		w->missed += crew->plan != NULL && now_ns - due_ns >= FOLLOW_FIRST_NS;
+		/* For a user's later request nobody leads. */
+		w->missed += crew->plan != NULL && r->number == 0 && now_ns - due_ns >= FOLLOW_FIRST_NS;
 		return true;
 	}
 	return crew->config->workers > 1 && awaited_elsewhere(w, due_ns);
@@ -259,11 +304,14 @@ static int64_t next_event(struct worker *w)
 	w->following = false;
 	if (!idle)
 		resign(w);
-	if (!idle && limit_ns == 0)
+	if (!idle && limit_ns == 0 && !shares_waiting(crew))
 		return PLAN_NEVER;
-	at_ns = waiting_thinks_until(w->waiting);
-	if (limit_ns > 0 && waiting_overdue_at(w->waiting, crew->limit_ns) < at_ns)
-		at_ns = waiting_overdue_at(w->waiting, crew->limit_ns);
+	at_ns = waiting_thinks_until(w->waiting); /* also without an idle session: another worker may have one */
+	if (!idle && limit_ns == 0)
+		return at_ns;
+	int64_t overdue_ns = limit_ns > 0 ? waiting_overdue_at(w->waiting, crew->limit_ns) : PLAN_NEVER;
+	if (overdue_ns < at_ns)
+		at_ns = overdue_ns;
 	if (crew->plan == NULL)
 		return at_ns;
 	plan_seek_unclaimed(crew->plan, &w->cursor);
@@ -309,7 +357,7 @@ void claim_due_at(struct worker *w, int64_t now_ns)
 	w->missed = 0;
 	while (left > 0 && w->idle_first != NULL && take_next(w, now_ns, &r)) {
 		struct client *c = w->idle_first;
-		worker_start_request(c, &r, is_awaited(w, c, r.arrival.due_ns, now_ns));
+		worker_start_request(c, &r, is_awaited(w, c, &r, now_ns));
 		left--;
 		w->led++;
 	}
@@ -317,6 +365,7 @@ void claim_due_at(struct worker *w, int64_t now_ns)
 	learn_from_misses(w);
 	if (w->led >= LEAD_LENGTH && w->crew->config->workers > 1)
 		hand_over_lead(w);
+	pass_on(w);
 	set_due_timer(w, left == 0 && w->idle_first != NULL ? now_ns : next_event(w));
 }
 

@@ -136,8 +136,11 @@ void client_give_up(struct loop_timer *t)
 int client_await(lua_State *L, struct client *c, lua_KFunction after, lua_KContext ctx)
 {
 	int64_t patience_ns = c->worker->workload->transactions[c->transaction].cancel_after_ns;
-	if (patience_ns > 0)
-		loop_timer_set(c->worker->loop, &c->deadline, session_outcome(c->session)->sent_ns + patience_ns);
+	if (patience_ns > 0) {
+		/* A pipeline that was begun long ago may have used it up: due now, else it would count as a lag of the loop. */
+		int64_t due_ns = session_outcome(c->session)->sent_ns + patience_ns, now_ns = loop_now_ns(c->worker->loop);
+		loop_timer_set(c->worker->loop, &c->deadline, due_ns > now_ns ? due_ns : now_ns);
+	}
 	return fiber_wait(L, after, ctx);
 }
 
@@ -480,7 +483,7 @@ static int client_perform(lua_State *L)
 	snprintf(sql, sizeof sql, timeout_ns == 0 ? "RESET statement_timeout" : "SET statement_timeout = %" PRId64, timeout_ns / NS_PER_MS);
 	client_note_extra(c, EXTRA_SET);
 	session_query(c->session, sql, client_statement_done, c);
-	return fiber_wait(L, timeout_set, 0);
+	return client_await(L, c, timeout_set, 0);
 }
 
 int client_push_transaction(lua_State *L, struct client *c)

@@ -20,7 +20,7 @@ static int prepare_next(lua_State *L, lua_KContext ctx)
 		if (session_is_prepared(c->session, st))
 			continue;
 		session_prepare(c->session, st, client_prepare_done, c);
-		return fiber_wait(L, begin_pipeline, i + 1);
+		return client_await(L, c, begin_pipeline, i + 1);
 	}
 	client_note_extra(c, EXTRA_PIPELINE);
 	session_begin_pipeline(c->session);

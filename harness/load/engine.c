@@ -264,11 +264,12 @@ static enum status start_threads(struct load *load, struct error *err)
 	return st;
 }
 
-/* Each session needs a descriptor; the usual limit of 1024 is a default, not a rule. */
+/* Each session needs a descriptor, and three while its statement is cancelled, which all may be at once; the usual limit of 1024 is a
+ * default, not a rule. */
 static void allow_descriptors(int sessions)
 {
 	struct rlimit limit;
-	rlim_t wanted = (rlim_t)sessions + 256;
+	rlim_t wanted = 4 * (rlim_t)sessions + 256;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
 		return;
 	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
@@ -303,7 +304,7 @@ enum status load_connect(struct load *load, int64_t timeout_ns, struct error *er
 	pthread_mutex_lock(&load->calls);
 	int64_t until_ns = clock_now_ns() + timeout_ns;
 	allow_descriptors(count_sessions(load));
-	enum status st = load->crew.ledger && !load->threads ? ledger_create(load->config.dsn, err) : ST_OK;
+	enum status st = load->crew.ledger && !load->threads ? ledger_create(load->config.dsn, timeout_ns, err) : ST_OK;
 	if (st == ST_OK && !load->threads)
 		st = start_threads(load, err);
 	if (st == ST_OK) {

@@ -189,6 +189,7 @@ struct load_ledger {
 	uint64_t found, lost;
 	uint64_t unknown_found, unknown_lost; /* of those whose connection was lost during COMMIT */
 	uint64_t strange;                     /* rows that nobody wrote, or twice: 0 unless something is very wrong */
+	struct error left;                    /* why its table is still there; what is "" when it is not */
 };
 
 /* Loads the scripts in every worker, so that their mistakes show here (ST_USAGE). */
@@ -250,7 +251,8 @@ const char *load_read_from(const struct load *load);
 /* Whether transactions write into the ledger: the workload or the configuration says so. */
 bool load_has_ledger(const struct load *load);
 
-/* After load_stop: looks for each row of the ledger, and drops it. Waits up to timeout_ns for a server that takes no connections. Blocks. */
+/* After load_stop: looks for each row of the ledger, and drops it. Waits up to timeout_ns for a server that takes no connections, and as
+ * long for one that falls silent. Blocks. */
 enum status load_check_ledger(struct load *load, int64_t timeout_ns, struct load_ledger *out, struct error *err) MUST_CHECK;
 
 /* Also right after a failed load_connect, and without load_stop. NULL is fine. */

@@ -3,13 +3,18 @@
 #include "load/ledger.h"
 
 #include "base/clock.h"
+#include "base/units.h"
 
 #include <libpq-fe.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #define RETRY_NS (200 * NS_PER_MS)
+#define PATIENCE_LEAST_NS (2 * NS_PER_S) /* libpq knows no shorter time limit for connecting */
+#define LOOK_MS 100
 
 static const char CREATE[] = "DO $$ BEGIN "
 			     "IF pg_catalog.to_regnamespace('pgrehearse') IS NULL THEN CREATE SCHEMA pgrehearse; END IF; "
@@ -44,10 +49,17 @@ static void keep_quiet(void *arg, const PGresult *notice)
 	(void)arg, (void)notice;
 }
 
-static enum status open_connection(const char *dsn, PGconn **out, struct error *err)
+static int64_t patience(int64_t ns)
 {
-	const char *const keys[] = {"dbname", "application_name", NULL};
-	const char *const values[] = {dsn, "pgrehearse ledger", NULL};
+	return ns > PATIENCE_LEAST_NS ? ns : PATIENCE_LEAST_NS;
+}
+
+static enum status open_connection(const char *dsn, int64_t timeout_ns, PGconn **out, struct error *err)
+{
+	char seconds[24];
+	snprintf(seconds, sizeof seconds, "%lld", (long long)((patience(timeout_ns) + NS_PER_S - 1) / NS_PER_S));
+	const char *const keys[] = {"dbname", "application_name", "connect_timeout", NULL};
+	const char *const values[] = {dsn, "pgrehearse ledger", seconds, NULL};
 	*out = PQconnectdbParams(keys, values, 1);
 	if (PQstatus(*out) == CONNECTION_OK) {
 		PQsetNoticeReceiver(*out, keep_quiet, NULL);
@@ -65,14 +77,55 @@ static enum status await_connection(const char *dsn, int64_t timeout_ns, PGconn 
 {
 	int64_t until_ns = clock_now_ns() + timeout_ns;
 	enum status st;
-	while ((st = open_connection(dsn, out, err)) != ST_OK && clock_now_ns() < until_ns)
+	while ((st = open_connection(dsn, until_ns - clock_now_ns(), out, err)) != ST_OK && clock_now_ns() < until_ns)
 		nanosleep(&(struct timespec){.tv_nsec = RETRY_NS}, NULL);
 	return st;
 }
 
-static enum status run(PGconn *conn, const char *sql, ExecStatusType expected, struct error *err)
+/* What a server says that has been asked at from_ns. It may be silent for quiet_ns: there is no limit for how long a long ledger takes. */
+static enum status await_input(PGconn *conn, int64_t from_ns, int64_t quiet_ns, struct error *err)
 {
-	PGresult *result = PQexec(conn, sql);
+	char time[32];
+	if (clock_now_ns() - from_ns >= quiet_ns)
+		return error_set(
+			err, ST_FAILED, "the server has not answered the ledger for %s", units_format_time(quiet_ns, time, sizeof time));
+	/* Not for all of that time: what TLS has taken out of the socket does not make it ready. */
+	struct pollfd p = {.fd = PQsocket(conn), .events = POLLIN};
+	poll(&p, 1, LOOK_MS);
+	if (PQconsumeInput(conn))
+		return ST_OK;
+	const char *why = PQerrorMessage(conn);
+	return error_set(err, ST_FAILED, "the ledger lost its connection: %.*s", (int)strcspn(why, "\n"), why);
+}
+
+/* The last result, or that of a COPY; NULL: err says why there is none. */
+static PGresult *take_result(PGconn *conn, int64_t quiet_ns, struct error *err)
+{
+	PGresult *last = NULL, *result;
+	int64_t from_ns = clock_now_ns();
+	for (;;) {
+		while (PQisBusy(conn))
+			if (await_input(conn, from_ns, quiet_ns, err) != ST_OK) {
+				PQclear(last);
+				return NULL;
+			}
+		result = PQgetResult(conn);
+		if (result == NULL && last == NULL)
+			error_set(err, ST_FAILED, "the server has nothing to say to the ledger");
+		if (result == NULL)
+			return last;
+		PQclear(last);
+		last = result;
+		if (PQresultStatus(result) == PGRES_COPY_OUT)
+			return result;
+	}
+}
+
+static enum status run(PGconn *conn, const char *sql, ExecStatusType expected, int64_t quiet_ns, struct error *err)
+{
+	PGresult *result = NULL;
+	if (PQsendQuery(conn, sql) && (result = take_result(conn, quiet_ns, err)) == NULL)
+		return ST_FAILED;
 	enum status st = ST_OK;
 	if (PQresultStatus(result) != expected) {
 		const char *why = PQerrorMessage(conn);
@@ -83,15 +136,16 @@ static enum status run(PGconn *conn, const char *sql, ExecStatusType expected, s
 	return st;
 }
 
-enum status ledger_create(const char *dsn, struct error *err)
+enum status ledger_create(const char *dsn, int64_t timeout_ns, struct error *err)
 {
 	PGconn *conn;
-	enum status st = open_connection(dsn, &conn, err);
+	enum status st = open_connection(dsn, timeout_ns, &conn, err);
 	if (st != ST_OK)
 		return st;
 	/* Somebody else of ours may make the schema at this moment. */
 	int left = 3;
-	while ((st = run(conn, CREATE, PGRES_COMMAND_OK, err)) != ST_OK && --left > 0)
+	while ((st = run(conn, CREATE, PGRES_COMMAND_OK, patience(timeout_ns), err)) != ST_OK &&
+		PQtransactionStatus(conn) == PQTRANS_IDLE && --left > 0)
 		nanosleep(&(struct timespec){.tv_nsec = RETRY_NS}, NULL);
 	PQfinish(conn);
 	return st;
@@ -158,23 +212,31 @@ static void note_row(struct seen *seen, const char *line, struct load_ledger *ou
 		out->found++;
 }
 
-static enum status read_rows(PGconn *conn, struct seen *seen, struct load_ledger *out, struct error *err)
+static enum status read_rows(PGconn *conn, int64_t quiet_ns, struct seen *seen, struct load_ledger *out, struct error *err)
 {
-	enum status st = run(conn, READ, PGRES_COPY_OUT, err);
-	if (st != ST_OK)
-		return st;
+	enum status st = run(conn, READ, PGRES_COPY_OUT, quiet_ns, err);
+	int64_t heard_ns = clock_now_ns();
 	char *line;
-	int n;
-	while ((n = PQgetCopyData(conn, &line, 0)) > 0) {
+	int n = 0;
+	while (st == ST_OK && (n = PQgetCopyData(conn, &line, 1)) >= 0) {
+		if (n == 0) {
+			st = await_input(conn, heard_ns, quiet_ns, err);
+			continue;
+		}
 		note_row(seen, line, out);
 		PQfreemem(line);
+		heard_ns = clock_now_ns();
 	}
-	PGresult *last = PQgetResult(conn);
-	if (n != -1 || PQresultStatus(last) != PGRES_COMMAND_OK)
-		st = error_set(err, ST_FAILED, "the ledger could not be read to its end");
+	if (st != ST_OK)
+		return st;
+	PGresult *last = take_result(conn, quiet_ns, err);
+	if (last == NULL)
+		return ST_FAILED;
+	if (n != -1 || PQresultStatus(last) != PGRES_COMMAND_OK) {
+		const char *why = PQerrorMessage(conn);
+		st = error_set(err, ST_FAILED, "the ledger could not be read to its end: %.*s", (int)strcspn(why, "\n"), why);
+	}
 	PQclear(last);
-	while ((last = PQgetResult(conn)) != NULL)
-		PQclear(last);
 	return st;
 }
 
@@ -195,11 +257,12 @@ enum status ledger_check(
 	PGconn *conn = NULL;
 	enum status st = await_connection(dsn, timeout_ns, &conn, err);
 	if (st == ST_OK)
-		st = read_rows(conn, &seen, out, err);
+		st = read_rows(conn, patience(timeout_ns), &seen, out, err);
 	if (st == ST_OK) {
 		out->lost = out->acknowledged - out->found;
 		out->unknown_lost = unknown - out->unknown_found;
-		st = run(conn, DROP, PGRES_COMMAND_OK, err);
+		/* What has been found out stays true when the table cannot be dropped. */
+		run(conn, DROP, PGRES_COMMAND_OK, patience(timeout_ns), &out->left);
 	}
 	PQfinish(conn);
 	free_seen(&seen);

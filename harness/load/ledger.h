@@ -26,11 +26,11 @@ enum ledger_end { LEDGER_ACKNOWLEDGED, LEDGER_FAILED, LEDGER_UNKNOWN };
 /* How the commit that is pending ended; nothing happens when none is. */
 void ledger_end(struct ledger_book *book, enum ledger_end end);
 
-/* Makes the table, empty, in the program's schema. Blocks. */
-enum status ledger_create(const char *dsn, struct error *err) MUST_CHECK;
+/* Makes the table, empty, in the program's schema. Waits up to timeout_ns (2 s at least) for a server that does not answer. Blocks. */
+enum status ledger_create(const char *dsn, int64_t timeout_ns, struct error *err) MUST_CHECK;
 
 /* Looks for the rows of n books, whose clients are numbered by their place, and drops the table. Waits up to timeout_ns for a server
- * that does not take connections. Blocks. */
+ * that does not take connections, and as long (2 s at least) for one that has and falls silent: ST_FAILED. Blocks. */
 enum status ledger_check(const char *dsn, const struct ledger_book *const *books, int n, int64_t timeout_ns, struct load_ledger *out,
 	struct error *err) MUST_CHECK;
 

@@ -3,6 +3,8 @@
 
 #include "base/vec.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 /* at[(first + i) % size], i < n; size is 0 or a power of two. */
@@ -13,13 +15,19 @@ struct ring {
 
 struct waiting {
 	VEC(struct request) thinking; /* heap: children of i are 2i + 1 and 2i + 2 */
+
+	/* Only the lock's holder changes the count. Without the lock it is looked at first, sequentially consistent: see claim.c. */
+	pthread_mutex_t lock;
 	struct ring rings[WAITING_SIDES][LOAD_VERSIONS_MAX];
-	uint64_t count; /* in all rings */
+	_Atomic uint64_t count; /* in all rings */
 };
 
 struct waiting *waiting_create(void)
 {
-	return calloc(1, sizeof(struct waiting));
+	struct waiting *w = calloc(1, sizeof *w);
+	if (w != NULL)
+		pthread_mutex_init(&w->lock, NULL);
+	return w;
 }
 
 void waiting_free(struct waiting *w)
@@ -30,6 +38,7 @@ void waiting_free(struct waiting *w)
 		for (int v = 0; v < LOAD_VERSIONS_MAX; v++)
 			free(w->rings[s][v].at);
 	VEC_FREE(&w->thinking);
+	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
 
@@ -105,11 +114,13 @@ static void take(struct waiting *w, struct ring *r, struct request *out)
 
 void waiting_push(struct waiting *w, enum waiting_side side, const struct request *r)
 {
+	pthread_mutex_lock(&w->lock);
 	struct ring *ring = &w->rings[side][r->version];
 	if (ring->n == ring->size)
 		grow(ring);
 	ring->at[(ring->first + ring->n++) & (ring->size - 1)] = *r;
 	w->count++;
+	pthread_mutex_unlock(&w->lock);
 }
 
 uint64_t waiting_count(const struct waiting *w)
@@ -117,63 +128,80 @@ uint64_t waiting_count(const struct waiting *w)
 	return w->count;
 }
 
-static struct ring *oldest(const struct waiting *w)
+static struct ring *oldest(struct waiting *w)
 {
-	const struct ring *found = NULL;
-	if (w->count == 0)
-		return NULL;
+	struct ring *found = NULL;
 	for (int s = 0; s < WAITING_SIDES; s++) {
 		for (int v = 0; v < LOAD_VERSIONS_MAX; v++) {
-			const struct ring *r = &w->rings[s][v];
+			struct ring *r = &w->rings[s][v];
 			if (r->n > 0 && (found == NULL || before(head(r), head(found))))
 				found = r;
 		}
 	}
-	return (struct ring *)(uintptr_t)found;
+	return found;
 }
 
-int64_t waiting_oldest_due(const struct waiting *w)
+int64_t waiting_oldest_due(struct waiting *w)
 {
+	if (w->count == 0)
+		return PLAN_NEVER;
+	pthread_mutex_lock(&w->lock);
 	const struct ring *r = oldest(w);
-	return r != NULL ? head(r)->arrival.due_ns : PLAN_NEVER;
+	int64_t due_ns = r != NULL ? head(r)->arrival.due_ns : PLAN_NEVER;
+	pthread_mutex_unlock(&w->lock);
+	return due_ns;
 }
 
 bool waiting_take_oldest(struct waiting *w, struct request *out)
 {
-	struct ring *r = oldest(w);
-	if (r == NULL)
+	if (w->count == 0)
 		return false;
-	take(w, r, out);
-	return true;
+	pthread_mutex_lock(&w->lock);
+	struct ring *r = oldest(w);
+	if (r != NULL)
+		take(w, r, out);
+	pthread_mutex_unlock(&w->lock);
+	return r != NULL;
+}
+
+/* The ring whose first request has waited, or will have, as long as its version lets it before those of the others; NULL: none will. */
+static struct ring *least_patient(struct waiting *w, const int64_t limits[LOAD_VERSIONS_MAX], int64_t *at_ns)
+{
+	struct ring *found = NULL;
+	*at_ns = PLAN_NEVER;
+	for (int s = 0; s < WAITING_SIDES; s++) {
+		for (int v = 0; v < LOAD_VERSIONS_MAX; v++) {
+			struct ring *r = &w->rings[s][v];
+			if (limits[v] == 0 || r->n == 0 || head(r)->arrival.due_ns + limits[v] >= *at_ns)
+				continue;
+			found = r;
+			*at_ns = head(r)->arrival.due_ns + limits[v];
+		}
+	}
+	return found;
 }
 
 bool waiting_take_overdue(struct waiting *w, int64_t now_ns, const int64_t limits[LOAD_VERSIONS_MAX], struct request *out)
 {
 	if (w->count == 0)
 		return false;
-	for (int s = 0; s < WAITING_SIDES; s++) {
-		for (int v = 0; v < LOAD_VERSIONS_MAX; v++) {
-			struct ring *r = &w->rings[s][v];
-			if (limits[v] > 0 && r->n > 0 && head(r)->arrival.due_ns + limits[v] <= now_ns) {
-				take(w, r, out);
-				return true;
-			}
-		}
-	}
-	return false;
+	int64_t at_ns;
+	pthread_mutex_lock(&w->lock);
+	struct ring *r = least_patient(w, limits, &at_ns);
+	bool overdue = r != NULL && at_ns <= now_ns;
+	if (overdue)
+		take(w, r, out);
+	pthread_mutex_unlock(&w->lock);
+	return overdue;
 }
 
-int64_t waiting_overdue_at(const struct waiting *w, const int64_t limits[LOAD_VERSIONS_MAX])
+int64_t waiting_overdue_at(struct waiting *w, const int64_t limits[LOAD_VERSIONS_MAX])
 {
-	int64_t at_ns = PLAN_NEVER;
 	if (w->count == 0)
-		return at_ns;
-	for (int s = 0; s < WAITING_SIDES; s++) {
-		for (int v = 0; v < LOAD_VERSIONS_MAX; v++) {
-			const struct ring *r = &w->rings[s][v];
-			if (limits[v] > 0 && r->n > 0 && head(r)->arrival.due_ns + limits[v] < at_ns)
-				at_ns = head(r)->arrival.due_ns + limits[v];
-		}
-	}
+		return PLAN_NEVER;
+	int64_t at_ns;
+	pthread_mutex_lock(&w->lock);
+	least_patient(w, limits, &at_ns);
+	pthread_mutex_unlock(&w->lock);
 	return at_ns;
 }

@@ -1,7 +1,8 @@
-/* What one worker itself keeps of requests that have not been started: users who think until their next one is due, and
+/* What lies with one worker of requests that have not been started: users who think until their next one is due, and
  * requests that are due and wait for a session. Most arrivals are never in here: they wait in the plan, where any
- * worker can claim them. In here come later requests of users (which stay with the worker that served the one before),
- * and arrivals that have waited longer than one app version lets them, but not another. */
+ * worker can claim them. In here come later requests of users (which lie with the worker that served the one before),
+ * and arrivals that have waited longer than one app version lets them, but not another.
+ * Those who think are the worker's own; what is due may be taken, counted and looked at by any thread. */
 #ifndef PGR_LOAD_WAITING_H
 #define PGR_LOAD_WAITING_H
 
@@ -42,13 +43,13 @@ void waiting_push(struct waiting *w, enum waiting_side side, const struct reques
 uint64_t waiting_count(const struct waiting *w);
 
 /* Due time of the oldest; PLAN_NEVER: none. */
-int64_t waiting_oldest_due(const struct waiting *w);
+int64_t waiting_oldest_due(struct waiting *w);
 bool waiting_take_oldest(struct waiting *w, struct request *out);
 
 /* Takes one that has waited as long as its version lets it (limits by version, 0: for ever). */
 bool waiting_take_overdue(struct waiting *w, int64_t now_ns, const int64_t limits[LOAD_VERSIONS_MAX], struct request *out);
 
 /* When the next one will have; PLAN_NEVER: none. */
-int64_t waiting_overdue_at(const struct waiting *w, const int64_t limits[LOAD_VERSIONS_MAX]);
+int64_t waiting_overdue_at(struct waiting *w, const int64_t limits[LOAD_VERSIONS_MAX]);
 
 #endif

@@ -88,6 +88,13 @@ void loop_stop(struct loop *loop)
 	(void)n;
 }
 
+/* Asked once here, since a loop whose waiting fails would spin. */
+static bool can_wait(const struct loop *loop)
+{
+	struct epoll_event none;
+	return epoll_pwait2(loop->epoll_fd, &none, 1, &(struct timespec){0}, NULL) >= 0 || errno == EINTR;
+}
+
 enum status loop_create(struct loop **out, struct error *err)
 {
 	struct loop *loop = calloc(1, sizeof *loop);
@@ -100,6 +107,13 @@ enum status loop_create(struct loop **out, struct error *err)
 	loop->mail_io = (struct loop_io){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .events = EPOLLIN, .fn = read_mail};
 	if (loop->epoll_fd < 0 || loop->mail_io.fd < 0 || loop_io_add(loop, &loop->mail_io, NULL) != ST_OK) {
 		enum status st = error_errno(err, ST_FAILED, "cannot make an event loop");
+		loop_free(loop);
+		return st;
+	}
+	if (!can_wait(loop)) {
+		enum status st = error_errno(err, ST_FAILED, "this kernel does not let us wait with epoll_pwait2");
+		error_hint(
+			err, "Linux 5.11 or newer is needed, and nothing that forbids the system call, such as an old container runtime");
 		loop_free(loop);
 		return st;
 	}

@@ -34,6 +34,7 @@ struct loop_message {
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
+/* Needs Linux 5.11. */
 enum status loop_create(struct loop **out, struct error *err) MUST_CHECK;
 void loop_free(struct loop *loop);
 

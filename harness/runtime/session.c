@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Edge-triggered: an answer is read in one go, and a level-triggered socket would be polled once more by the kernel for nothing
  * (seen: 6 % of the CPU of a point select). Where something may be left, loop_io_rearm. */
 #define WATCHED ((uint32_t)EPOLLIN | EPOLLRDHUP | EPOLLET)
+#define CANCEL_AGAIN_NS (50 * NS_PER_MS)
 
 struct session {
 	struct loop *loop;
@@ -43,8 +45,8 @@ struct session {
 	uint16_t generation;     /* of prepared, below */
 	int part_done;           /* statements of that part that went well */
 	unsigned syncs;          /* of the pipeline, not yet answered */
-	struct loop_io cancel;   /* readable when the cancel request under way has been delivered; see session_cancel */
-	struct loop_timer timer; /* connect timeout, or the end of an operation that failed at its start */
+	struct loop_io cancel;   /* readable when the cancel request under way has been delivered, or could not be; see session_cancel */
+	struct loop_timer timer; /* connect timeout, the end of an operation that failed at its start, or the next try to cancel one */
 	struct session_outcome out;
 	char part_message[256];
 
@@ -99,7 +101,7 @@ static void drop_result(struct session *s)
 	s->out.result = NULL;
 }
 
-/* The request is on its own, or has arrived. */
+/* The request is on its own, has arrived, or could not be sent. */
 static void forget_cancel(struct session *s)
 {
 	if (!s->cancel.watched)
@@ -184,18 +186,12 @@ static void finish(struct session *s)
 /* An operation that cannot even start ends in the next pass, so that its caller never sees done called from inside. */
 static void finish_later(struct session *s)
 {
-	loop_timer_set(s->loop, &s->timer, 0);
+	loop_timer_set(s->loop, &s->timer, clock_now_ns());
 }
 
 static void watch(struct session *s, uint32_t events)
 {
-	int fd = PQsocket(s->conn);
-	if (s->io.watched && s->io.fd == fd) {
-		loop_io_change(s->loop, &s->io, events);
-		return;
-	}
-	loop_io_remove(s->loop, &s->io);
-	s->io.fd = fd;
+	s->io.fd = PQsocket(s->conn);
 	s->io.events = events;
 	struct error err;
 	if (loop_io_add(s->loop, &s->io, &err) != ST_OK)
@@ -234,8 +230,11 @@ static void connect_failed(struct session *s, const char *message)
 	finish(s);
 }
 
+/* The socket may be another one after each call (the next address, or without encryption), mostly with the number of the one that has been
+ * closed: so it is watched anew each time. */
 static void poll_connection(struct session *s)
 {
+	loop_io_remove(s->loop, &s->io);
 	switch (PQconnectPoll(s->conn)) {
 	case PGRES_POLLING_READING:
 		watch(s, EPOLLIN);
@@ -246,6 +245,8 @@ static void poll_connection(struct session *s)
 	case PGRES_POLLING_OK:
 		PQsetnonblocking(s->conn, 1);
 		watch(s, WATCHED);
+		if (s->failed)
+			break;
 		s->state = SESSION_IDLE;
 		memset(s->prepared, 0, sizeof s->prepared);
 		s->generation = 1;
@@ -294,6 +295,9 @@ static void on_timer(struct loop_timer *t)
 	if (s->state == SESSION_CONNECTING) {
 		set_failure(s, "08001", "connecting took too long");
 		disconnect(s);
+	} else if (s->state == SESSION_BUSY) {
+		session_cancel(s);
+		return;
 	}
 	finish(s);
 }
@@ -691,7 +695,8 @@ void session_close(struct session *s)
 
 /* ---- cancelling ---- */
 
-/* A helper thread's: it tells that the request has been delivered by closing its end of a pipe, so it needs nothing of the session. */
+/* A helper thread's: it tells that the request has been delivered by closing its end of a pair of sockets, and sends a byte before when it
+ * could not be. So it needs nothing of the session. */
 struct cancel {
 	PGcancel *request;
 	int told;
@@ -701,45 +706,64 @@ static void *run_cancel(void *arg)
 {
 	struct cancel *cancel = arg;
 	char reason[256];
-	PQcancel(cancel->request, reason, sizeof reason);
+	if (!PQcancel(cancel->request, reason, sizeof reason)) {
+		ssize_t n = send(cancel->told, "", 1, MSG_NOSIGNAL);
+		(void)n; /* the session may have gone */
+	}
 	PQfreeCancel(cancel->request);
 	close(cancel->told);
 	free(cancel);
 	return NULL;
 }
 
+static void cancel_again(struct session *s)
+{
+	loop_timer_set(s->loop, &s->timer, clock_now_ns() + CANCEL_AGAIN_NS);
+}
+
 static void on_cancelled(struct loop_io *io, uint32_t ready)
 {
 	(void)ready;
 	struct session *s = container_of(io, struct session, cancel);
+	char byte;
+	bool failed = recv(io->fd, &byte, 1, MSG_DONTWAIT) == 1;
 	forget_cancel(s);
 	if (s->held)
 		finish(s);
+	else if (failed && s->state == SESSION_BUSY)
+		cancel_again(s);
 }
 
-void session_cancel(struct session *s)
+static bool start_cancel(struct session *s)
 {
-	int pipe_ends[2];
-	if (s->state != SESSION_BUSY || s->cancel.watched || pipe2(pipe_ends, O_CLOEXEC) != 0)
-		return;
-	s->cancel.fd = pipe_ends[0];
+	int ends[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+		return false;
+	s->cancel.fd = ends[0];
 	s->cancel.events = EPOLLIN;
 	struct cancel *cancel = malloc(sizeof *cancel);
 	struct error err;
 	pthread_t thread;
 	if (cancel != NULL)
-		*cancel = (struct cancel){.request = PQgetCancel(s->conn), .told = pipe_ends[1]};
+		*cancel = (struct cancel){.request = PQgetCancel(s->conn), .told = ends[1]};
 	if (cancel != NULL && cancel->request != NULL && loop_io_add(s->loop, &s->cancel, &err) == ST_OK &&
 		pthread_create(&thread, NULL, run_cancel, cancel) == 0) {
 		pthread_detach(thread);
-		return;
+		return true;
 	}
 	loop_io_remove(s->loop, &s->cancel);
-	close(pipe_ends[0]);
-	close(pipe_ends[1]);
+	close(ends[0]);
+	close(ends[1]);
 	if (cancel != NULL && cancel->request != NULL)
 		PQfreeCancel(cancel->request);
 	free(cancel);
+	return false;
+}
+
+void session_cancel(struct session *s)
+{
+	if (s->state == SESSION_BUSY && !s->cancel.watched && !start_cancel(s))
+		cancel_again(s);
 }
 
 const struct session_outcome *session_outcome(const struct session *s)

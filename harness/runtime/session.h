@@ -95,7 +95,8 @@ bool session_in_pipeline(const struct session *s);
 void session_close(struct session *s);
 
 /* Asks the server to cancel what is under way, if anything is (PQcancel, from a helper thread since libpq's call blocks). The
- * operation does not end before the request has been delivered, so that it cannot hit the next one. The session may be freed. */
+ * operation does not end before the request has been delivered, so that it cannot hit the next one. A request that cannot be sent (no
+ * descriptor is left, say) is tried again every 50 ms until the operation has ended. The session may be freed. */
 void session_cancel(struct session *s);
 
 const struct session_outcome *session_outcome(const struct session *s);

@@ -533,6 +533,8 @@ static void check_ledger(struct conductor *c, json_t *totals)
 	}
 	if (l.lost > 0)
 		record_warning(h->record, "%" PRIu64 " acknowledged commits are not in the database", l.lost);
+	if (l.left.what[0] != '\0')
+		record_warning(h->record, "the ledger's table could not be dropped: %s", l.left.what);
 	json_object_set_new(totals, "ledger",
 		json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "acknowledged", (json_int_t)l.acknowledged, "found", (json_int_t)l.found,
 			"lost", (json_int_t)l.lost, "unknown_found", (json_int_t)l.unknown_found, "unknown_lost",

@@ -7,6 +7,10 @@
 #include "runtime/loop.h"
 #include "runtime/session.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 static struct loop *loop;
 static struct fakepg *fake;
 
@@ -320,6 +324,24 @@ static void a_handshake_that_stalls_ends_at_its_time_limit(void **state)
 	session_free(s);
 }
 
+/* libpq closes one socket and opens the next in a single call; the new one mostly gets the old one's number. */
+static void who_is_turned_away_by_one_address_connects_to_the_next(void **state)
+{
+	(void)state;
+	serve("2x startup -> error FATAL 57P03 the database system is starting up\n");
+	const char *folder = fakepg_dsn(fake) + strlen("host=");
+	int n = (int)strcspn(folder, " "), done = 0;
+	char dsn[512];
+	snprintf(dsn, sizeof dsn, "host=%.*s,%.*s,%.*s%s", n, folder, n, folder, n, folder, folder + n);
+	struct session *s = session_create(loop, dsn, "unit test", NULL);
+	session_connect(s, 0, count_done, &done);
+	run_until(&done, 1);
+	assert_true(session_outcome(s)->ok);
+	assert_int_equal(fakepg_connections(fake), 3);
+	assert_string_equal(PQgetvalue(query(s, "SELECT n")->result, 0, 0), "1");
+	session_free(s);
+}
+
 static void a_stalled_statement_can_be_cancelled_closed_and_freed(void **state)
 {
 	(void)state;
@@ -344,6 +366,35 @@ static void a_stalled_statement_can_be_cancelled_closed_and_freed(void **state)
 	session_free(s);
 	loop_run_once(loop, NS_PER_MS);
 	assert_int_equal(done, 2);
+}
+
+static void a_cancel_that_finds_no_descriptor_left_is_tried_again(void **state)
+{
+	(void)state;
+	serve("run SELECT slow -> stall 60000; complete SELECT 1");
+	struct session *s = connected();
+	struct rlimit usual, few;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+	/* None for telling that the request is delivered; or two, and none for the request. */
+	for (int left = 0; left <= 2; left += 2) {
+		int done = 0;
+		session_query(s, "SELECT slow", count_done, &done);
+		while (fakepg_runs(fake, "SELECT slow") <= left / 2)
+			loop_run_once(loop, NS_PER_MS);
+		int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		assert_int_equal(close(lowest), 0);
+		few = (struct rlimit){.rlim_cur = (rlim_t)(lowest + left), .rlim_max = usual.rlim_max};
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+		session_cancel(s);
+		for (int i = 0; i < 20; i++)
+			loop_run_once(loop, 10 * NS_PER_MS);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+		assert_int_equal(done, 0);
+		run_until(&done, 1);
+		assert_string_equal(session_outcome(s)->sqlstate, "57014");
+	}
+	assert_int_equal(fakepg_cancels(fake), 2);
+	session_free(s);
 }
 
 /* The answer and the cancel request cross: the request may not hit the next statement. */
@@ -421,7 +472,9 @@ int main(void)
 		cmocka_unit_test_teardown(a_reset_connection_is_08006, stop_serving),
 		cmocka_unit_test_teardown(a_statement_that_could_not_be_prepared_is_prepared_again, stop_serving),
 		cmocka_unit_test_teardown(a_handshake_that_stalls_ends_at_its_time_limit, stop_serving),
+		cmocka_unit_test_teardown(who_is_turned_away_by_one_address_connects_to_the_next, stop_serving),
 		cmocka_unit_test_teardown(a_stalled_statement_can_be_cancelled_closed_and_freed, stop_serving),
+		cmocka_unit_test_teardown(a_cancel_that_finds_no_descriptor_left_is_tried_again, stop_serving),
 		cmocka_unit_test_teardown(a_late_cancel_hits_nothing_else, stop_serving),
 		cmocka_unit_test_teardown(a_connection_that_ends_while_idle_is_told_once, stop_serving),
 		cmocka_unit_test_teardown(huge_answers_arrive_whole, stop_serving),

@@ -6,6 +6,7 @@
 #include "base/fs.h"
 #include "fake/fakepg.h"
 #include "load/engine.h"
+#include "load/ledger.h"
 #include "measure/hist.h"
 
 #include <stdatomic.h>
@@ -72,7 +73,7 @@ static void make_load(const char *transactions, struct load_config config)
 	config.scale = 1;
 	config.seed = 1;
 	config.pods = 1;
-	config.workers = 1;
+	config.workers = config.workers > 0 ? config.workers : 1;
 	config.warn = note_warning;
 	warning[0] = '\0';
 	enum status st = load_create(&config, &load, &err);
@@ -445,6 +446,30 @@ static void a_statement_that_takes_too_long_is_cancelled_by_us(void **state)
 	assert_true(hist_max(all->total.service_failed) >= 20 * NS_PER_MS && hist_max(all->total.service_failed) < 5 * NS_PER_S);
 }
 
+static void what_a_pipeline_prepares_first_is_cancelled_by_us_too(void **state)
+{
+	(void)state;
+	serve("parse SELECT slow -> stall 20000");
+	make_load("a = { cancel_after = '20ms', run = function(c) c:start_pipeline('slow') c:exec('slow') c:end_pipeline() end }",
+		(struct load_config){.even = true, .rate = 200, .pool = 4});
+	struct load_totals t = run_until(10, 10 * NS_PER_S);
+	assert_int_equal(count_of(&t.errors, "57014"), t.failed);
+	assert_int_equal(t.ok, 0);
+	assert_true(hist_max(all->total.service_failed) < 5 * NS_PER_S);
+}
+
+static void a_time_limit_that_is_not_set_in_time_is_cancelled_by_us_too(void **state)
+{
+	(void)state;
+	serve("run SET statement_timeout* -> stall 20000; complete SET");
+	make_load("a = { cancel_after = '20ms', statement_timeout = '1s', run = function(c) c:exec('get') end }",
+		(struct load_config){.even = true, .rate = 200, .pool = 4});
+	struct load_totals t = run_until(10, 10 * NS_PER_S);
+	assert_int_equal(count_of(&t.errors, "57014"), t.failed);
+	assert_int_equal(t.ok, 0);
+	assert_true(hist_max(all->total.service_failed) < 5 * NS_PER_S);
+}
+
 static void the_servers_time_limit_is_set_when_it_changes(void **state)
 {
 	(void)state;
@@ -457,6 +482,101 @@ static void the_servers_time_limit_is_set_when_it_changes(void **state)
 	assert_int_equal(t.failed, 0);
 	assert_true(set > 5 && set < (int)t.ok * 2 / 3);
 	assert_true(reset == set || reset == set - 1);
+}
+
+/* ---- users and workers ---- */
+
+/* Requests of half of the users lie with the worker whose only session never comes back. */
+static void users_of_a_worker_without_an_idle_session_are_served_by_another(void **state)
+{
+	(void)state;
+	struct load_config config = {.closed = true, .users = 8, .pool = 2, .workers = 2};
+	struct error err;
+	assert_int_equal(think_parse("5ms", &config.think, &err), ST_OK);
+	serve("1x run SELECT slow -> stall 60000");
+	make_load("a = { run = function(c) c:exec('slow') end }", config);
+	load_start(load, clock_now_ns());
+	int64_t deadline_ns = clock_now_ns() + 20 * NS_PER_S;
+	while (fakepg_runs(fake, "SELECT slow") < 200 && clock_now_ns() < deadline_ns)
+		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+	all = load_interval_create(load);
+	do {
+		nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+		load_collect(load, all);
+	} while (all->backlog > 0 && clock_now_ns() < deadline_ns);
+	assert_int_equal(all->backlog, 0);
+	struct load_totals t;
+	load_stop(load, 0, &t);
+	assert_true(t.holds);
+	assert_true(t.unfinished >= 1);
+	assert_int_equal(t.failed, 0);
+}
+
+/* ---- the ledger ---- */
+
+/* Of one client with three acknowledged commits, on a server that does what the script says. */
+static enum status check_ledger(const char *script, struct load_ledger *out, struct error *err)
+{
+	serve(script);
+	const struct ledger_book book = {.next = 3}, *books = &book;
+	return ledger_check(fakepg_dsn(fake), &books, 1, 2 * NS_PER_S, out, err);
+}
+
+#define COPY_ROWS "run COPY* -> raw 4800000007000000; "
+#define ROW_0 "raw 6400000008300930 0a; "
+#define ROW_1 "raw 6400000008300931 0a; "
+#define ROW_2 "raw 6400000008300932 0a; "
+#define COPY_END "raw 6300000004; complete COPY 3\n"
+
+static void a_ledger_that_is_read_to_its_end_tells_what_was_lost(void **state)
+{
+	(void)state;
+	struct load_ledger l;
+	struct error err;
+	assert_int_equal(check_ledger(COPY_ROWS ROW_0 ROW_2 COPY_END, &l, &err), ST_OK);
+	assert_int_equal(l.found, 2);
+	assert_int_equal(l.lost, 1);
+	assert_string_equal(l.left.what, "");
+}
+
+static void a_ledger_whose_server_falls_silent_is_not_checked(void **state)
+{
+	(void)state;
+	static const char *const SCRIPTS[][2] = {
+		{"startup -> stall 60000", "cannot connect"},
+		{"run COPY* -> stall 60000", "has not answered the ledger for 2.00 s"},
+		{COPY_ROWS ROW_0 ROW_1 "stall 60000", "has not answered the ledger for 2.00 s"},
+		{COPY_ROWS ROW_0 "drop", "the ledger "},
+		{COPY_ROWS ROW_0 "error ERROR XX001 page 7 cannot be read", "page 7"},
+	};
+	for (size_t i = 0; i < sizeof SCRIPTS / sizeof *SCRIPTS; i++) {
+		struct load_ledger l;
+		struct error err = {0};
+		assert_int_equal(check_ledger(SCRIPTS[i][0], &l, &err), ST_FAILED);
+		if (strstr(err.what, SCRIPTS[i][1]) == NULL)
+			fail_msg("%s: %s", SCRIPTS[i][0], err.what);
+		fakepg_stop(fake);
+		fake = NULL;
+	}
+}
+
+static void a_ledger_that_cannot_be_dropped_is_known_all_the_same(void **state)
+{
+	(void)state;
+	struct load_ledger l;
+	struct error err;
+	assert_int_equal(check_ledger(COPY_ROWS ROW_0 COPY_END "run DROP* -> stall 60000", &l, &err), ST_OK);
+	assert_int_equal(l.lost, 2);
+	assert_non_null(strstr(l.left.what, "has not answered"));
+}
+
+static void a_ledger_that_cannot_be_made_says_so_in_time(void **state)
+{
+	(void)state;
+	struct error err;
+	serve("run DROP* -> stall 60000");
+	assert_int_equal(ledger_create(fakepg_dsn(fake), 2 * NS_PER_S, &err), ST_FAILED);
+	assert_non_null(strstr(err.what, "has not answered the ledger for 2.00 s"));
 }
 
 int main(void)
@@ -476,7 +596,14 @@ int main(void)
 		cmocka_unit_test_teardown(reads_run_on_the_standby_and_writes_do_not, stop_standby),
 		cmocka_unit_test_teardown(a_standby_that_goes_away_fails_reads_until_it_is_back, stop_standby),
 		cmocka_unit_test_teardown(a_statement_that_takes_too_long_is_cancelled_by_us, stop_all),
+		cmocka_unit_test_teardown(what_a_pipeline_prepares_first_is_cancelled_by_us_too, stop_all),
+		cmocka_unit_test_teardown(a_time_limit_that_is_not_set_in_time_is_cancelled_by_us_too, stop_all),
 		cmocka_unit_test_teardown(the_servers_time_limit_is_set_when_it_changes, stop_all),
+		cmocka_unit_test_teardown(users_of_a_worker_without_an_idle_session_are_served_by_another, stop_all),
+		cmocka_unit_test_teardown(a_ledger_that_is_read_to_its_end_tells_what_was_lost, stop_all),
+		cmocka_unit_test_teardown(a_ledger_whose_server_falls_silent_is_not_checked, stop_all),
+		cmocka_unit_test_teardown(a_ledger_that_cannot_be_dropped_is_known_all_the_same, stop_all),
+		cmocka_unit_test_teardown(a_ledger_that_cannot_be_made_says_so_in_time, stop_all),
 	};
 	return cmocka_run_group_tests(tests, make_file, remove_file);
 }

@@ -1,12 +1,20 @@
 /* runtime/loop: timers fire in order and never early, descriptors and messages wake it. */
+#define _GNU_SOURCE
 #include "unit.h"
 
 #include "base/clock.h"
 #include "base/rng.h"
 #include "runtime/loop.h"
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct loop *new_loop(void)
@@ -189,6 +197,49 @@ static void messages_of_each_thread_arrive_once_and_in_order(void **state)
 	loop_free(mail_loop);
 }
 
+/* From now on epoll_pwait2 fails with this errno, as on an old kernel or in an old container. */
+static bool forbid_waiting(int with)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_pwait2, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)with),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
+}
+
+enum { REFUSED, MADE, TOLD_NOTHING, NOT_POSSIBLE };
+
+static int make_loop_without_waiting(int with)
+{
+	struct loop *loop;
+	struct error err;
+	if (!forbid_waiting(with))
+		return NOT_POSSIBLE;
+	if (loop_create(&loop, &err) == ST_OK)
+		return MADE;
+	return strstr(err.what, "epoll_pwait2") != NULL && strstr(err.hint, "5.11") != NULL ? REFUSED : TOLD_NOTHING;
+}
+
+static void a_kernel_that_cannot_wait_is_told_at_once(void **state)
+{
+	(void)state;
+	static const int WITH[] = {ENOSYS, EPERM};
+	for (size_t i = 0; i < sizeof WITH / sizeof *WITH; i++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(make_loop_without_waiting(WITH[i]));
+		int status;
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		if (WEXITSTATUS(status) == NOT_POSSIBLE)
+			skip();
+		assert_int_equal(WEXITSTATUS(status), REFUSED);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -197,6 +248,7 @@ int main(void)
 		cmocka_unit_test(a_timer_that_rearms_itself_in_the_past_does_not_hold_up_the_pass),
 		cmocka_unit_test(a_descriptor_removed_by_another_in_the_same_pass_is_not_called),
 		cmocka_unit_test(messages_of_each_thread_arrive_once_and_in_order),
+		cmocka_unit_test(a_kernel_that_cannot_wait_is_told_at_once),
 	};
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
 }

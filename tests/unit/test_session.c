@@ -450,6 +450,22 @@ static void what_cannot_connect_says_so(void **state)
 	session_free(s);
 }
 
+/* Its end is told by a timer, which is due then, not at the beginning of time. */
+static void what_cannot_connect_is_no_lag_of_the_loop(void **state)
+{
+	(void)state;
+	int done = 0;
+	struct session *s = session_create(loop, "host=/nonexistent port=5 dbname=x", "unit test", NULL);
+	loop_take_health(loop);
+	session_connect(s, 5 * NS_PER_S, count_done, &done);
+	run_until(&done, 1);
+	assert_true(loop_take_health(loop).lag_max_ns < NS_PER_S);
+	session_query(s, "SELECT 1", count_done, &done);
+	run_until(&done, 2);
+	assert_true(loop_take_health(loop).lag_max_ns < NS_PER_S);
+	session_free(s);
+}
+
 static void a_server_that_went_away_and_came_back_can_be_used_again(void **state)
 {
 	(void)state;
@@ -512,6 +528,7 @@ int main(void)
 		cmocka_unit_test(closing_ends_the_operation_with_08006),
 		cmocka_unit_test(freeing_a_busy_session_leaves_nothing_behind),
 		cmocka_unit_test(what_cannot_connect_says_so),
+		cmocka_unit_test(what_cannot_connect_is_no_lag_of_the_loop),
 		cmocka_unit_test(a_server_that_went_away_and_came_back_can_be_used_again),
 		cmocka_unit_test(a_silent_server_is_given_up_in_time),
 	};
