@@ -104,6 +104,7 @@ struct client {
 	uint64_t seed;
 	struct loop_timer again;  /* armed: it failed and pauses before the next attempt */
 	int64_t sent_ns;          /* first send of the first attempt; 0: none yet */
+	int64_t paused_ns;        /* when its code first paused; 0: has not yet */
 	const char *statement;    /* name of the latest; NULL: none yet */
 	unsigned statement_index; /* as for stats_record_statement */
 	bool awaited;             /* see struct ending */
