@@ -126,6 +126,7 @@ void worker_tell_refusal(struct worker *w, const struct session_outcome *out)
 	struct crew *crew = w->crew;
 	pthread_mutex_lock(&crew->lock);
 	snprintf(crew->refusal, sizeof crew->refusal, "%s", out->message);
+	memcpy(crew->refusal_sqlstate, out->sqlstate, sizeof crew->refusal_sqlstate);
 	/* No waiting can mend these. */
 	if (strncmp(out->sqlstate, "28", 2) == 0 || strncmp(out->sqlstate, "3D", 2) == 0)
 		crew->refused = true;

@@ -50,6 +50,7 @@ struct crew {
 	int drained;            /* workers that stop and have nothing in flight */
 	bool refused;           /* no use waiting for the sessions to connect */
 	char refusal[640];      /* why the latest attempt to connect failed; "" */
+	char refusal_sqlstate[6];
 };
 
 /* A deploy of one pod. The load keeps them all to its end, since they are few. */
