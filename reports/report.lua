@@ -1,6 +1,7 @@
 -- The way in: reads the records and hands their facts to the writer of a format.
 -- options: format ("html", "markdown", "junit", "text"), dirs (record folders, oldest first), dir (where the report belongs: plots
--- go to plots/ below it), home (folder of this file), version, colour (text only), width (columns, text only).
+-- go to plots/ below it), home (folder of this file), version, colour (text only), width (columns, text only),
+-- verdict_only (text: the verdict and why the run is unfit).
 -- Returns the report as a string; or nil and a text when something outside stands in the way, such as a folder that cannot be written.
 local facts = require "lib.facts"
 

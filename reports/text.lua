@@ -120,6 +120,7 @@ return function(report)
 			sentence((f.problem.where and f.problem.where .. ": " or "") .. f.problem.what .. (f.problem.hint and " (" .. f.problem.hint .. ")" or ""), "  ")
 		end
 		for _, reason in ipairs(f.invalid) do sentence("unfit: " .. reason, "  ") end
+		if options.verdict_only then return end
 		if f.lesson then sentence(f.lesson, "  ") end
 		if #f.criteria > 0 then
 			say("")

@@ -8,6 +8,7 @@
 #include "cli/policy.h"
 #include "cli/pgbench.h"
 #include "cli/progress.h"
+#include "cli/report.h"
 #include "cli/signals.h"
 #include "cli/target_options.h"
 #include "load/engine.h"
@@ -28,7 +29,8 @@
 static const char HELP[] = "usage: pgrehearse load WORKLOAD|--pgbench SCRIPT[@W]... [--rate R|--closed] [OPTION]...\n\n"
 			   "Traffic of a workload (a name like shop, or a file) without a migration, against a sandbox filled\n"
 			   "with its data, or against a clone of yours. Response times count from when an arrival was due.\n"
-			   "Checks of the workload run before and after the traffic; a violated one makes the exit code 1.\n\n"
+			   "Checks of the workload run before and after the traffic; a violated one makes the exit code 1. A run\n"
+			   "whose load generator was late or short of CPU is INVALID, and says so: exit code 3.\n\n"
 			   "  --rate R              arrivals a second (default 100), or a program: ramp(100, 2000, 60s)\n"
 			   "  --closed              instead: each client starts its next transaction when the last one ended\n"
 			   "  --clients N           sessions (default 8)\n"
@@ -301,13 +303,14 @@ static size_t print_checks(const json_t *checks)
 	return bad;
 }
 
-/* Returns whether something was lost, or may have been: an empty ledger has proved nothing. */
+/* Returns whether something was lost or is not as it was written, or may be: an empty ledger has proved nothing. */
 static bool print_ledger(const json_t *ledger)
 {
 	if (ledger == NULL)
 		return false;
 	const char *error = json_get_string(ledger, "error", NULL);
 	int64_t lost = json_get_int(ledger, "lost", 0), acknowledged = json_get_int(ledger, "acknowledged", 0);
+	int64_t strange = json_get_int(ledger, "strange", 0);
 	if (error != NULL)
 		printf("ledger: it could not be checked: %s\n", error);
 	else if (acknowledged == 0)
@@ -317,16 +320,59 @@ static bool print_ledger(const json_t *ledger)
 		       " more\n",
 			acknowledged, json_get_int(ledger, "found", 0), lost,
 			json_get_int(ledger, "unknown_found", 0) + json_get_int(ledger, "unknown_lost", 0));
-	return error != NULL || lost > 0 || acknowledged == 0;
+	if (strange > 0)
+		printf("ledger: %" PRId64 " row%s in it that nobody wrote, or twice\n", strange, strange == 1 ? " is" : "s are");
+	return error != NULL || lost > 0 || acknowledged == 0 || strange > 0;
 }
 
-/* Returns the exit code. */
-static int print_summary(const char *dir)
+/* How long the phase of the traffic lasted. */
+static int64_t traffic_ns(const json_t *run)
 {
-	struct record_reader *reader;
-	struct error err;
-	if (record_open(dir, &reader, &err) != ST_OK)
-		return command_fail(&err);
+	size_t i;
+	json_t *phase;
+	json_array_foreach(json_object_get(run, "phases"), i, phase)
+	{
+		if (strcmp(json_get_string(phase, "name", ""), "load") == 0)
+			return json_get_int(phase, "end_ns", 0) - json_get_int(phase, "start_ns", 0);
+	}
+	return 0;
+}
+
+static const char *percentile_text(const json_t *times, const char *name, char *out, size_t size)
+{
+	const json_t *p = json_object_get(json_object_get(times, "percentiles"), name);
+	int64_t ns = json_get_int(p, "ns", -1);
+	if (ns < 0)
+		snprintf(out, size, "–"); /* none was longer */
+	else
+		units_format_time(ns, out, size);
+	return out;
+}
+
+static void print_times(const char *what, const json_t *times)
+{
+	char p50[32], p99[32], p999[32], max[32];
+	if (json_get_int(times, "count", 0) == 0)
+		return;
+	printf("%s time: %" PRId64 " transactions, p50 %s, p99 %s, p99.9 %s, max %s\n", what, json_get_int(times, "count", 0),
+		percentile_text(times, "p50", p50, sizeof p50), percentile_text(times, "p99", p99, sizeof p99),
+		percentile_text(times, "p99.9", p999, sizeof p999), units_format_time(json_get_int(times, "max_ns", 0), max, sizeof max));
+}
+
+static void print_speed(const json_t *run, int64_t ok)
+{
+	char length[32];
+	const json_t *latency = json_object_get(run, "latency");
+	int64_t ns = traffic_ns(run);
+	if (ns > 0)
+		printf("%.1f succeeded a second, in %s\n", (double)ok * 1e9 / (double)ns, units_format_time(ns, length, sizeof length));
+	print_times("response", json_object_get(latency, "response"));
+	print_times("service", json_object_get(latency, "service"));
+}
+
+/* Returns whether checks were violated or acknowledged commits lost. */
+static bool print_summary(const struct record_reader *reader)
+{
 	const json_t *run = reader_run(reader);
 	const json_t *totals = json_object_get(run, "totals");
 	const json_t *error_counts = json_object_get(totals, "errors");
@@ -338,13 +384,26 @@ static int print_summary(const char *dir)
 		json_get_int(totals, "abandoned", 0), json_get_int(totals, "never_started", 0), json_get_int(totals, "unfinished", 0));
 	json_object_foreach((json_t *)(uintptr_t)error_counts, sqlstate, count)
 		printf("  %s: %" JSON_INTEGER_FORMAT "\n", sqlstate, json_integer_value(count));
-	if (!json_is_true(json_object_get(totals, "holds")))
-		printf("These do not add up: the record cannot be trusted.\n");
+	print_speed(run, json_get_int(totals, "ok", 0));
 	bool lost = print_ledger(json_object_get(totals, "ledger"));
 	size_t violated = print_checks(json_object_get(run, "checks"));
+	return violated > 0 || lost;
+}
+
+/* Judges the record and tells what is in it. Returns the exit code. */
+static int conclude(const char *dir)
+{
+	struct record_reader *reader;
+	struct error err;
+	enum verdict verdict;
+	if (report_verdict(dir, &verdict, &err) != ST_OK || record_open(dir, &reader, &err) != ST_OK)
+		return command_fail(&err);
+	if (verdict == VERDICT_INVALID)
+		putchar('\n');
+	bool bad = print_summary(reader);
 	record_reader_free(reader);
 	printf("\nThe record is in %s\n", dir);
-	return violated > 0 || lost ? 1 : 0;
+	return bad ? 1 : verdict_exit_code(verdict);
 }
 
 /* The workload as the engine finds it, to be freed. */
@@ -435,7 +494,7 @@ static int perform(struct load_options *o)
 	int code = ST_OK;
 	if (st == ST_OK) {
 		command_link_latest(out);
-		code = print_summary(out);
+		code = conclude(out);
 	} else {
 		code = command_fail(&err);
 	}

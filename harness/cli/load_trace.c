@@ -7,6 +7,7 @@
 #include "cli/load_trace_record.h"
 #include "cli/policy.h"
 #include "cli/progress.h"
+#include "cli/report.h"
 #include "cli/signals.h"
 #include "cli/trace_filter.h"
 #include "record/record.h"
@@ -312,9 +313,12 @@ static int perform(struct replay_options *o)
 	}
 	if (st == ST_OK && !o->no_record) {
 		command_link_latest(out);
-		if (!load_trace_print_fidelity(out))
-			code = ST_UNFIT;
-		printf("\nThe record is in %s\n", out);
+		load_trace_print_fidelity(out);
+		enum verdict verdict;
+		putchar('\n');
+		st = report_verdict(out, &verdict, &err);
+		code = st != ST_OK ? command_fail(&err) : code != ST_OK ? code : verdict_exit_code(verdict);
+		printf("%sThe record is in %s\n", st == ST_OK && verdict == VERDICT_INVALID ? "\n" : "", out);
 	}
 	if (o->scaled[0] != '\0')
 		unlink(o->scaled);

@@ -9,7 +9,7 @@
 enum status load_trace_perform(const struct replay_spec *spec, const char *out, struct progress *progress,
 	const volatile sig_atomic_t *stop, struct error *err) MUST_CHECK;
 
-/* Tells the record's fidelity table. Returns whether all measures keep their limits. */
-bool load_trace_print_fidelity(const char *dir);
+/* Tells the record's fidelity table. */
+void load_trace_print_fidelity(const char *dir);
 
 #endif

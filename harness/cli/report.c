@@ -124,6 +124,8 @@ static void push_options(lua_State *L, const struct report_spec *spec, const cha
 	lua_setfield(L, -2, "version");
 	lua_pushboolean(L, terminal);
 	lua_setfield(L, -2, "colour");
+	lua_pushboolean(L, spec->verdict_only);
+	lua_setfield(L, -2, "verdict_only");
 	lua_pushinteger(L, terminal_width(terminal ? spec->stream : NULL));
 	lua_setfield(L, -2, "width");
 	lua_createtable(L, records->n, 0);
@@ -217,4 +219,11 @@ enum status report_write(const struct report_spec *spec, struct error *err)
 	st = write_records(spec, &records, spec->out != NULL ? spec->out : path, err);
 	reader_list_free(&records);
 	return st;
+}
+
+enum status report_verdict(const char *dir, enum verdict *verdict, struct error *err)
+{
+	struct report_spec words = {.dir = dir, .format = "text", .out = "-", .stream = stdout, .verdict_only = true};
+	enum status st = judge_record(dir, NULL, 0, verdict, err);
+	return st == ST_OK && *verdict == VERDICT_INVALID ? report_write(&words, err) : st;
 }

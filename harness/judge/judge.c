@@ -64,11 +64,9 @@ static bool is_too_often(int bad, int all)
 	return bad >= BAD_SECONDS_MIN && bad > BAD_SECONDS_SHARE * all;
 }
 
-static void check_generator(const struct facts *f, json_t *reasons)
+/* Each second's CPU and lag of the load workers. */
+static void check_seconds(const struct facts *f, json_t *reasons)
 {
-	const json_t *run = facts_run(f), *totals = json_object_get(run, "totals");
-	if (totals != NULL && json_is_false(json_object_get(totals, "holds")))
-		add_reason(reasons, "the conservation law is broken: planned work is not all accounted for");
 	struct generator_seconds seconds = facts_count_generator(f, BUSY_SHARE, LOOP_LAG_LIMIT_NS);
 	if (is_too_often(seconds.busy, seconds.all))
 		add_reason(reasons,
@@ -79,7 +77,12 @@ static void check_generator(const struct facts *f, json_t *reasons)
 		add_reason(reasons,
 			"the load generator did not get to its work: in %d of %d seconds a timer of a load worker fired over %s late",
 			seconds.lagging, seconds.all, units_format_time(LOOP_LAG_LIMIT_NS, text, sizeof text));
-	const json_t *generator = json_object_get(run, "generator"), *schedule = json_object_get(generator, "schedule_error");
+}
+
+static void check_schedule(const json_t *generator, json_t *reasons)
+{
+	char text[32];
+	const json_t *schedule = json_object_get(generator, "schedule_error");
 	/* As for every percentile: of few arrivals the p99 is but the one that met with a hiccup, and half of them have to be late. */
 	int64_t count = json_get_int(schedule, "count", SCHEDULE_COUNT_MIN), missed = json_get_int(generator, "missed_wakeups", 0);
 	bool few = count < SCHEDULE_COUNT_MIN;
@@ -93,6 +96,19 @@ static void check_generator(const struct facts *f, json_t *reasons)
 		add_reason(reasons,
 			"the load generator was late: %s of its arrivals were sent %s or more after they were due, although a session was idle",
 			few ? "half" : "1 %", units_format_time(late_ns, text, sizeof text));
+}
+
+/* Of a replay `late` among the measures of fidelity is about the schedule, by a limit that may be another one or none; and one that sends
+ * as fast as it can is meant to be short of CPU. */
+static void check_generator(const struct facts *f, json_t *reasons)
+{
+	const json_t *run = facts_run(f), *totals = json_object_get(run, "totals");
+	if (totals != NULL && json_is_false(json_object_get(totals, "holds")))
+		add_reason(reasons, "the conservation law is broken: planned work is not all accounted for");
+	if (strcmp(json_get_string(json_object_get(run, "load"), "pacing", ""), "asap") != 0)
+		check_seconds(f, reasons);
+	if (json_object_get(run, "fidelity") == NULL)
+		check_schedule(json_object_get(run, "generator"), reasons);
 }
 
 /* Reasons that the run gave itself, and ours. */

@@ -23,7 +23,8 @@ int verdict_exit_code(enum verdict);
  * in more than 5 % of the seconds (and in at least 3) a load worker used more than 90 % of a core, or, counted likewise, a timer of one fired
  * over 100 ms late; the p99 of its schedule error was above 20 ms (with fewer than 1,000 arrivals, its median); or its workers slept
  * through more than 10 % of the arrivals for which an idle session stood ready, so that another worker had to start them (with at
- * least 1,000 arrivals).
+ * least 1,000 arrivals). Of captured traffic the schedule is left to the measure `late` of its fidelity, and workers that send as fast as
+ * they can (pacing asap) may be busy.
  *
  * ST_USAGE: not a record, or a criterion that cannot be understood; nothing is written then.
  */

@@ -338,9 +338,18 @@ static int lua_rollback(lua_State *L)
 	return command(L, EXTRA_ROLLBACK);
 }
 
+void client_note_pause(struct client *c)
+{
+	if (c->paused_ns == 0)
+		c->paused_ns = clock_now_ns();
+}
+
 static int lua_sleep(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TTABLE);
+	struct fiber *f = fiber_of(L);
+	if (f != NULL)
+		client_note_pause(fiber_user(f));
 	lua_remove(L, 1);
 	return fiber_lua_sleep(L);
 }

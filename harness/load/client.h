@@ -38,6 +38,9 @@ const char *client_query_with_ledger(lua_State *L, struct client *c, const char 
 const PGresult *client_take_result(lua_State *L, struct client *c);
 const PGresult *client_latest_result(const struct client *c);
 
+/* Its code pauses from now on, which is no delay of the generator. */
+void client_note_pause(struct client *c);
+
 /* `return client_await(...)` once a statement has been handed to the session: its patience begins if it has one, and the fiber waits. */
 int client_await(lua_State *L, struct client *c, lua_KFunction after, lua_KContext ctx);
 

@@ -127,6 +127,7 @@ int client_shell(lua_State *L)
 	struct error err;
 	if (shell_start(c->worker->loop, luaL_checkstring(L, 2), shell_done, c, &c->shell, &err) != ST_OK)
 		return luaL_error(L, "%s", err.what);
+	client_note_pause(c);
 	return fiber_wait(L, push_shell, 0);
 }
 

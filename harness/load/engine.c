@@ -292,8 +292,9 @@ static enum status await_connections(struct load *load, int64_t until_ns, struct
 	if (crew->connected < sessions) {
 		st = error_set(err, ST_FAILED, "only %d of %d sessions of the load could connect: %s", crew->connected, sessions,
 			crew->refusal[0] != '\0' ? crew->refusal : "the server did not answer in time");
-		error_hint(
-			err, "pods x pool = %d sessions must fit into the server's max_connections", load->config.pods * load->config.pool);
+		if (strcmp(crew->refusal_sqlstate, "53300") == 0)
+			error_hint(err, "pods x pool = %d sessions must fit into the server's max_connections",
+				load->config.pods * load->config.pool);
 	}
 	pthread_mutex_unlock(&crew->lock);
 	return st;

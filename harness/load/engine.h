@@ -151,7 +151,7 @@ struct load_interval {
 	struct load_statement_hists *statements;
 	struct load_counters counters;
 	struct load_version reads;   /* of these, on the standby: its name is that of read_from, or NULL. No retries, no in_flight */
-	struct hist *schedule_error; /* first send - due, of arrivals for which an idle session stood ready; empty in the closed loop */
+	struct hist *schedule_error; /* first send or pause - due, where an idle session stood ready; empty in the closed loop */
 	double cpu_share;            /* of one core, the busiest worker */
 	int n_workers;
 	double worker_cpu[LOAD_WORKERS_MAX]; /* share of one core, each */

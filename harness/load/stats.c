@@ -238,8 +238,9 @@ void stats_record(struct stats *s, const struct ending *e)
 	if (e->sent_ns == 0)
 		return;
 	hist_record(e->ok ? h->service_ok : h->service_failed, e->end_ns - e->sent_ns);
+	bool paused_first = e->paused_ns != 0 && e->paused_ns < e->sent_ns;
 	if (e->awaited)
-		hist_record(s->schedule_error, e->sent_ns - e->due_ns);
+		hist_record(s->schedule_error, (paused_first ? e->paused_ns : e->sent_ns) - e->due_ns);
 }
 
 /* ---- of an interval ---- */

@@ -38,9 +38,10 @@ struct ending {
 	bool ok;
 	char sqlstate[6];
 	int64_t due_ns;
-	int64_t sent_ns; /* the first send; 0: it sent nothing */
+	int64_t sent_ns;   /* the first send; 0: it sent nothing */
+	int64_t paused_ns; /* its code's first pause, also behind that; 0: none */
 	int64_t end_ns;
-	bool awaited; /* an idle session stood ready when it fell due: sent - due is the generator's own error */
+	bool awaited; /* an idle session stood ready when it fell due: until it sent or paused it was the generator that was late */
 };
 
 /* NULL when memory runs out. Names are those of the workload, which must live longer. */

@@ -126,6 +126,7 @@ void worker_tell_refusal(struct worker *w, const struct session_outcome *out)
 	struct crew *crew = w->crew;
 	pthread_mutex_lock(&crew->lock);
 	snprintf(crew->refusal, sizeof crew->refusal, "%s", out->message);
+	memcpy(crew->refusal_sqlstate, out->sqlstate, sizeof crew->refusal_sqlstate);
 	/* No waiting can mend these. */
 	if (strncmp(out->sqlstate, "28", 2) == 0 || strncmp(out->sqlstate, "3D", 2) == 0)
 		crew->refused = true;
@@ -324,6 +325,7 @@ static void transaction_done(struct fiber *f, bool ok, int nresults, void *arg)
 		.sqlstate = "00000",
 		.due_ns = c->due_ns,
 		.sent_ns = c->sent_ns,
+		.paused_ns = c->paused_ns,
 		.end_ns = clock_now_ns(),
 		.awaited = c->awaited,
 	};
@@ -368,7 +370,7 @@ void worker_start_request(struct client *c, const struct request *r, bool awaite
 	c->state = CLIENT_BUSY;
 	c->transaction = claim_pick_transaction(w->workload, a);
 	c->due_ns = a->due_ns;
-	c->sent_ns = 0;
+	c->sent_ns = c->paused_ns = 0;
 	c->statement = NULL;
 	c->seed = a->seed;
 	c->attempt = 0;

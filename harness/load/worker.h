@@ -50,6 +50,7 @@ struct crew {
 	int drained;            /* workers that stop and have nothing in flight */
 	bool refused;           /* no use waiting for the sessions to connect */
 	char refusal[640];      /* why the latest attempt to connect failed; "" */
+	char refusal_sqlstate[6];
 };
 
 /* A deploy of one pod. The load keeps them all to its end, since they are few. */
@@ -104,6 +105,7 @@ struct client {
 	uint64_t seed;
 	struct loop_timer again;  /* armed: it failed and pauses before the next attempt */
 	int64_t sent_ns;          /* first send of the first attempt; 0: none yet */
+	int64_t paused_ns;        /* when its code first paused; 0: has not yet */
 	const char *statement;    /* name of the latest; NULL: none yet */
 	unsigned statement_index; /* as for stats_record_statement */
 	bool awaited;             /* see struct ending */

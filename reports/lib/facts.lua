@@ -20,7 +20,8 @@ local function word_of(run)
 	if run.status == "failed" then return "FAILED" end
 	if run.status == "interrupted" then return "INTERRUPTED" end
 	if run.status == "running" then return "RUNNING" end
-	if run.verdict then return run.verdict.verdict end
+	-- Traffic alone is judged to be fit or not; that it is fit is no criterion that held.
+	if run.verdict and (run.verdict.verdict ~= "PASS" or #(run.verdict.criteria or {}) > 0) then return run.verdict.verdict end
 	return #(run.criteria or {}) > 0 and "NOT JUDGED" or "MEASURED"
 end
 

@@ -35,7 +35,7 @@ measure() { # options rate
 	before=$(counts)
 	sleep "$length"
 	after=$(counts)
-	wait $running
+	wait $running || true # INVALID where the generator was late: what it allocated is asked here
 	echo "$before $after $(($2 * length))" | awk '{print $4 - $1, $5 - $2, $6 - $3, $7}'
 }
 
@@ -79,7 +79,8 @@ done
 
 rm -rf "$work/record"
 (
-	"$program" load "$work/collected.lua" --closed --clients 8 --no-availability --duration "${length}s" --target "$dsn" --out "$work/record" >"$work/out" 2>&1 || { cat "$work/out" >&2; exit 1; }
+	"$program" load "$work/collected.lua" --closed --clients 8 --no-availability --duration "${length}s" --target "$dsn" --out "$work/record" >"$work/out" 2>&1 ||
+		[ $? = 3 ] || { cat "$work/out" >&2; exit 1; } # 3: INVALID, since the generator was the bottleneck, as is meant
 	times >"$work/times"
 )
 cpu=$(tail -1 "$work/times" | tr 'ms' '  ' | awk '{print $1 * 60 + $2 + $3 * 60 + $4}')

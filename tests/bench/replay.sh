@@ -44,7 +44,7 @@ fi
 
 record paced -S -c 16 -R 2500 -T "$length"
 # Twice the pace makes 5,000 a second.
-"$program" load --trace "$work/paced.trace" --target "$dsn" --speed 2 >"$work/said"
+"$program" load --trace "$work/paced.trace" --target "$dsn" --speed 2 >"$work/said" || [ $? = 3 ] # INVALID where it was late: how late is the figure
 p99=$(sed -n 's/.*session was idle (ours).*p99 \([0-9.]*\) \([^,]*\),.*/\1 \2/p' "$work/said" |
 	awk '{print $1 * ($2 == "ns" ? 1e-6 : $2 == "µs" ? 1e-3 : $2 == "ms" ? 1 : 1000)}')
 figure "replay at 5,000/s, schedule error p99" "$p99" ms ', "peer": "the bar", "peer_value": 1, "limit": 1'

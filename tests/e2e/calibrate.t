@@ -23,11 +23,12 @@ sub nothing_is_left
 	return 0;
 }
 
-my $text = `'$pgrehearse' calibrate --duration 500ms --clients 4 --workers 2 2>&1`;
+my $text = `'$pgrehearse' calibrate --duration 500ms --clients 4 --workers 3 2>&1`;
 is($? >> 8, 0, 'it ends well') or diag $text;
 like($text, qr{^\s+closed loop\s+1\s+\d+/s\s+\d+ %\s+[\d.]+ µs$}m, 'a closed loop is measured with one worker');
 like($text, qr{^\s+closed loop\s+2\s}m, 'and with two');
-like($text, qr{^\s+100/s\s+[12]\s+(?:9|10|11)\d/s\s.*(?:µs|ms)\s}m, 'at 100/s it does 100/s, and says how late');
+like($text, qr{^\s+closed loop\s+2\s.*\n\s+closed loop\s+3\s.*\n(?!\s+closed)}m, 'and at last with as many as were asked for');
+like($text, qr{^\s+100/s\s+[123]\s+(?:9|10|11)\d/s\s.*(?:µs|ms)\s}m, 'at 100/s it does 100/s, and says how late');
 like($text, qr/µs of CPU for a transaction/, 'advice follows');
 ok(nothing_is_left(), 'no server is left');
 

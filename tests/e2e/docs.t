@@ -45,6 +45,6 @@ SKIP: {
 	is($?, 0, 'make install') or diag $said;
 	chdir '/';
 	$said = `'$home/prefix/bin/pgrehearse' load shop --rate 20 --duration 1s --scale 0.02 --out '$home/installed' 2>&1`;
-	is($?, 0, 'an installed program finds its workloads from anywhere') or diag $said;
+	ok($? == 0 || $? >> 8 == 3, 'an installed program finds its workloads from anywhere') or diag $said;
 }
 done_testing;

@@ -204,11 +204,11 @@ ok(!glob("$root/*"), '... and no folder');
 
 # ---- traffic alone ----
 
-($code, $text) = run('load', 'notes.lua', '--rate', '100', '--duration', '2s', '--out', 'out-load');
+($code, $text) = run_judged('out-load', 'load', 'notes.lua', '--rate', '100', '--duration', '2s');
 is($code, 0, 'traffic without a migration') or diag $text;
 $run = read_json('out-load/run.json');
 ok($run->{totals}{holds} && $run->{totals}{ok} > 100, '... is counted');
-($code, $text) = run('load', 'notes.lua', '--closed', '--clients', '2', '--duration', '1s', '--out', 'out-closed');
+($code, $text) = run_judged('out-closed', 'load', 'notes.lua', '--closed', '--clients', '2', '--duration', '1s');
 is($code, 0, 'a closed loop too');
 ($code, $text) = run('load', 'notes.lua', '--closed', '--rate', '5');
 is($code, 2, 'but not with a rate');

@@ -100,7 +100,7 @@ is($code, 0, '... and a report can be made of it') or diag $said;
 psql($again, 'DROP TABLE pgbench_history');
 ($code, $said) = run('load', '--trace', "$home/bench.trace", '--application', 'prepared', '--target', $again, '--out', "$home/broken.record", '--limit', 'late=none');
 is($code, 3, 'a replay on another database than was captured is INVALID');
-like($said, qr/INVALID: the replay is not true to its capture: new_errors/, '... and says why');
+like($said, qr/^INVALID  .*unfit: the replay is not true to its capture: new_errors/ms, '... and says why');
 ok((grep { $_->{replayed} eq '42P01' && $_->{kind} eq 'new' && $_->{class} =~ /history/ } @{record("$home/broken.record")->{fidelity}{errors}}), '... with the new errors by class');
 
 

@@ -265,6 +265,22 @@ static void one_session_a_worker_is_enough_for_an_arrival_to_find_the_idle_one(v
 	load_interval_free(all);
 }
 
+static void a_pause_before_the_first_statement_is_the_transactions_own(void **state)
+{
+	(void)state;
+	struct load_config config = {DEFAULTS};
+	struct load_interval *all;
+	config.rate = 60;
+	config.pool = 20;
+	(void)run(make_load(config,
+			  "sleeps = { run = function(c) c:sleep('80ms') c:exec('one') end },\n"
+			  "shells = { run = function(c) c:shell('sleep 0.08') c:exec('one') end }"),
+		1500, &all);
+	assert_true(hist_count(all->schedule_error) > 30);
+	assert_true(hist_quantile(all->schedule_error, 0.5) < 40 * NS_PER_MS);
+	load_interval_free(all);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +293,7 @@ int main(void)
 		cmocka_unit_test(each_app_version_waits_by_its_own_policy),
 		cmocka_unit_test(workers_share_the_work_of_which_each_arrival_wakes_one),
 		cmocka_unit_test(one_session_a_worker_is_enough_for_an_arrival_to_find_the_idle_one),
+		cmocka_unit_test(a_pause_before_the_first_statement_is_the_transactions_own),
 	};
 	return cmocka_run_group_tests_name("engine traffic", tests, start_server, stop_server);
 }

@@ -445,6 +445,30 @@ static void a_late_generator_makes_the_run_invalid_when_enough_arrivals_say_so(v
 	assert_int_equal(judged_with_schedule_error(200, 21 * NS_PER_MS, 32 * NS_PER_MS), VERDICT_INVALID);
 }
 
+static enum verdict judged_replay(const char *pacing, double worker_cpu, int64_t p99_ns)
+{
+	assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+	struct record *r = begin("load");
+	record_set(r, "load", json_pack("{s:s, s:s}", "mode", "replay", "pacing", pacing));
+	record_set(r, "fidelity", json_pack("{s:[]}", "measures"));
+	record_phase_start(r, "load", 0);
+	for (int s = 0; s < 10; s++)
+		traffic(r, "load", s, 10, NS_PER_MS, 0, worker_cpu);
+	record_phase_end(r, 10 * SECOND);
+	record_set(r, "generator",
+		json_pack("{s:{s:i, s:I, s:I}}", "schedule_error", "count", 1000, "p50_ns", (json_int_t)NS_PER_MS, "p99_ns",
+			(json_int_t)p99_ns));
+	return judged(r, NULL, 0);
+}
+
+static void the_schedule_of_a_replay_is_judged_by_its_fidelity(void **state)
+{
+	(void)state;
+	assert_int_equal(judged_replay("arrival", 0.3, 21 * NS_PER_MS), VERDICT_PASS);
+	assert_int_equal(judged_replay("arrival", 0.95, NS_PER_MS), VERDICT_INVALID);
+	assert_int_equal(judged_replay("asap", 0.95, NS_PER_MS), VERDICT_PASS);
+}
+
 static void workers_that_sleep_through_their_work_make_the_run_invalid(void **state)
 {
 	(void)state;
@@ -543,6 +567,7 @@ int main(void)
 		TEST(workers_that_sleep_through_their_work_make_the_run_invalid),
 		TEST(workers_whose_timers_are_late_make_the_run_invalid),
 		TEST(a_late_generator_makes_the_run_invalid_when_enough_arrivals_say_so),
+		TEST(the_schedule_of_a_replay_is_judged_by_its_fidelity),
 		TEST(judging_again_gives_the_same_answer),
 		TEST(a_criterion_that_is_not_understood_changes_nothing),
 	};

@@ -58,6 +58,22 @@ static void what_sent_nothing_has_no_service_time_and_what_queued_no_schedule_er
 	stats_free(s);
 }
 
+static void what_a_transaction_itself_waits_before_its_first_statement_is_no_schedule_error(void **state)
+{
+	(void)state;
+	struct stats *s = stats_create(&WORKLOAD);
+	struct ending before = ending(0, 0, "00000", 50000, 300), behind = ending(0, 0, "00000", 50000, 49900);
+	before.paused_ns = before.due_ns + 20 * NS_PER_US;
+	behind.paused_ns = behind.sent_ns + NS_PER_MS;
+	stats_record(s, &before);
+	assert_int_equal(hist_max(s->schedule_error), 20 * NS_PER_US);
+	assert_int_equal(hist_max(s->hists[0].service_ok), 300 * NS_PER_US);
+	stats_record(s, &behind);
+	assert_int_equal(hist_count(s->schedule_error), 2);
+	assert_int_equal(hist_max(s->schedule_error), 100 * NS_PER_US);
+	stats_free(s);
+}
+
 static void a_full_table_of_errors_counts_the_rest_as_other(void **state)
 {
 	(void)state;
@@ -116,6 +132,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_transaction_is_measured_where_it_belongs),
 		cmocka_unit_test(what_sent_nothing_has_no_service_time_and_what_queued_no_schedule_error),
+		cmocka_unit_test(what_a_transaction_itself_waits_before_its_first_statement_is_no_schedule_error),
 		cmocka_unit_test(a_full_table_of_errors_counts_the_rest_as_other),
 		cmocka_unit_test(versions_add_up_error_by_error),
 		cmocka_unit_test(clearing_leaves_nothing_behind),

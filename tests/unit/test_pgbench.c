@@ -580,6 +580,38 @@ static void scripts_become_a_workload(void **state)
 	workload_free(w);
 }
 
+/* Columns that hold numbers of accounts, as the schema declares them at this scale. */
+static int wide_columns(double scale)
+{
+	struct error err;
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("return require 'pgbench' { scripts = { 'tpcb-like' } }\n", f);
+	fclose(f);
+	assert_int_equal(workload_load_data(L, path, scale, &err), ST_OK);
+	assert_int_equal(lua_getfield(L, -1, "schema"), LUA_TTABLE);
+	lua_rawgeti(L, -1, 1);
+	assert_int_equal(lua_rawgeti(L, -1, 1), LUA_TSTRING);
+	const char *sql = lua_tostring(L, -1);
+	assert_null(strstr(sql, "AID"));
+	int wide = 0;
+	for (const char *at = sql; (at = strstr(at, " bigint")) != NULL; at++)
+		wide++;
+	assert_int_equal(
+		(strstr(sql, "bid int, aid bigint, delta") != NULL) + (strstr(sql, "pgbench_accounts (aid bigint NOT") != NULL), wide);
+	lua_settop(L, 0);
+	return wide;
+}
+
+static void accounts_have_the_numbers_that_pgbench_gives_them(void **state)
+{
+	(void)state;
+	assert_int_equal(wide_columns(0.1), 0);
+	assert_int_equal(wide_columns(19999), 0);
+	assert_int_equal(wide_columns(19999.5), 2);
+	assert_int_equal(wide_columns(20000), 2);
+}
+
 static const char *line_error(const char *line, struct workload **out)
 {
 	static char text[4096];
@@ -679,6 +711,7 @@ int main(void)
 		cmocka_unit_test(rows_become_variables),
 		cmocka_unit_test(other_commands_reach_the_engine),
 		cmocka_unit_test(scripts_become_a_workload),
+		cmocka_unit_test(accounts_have_the_numbers_that_pgbench_gives_them),
 		cmocka_unit_test(one_line_names_scripts_and_settings),
 		cmocka_unit_test(what_is_certain_to_fail_is_found_without_a_server),
 		cmocka_unit_test(a_workload_of_scripts_that_cannot_be_is_refused),

@@ -154,6 +154,7 @@ static void each_mistake_is_one_message_with_what_would_be_accepted(void **state
 		{"run = function(c, id) c:exec('get', id)", "run = function(c, id) c:start_pipeline('get', 'gett')",
 			"transaction view of v1 begins a pipeline with a statement gett, which does not exist", "get, put"},
 		{"weight = 3", "weight = 0", "transaction view: weight is 0", "above 0"},
+		{"'CREATE TABLE users (id bigint)'", "function(scale) end", "the function schema returns nothing at scale 0.5", "a string"},
 		{"weight = 3", "wieght = 3", "transaction view has a field wieght", "weight"},
 		{"name = 'small',", "", "the workload has no name", "string"},
 		{"c:exec('get', id)", "c:exec('got', id)", "transaction view of v1 executes a statement got", "statements: get, put"},

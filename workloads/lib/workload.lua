@@ -92,7 +92,7 @@ end
 
 local function check_top(w)
 	check_fields("the workload", w, {
-		name = "string!", schema = "string|table", generate = "table", finish = "string|table", setup = "function",
+		name = "string!", schema = "string|table|function", generate = "table", finish = "string|table", setup = "function",
 		statements = "table!", transactions = "table!", actors = "table", checks = "table", flags = "table", ledger = "boolean",
 	})
 	check_name("a workload", w.name)
@@ -345,11 +345,23 @@ function M.plan(w, overrides)
 	end)
 end
 
+-- What a function of the scale returns, or what is there.
+local function schema_of(w, scale)
+	if type(w.schema) ~= "function" then
+		return w.schema
+	end
+	local schema = w.schema(scale)
+	if schema == nil then
+		refuse("SQL: a string, or a list of them", "the function schema returns nothing at scale %s", tostring(scale))
+	end
+	return schema
+end
+
 -- For C: all that making the data needs, and how many rows each table has at this scale.
 function M.data(w, scale)
 	return guarded(function()
 		check_top(w)
-		local data = { name = w.name, schema = check_sql_steps("schema", w.schema), generate = generators(w, scale),
+		local data = { name = w.name, schema = check_sql_steps("schema", schema_of(w, scale)), generate = generators(w, scale),
 			finish = check_sql_steps("finish", w.finish), rows = {} }
 		for _, g in ipairs(data.generate) do
 			data.rows[g.table] = g.rows

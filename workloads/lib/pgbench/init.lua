@@ -204,7 +204,7 @@ function M.workload(options)
 	end
 	return {
 		name = options.name or "pgbench",
-		schema = tables.schema,
+		schema = tables.schema(whole),
 		generate = tables.generate(whole),
 		finish = tables.finish,
 		statements = statements,

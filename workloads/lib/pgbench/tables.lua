@@ -3,12 +3,17 @@
 local M = {}
 
 local TELLERS, ACCOUNTS = 10, 100000
-
-M.schema = [[
-CREATE TABLE pgbench_history (tid int, bid int, aid int, delta int, mtime timestamp, filler char(22));
+local WIDE = 20000   -- from so many branches on pgbench numbers accounts with a bigint
+local TABLES = [[
+CREATE TABLE pgbench_history (tid int, bid int, aid AID, delta int, mtime timestamp, filler char(22));
 CREATE TABLE pgbench_tellers (tid int NOT NULL, bid int, tbalance int, filler char(84)) WITH (fillfactor = 100);
-CREATE TABLE pgbench_accounts (aid bigint NOT NULL, bid int, abalance int, filler char(84)) WITH (fillfactor = 100);
+CREATE TABLE pgbench_accounts (aid AID NOT NULL, bid int, abalance int, filler char(84)) WITH (fillfactor = 100);
 CREATE TABLE pgbench_branches (bid int NOT NULL, bbalance int, filler char(88)) WITH (fillfactor = 100)]]
+
+-- A function of the scale. whole(scale): the number of branches.
+function M.schema(whole)
+	return function(scale) return (TABLES:gsub("AID", whole(scale) >= WIDE and "bigint" or "int")) end
+end
 
 M.finish = {
 	{ "ALTER TABLE pgbench_accounts ADD PRIMARY KEY (aid)", "ALTER TABLE pgbench_tellers ADD PRIMARY KEY (tid)" },
@@ -16,7 +21,6 @@ M.finish = {
 	"VACUUM (ANALYZE) pgbench_branches, pgbench_tellers, pgbench_accounts, pgbench_history",
 }
 
--- whole(scale): the number of branches.
 function M.generate(whole)
 	return {
 		{ table = "pgbench_branches", columns = "bid, bbalance", rows = whole, row = function(i) return i, 0 end },
