@@ -742,10 +742,15 @@ function Predictor:again(prediction)
 end
 
 -- What follows is another step, in a transaction or not: settings of the session are gone, and what the last transaction made is there for all.
-function Predictor:begin_step(in_transaction)
+-- undone: when it ends, the schema is what it was before.
+function Predictor:begin_step(in_transaction, undone)
+	self:end_step()
+	self.before = undone and self.schema:copy() or nil
 	self.settings = {}
 	self.schema:end_transaction()
 	self.schema.in_transaction = in_transaction
 end
+
+function Predictor:end_step() self.schema, self.before = self.before or self.schema, nil end
 
 return Predictor

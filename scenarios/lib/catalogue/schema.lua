@@ -14,6 +14,15 @@ function Schema.new()
 	return setmetatable({ tables = {}, indexes = {}, functions = {}, views = {}, domains = {}, new_indexes = {} }, Schema)
 end
 
+local function copy_of(value)
+	if type(value) ~= "table" then return value end
+	local out = {}
+	for k, v in pairs(value) do out[k] = copy_of(v) end
+	return out
+end
+
+function Schema:copy() return setmetatable(copy_of(self), Schema) end
+
 function Schema:table(name)
 	local found = self.tables[name]
 	if not found then

@@ -42,6 +42,7 @@ local function is_harmless(command, statement) return HARMLESS[command] or comma
 
 local OPENS = { BEGIN = true, START = true }
 local CLOSES = { COMMIT = true, END = true, ROLLBACK = true, ABORT = true }
+local UNDOES = { ROLLBACK = true, ABORT = true }
 
 local function first_word(statement) return (statement:match("^%a+") or ""):upper() end
 
@@ -59,9 +60,9 @@ local function stands_alone(statement)
 	return word == "REINDEX" and upper:find("%f[%w_]CONCURRENTLY%f[^%w_]") ~= nil
 end
 
--- A list of { statements, transaction, alone }: what one transaction holds, or each statement by itself.
+-- A list of { statements, transaction, alone, rollback }: what one transaction holds, or each statement by itself. rollback: what it does is not kept.
 local function groups_of(text, in_transaction)
-	local out, current, explicit = {}, nil, false
+	local out, current, explicit, opened = {}, nil, false, 1
 	local function add(statement, transaction, alone)
 		if not current or current.transaction ~= transaction or alone or current.alone then
 			current = { statements = {}, transaction = transaction, alone = alone }
@@ -77,8 +78,11 @@ local function groups_of(text, in_transaction)
 		if command then fail("it holds the psql command \\%s; only SQL is understood", command) end
 		if statement:lower():match("^copy%s.*%sfrom%s+stdin%f[%W]") then fail("it holds COPY ... FROM stdin, whose rows psql would send: write INSERT, or load them by rehearse.exec") end
 		if statement:upper():find("^ROLLBACK%s+%a*%s*TO%f[%W]") then fail("it holds ROLLBACK TO; a step performs all of its statements, or none") end
-		if OPENS[word] then current, explicit = nil, true
-		elseif CLOSES[word] then current, explicit = nil, false
+		if OPENS[word] then current, explicit, opened = nil, true, #out + 1
+		elseif CLOSES[word] then
+			if UNDOES[word] and not explicit and in_transaction then fail("it holds %s without a BEGIN before it, which would take back what the tool itself has begun", word) end
+			for i = opened, UNDOES[word] and explicit and #out or 0 do out[i].rollback = out[i].transaction or nil end
+			current, explicit, opened = nil, statement:upper():find("%sAND%s+CHAIN%f[%W]") ~= nil, #out + 1
 		elseif stands_alone(statement) then add(statement, false, true)
 		else add(statement, explicit or in_transaction) end
 		::continue::
@@ -130,20 +134,22 @@ local function needs_no_transaction(statements)
 	return false
 end
 
--- Fields of rehearse.sql for a migration of these texts. down: nil when there is none. options: name, in_transaction (what the tool does),
+-- Fields of rehearse.sql for a migration of these texts: a step for each transaction, and for what is in none. down: nil when there is none. options: name, in_transaction (what the tool does),
 -- no_way_back (the reason to give). Raises when there is no statement.
 function migrations.steps(up, down, options)
 	local groups, out = groups_of(up, options.in_transaction ~= false), {}
 	if #groups == 0 and not (options.may_be_empty and down) then fail("%s holds no statement", options.name) end
 	local downs = down and groups_of(down, options.in_transaction ~= false) or {}
-	local way_back = false
+	local kept, way_back = {}, false
+	for _, group in ipairs(groups) do if not group.rollback then kept[#kept + 1] = group end end
+	for _, group in ipairs(downs) do if group.rollback then fail("its way back ends with ROLLBACK, and so is none") end end
 	if #downs > 0 then
-		if #groups == 1 then
-			groups[1].down = {}
-			for _, group in ipairs(downs) do table.move(group.statements, 1, #group.statements, #groups[1].down + 1, groups[1].down) end
+		if #kept == 1 then
+			kept[1].down = {}
+			for _, group in ipairs(downs) do table.move(group.statements, 1, #group.statements, #kept[1].down + 1, kept[1].down) end
 			way_back = true
 		else
-			way_back = pair_downs(groups, downs)
+			way_back = pair_downs(kept, downs)
 		end
 	end
 	for i, group in ipairs(groups) do
@@ -152,7 +158,9 @@ function migrations.steps(up, down, options)
 		local index = group.alone and index_of(group.statements[1])
 		if index then step.on_retry = { "DROP INDEX CONCURRENTLY IF EXISTS " .. index } end
 		out[#out + 1] = step
-		if way_back and group.transaction and needs_no_transaction(group.down) then
+		if group.rollback then
+			step.rollback, step.down = true, false
+		elseif way_back and group.transaction and needs_no_transaction(group.down) then
 			-- The way back cannot be in a transaction, the way there is: two steps, of which each goes one way.
 			step.down = false
 			out[#out + 1] = { name = name .. ", the way back", up = false, down = group.down, transaction = false }

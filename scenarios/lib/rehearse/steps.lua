@@ -144,7 +144,7 @@ end
 
 local SQL = with_policy(with_down {
 	up = { "action" }, down = { "action" }, file = { "text" }, down_file = { "text" },
-	transaction = { "boolean", default = true }, on_retry = { "action" },
+	transaction = { "boolean", default = true }, rollback = { "boolean", default = false }, on_retry = { "action" },
 })
 
 -- One or more SQL statements, in one transaction unless transaction = false.
@@ -159,6 +159,11 @@ function steps.makers.sql(step)
 	end
 	out.on_retry = statements(owner, "on_retry", out.on_retry)
 	if out.up == nil then fields.fail(owner, "it has neither up nor file") end
+	if out.rollback then
+		if not out.transaction then fields.fail(owner, "rollback = true is how its transaction ends, but transaction = false says that it has none") end
+		if out.down or out.irreversible then fields.fail(owner, "rollback = true leaves nothing that could be undone; leave out %s", out.down and "its down" or "irreversible") end
+		out.down = false
+	end
 	check_policy(owner, out)
 	return check_reversible(owner, out)
 end

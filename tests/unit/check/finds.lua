@@ -37,6 +37,15 @@ local function expect(cases)
 	end
 end
 
+tests["what a step takes back itself is not taken for done"] = function()
+	local probe = { name = "probe", up = "ALTER TABLE users ALTER COLUMN age SET NOT NULL", rollback = true }
+	local rules, result = found(rehearse.sql(probe), step { name = "a step", up = "ALTER TABLE users ALTER COLUMN age SET NOT NULL" })
+	assert(not rules["nothing-undone"] and not rules["missing-down"])
+	local scans = 0
+	for _, f in ipairs(result.findings) do if f.rule == "scan-under-lock" then scans = scans + 1 end end
+	assert(scans == 2, scans)
+end
+
 tests["naive forms are found"] = function()
 	expect {
 		{ up = "CREATE INDEX i ON users (age)", rule = "index-not-concurrent" },
