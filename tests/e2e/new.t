@@ -127,7 +127,7 @@ is_deeply([map { $_->[0] } statements_of('body.lua')], ['body, part 1', 'body, p
 file('probe.sql', "BEGIN;\nINSERT INTO users (email) VALUES ('probe');\nSELECT 1;\nROLLBACK;\nALTER TABLE users ADD COLUMN age int;\n");
 file('probe_down.sql', "ALTER TABLE users DROP COLUMN age;\n");
 run('new', '--from-sql', 'probe.sql', '--down', 'probe_down.sql');
-like(text('probe.lua'), qr/"probe, part 1", rollback = true,\n.*?down = false \},.*"probe, part 2",\n.*?down = "ALTER TABLE users DROP COLUMN age" \}/s, 'what a file rolls back is rolled back, and has no way back');
+like(text('probe.lua'), qr/"probe, part 1", rollback = true, part = true,\n.*?down = false \},.*"probe, part 2",\n.*?down = "ALTER TABLE users DROP COLUMN age" \}/s, 'what a file rolls back is rolled back, and has no way back');
 ($code, $said) = run('check', 'probe.lua');
 unlike($said, qr/nothing-undone/, '... nor needs one');
 file('no_begin.sql', "ALTER TABLE users ADD COLUMN age int;\nROLLBACK;\n");
@@ -176,5 +176,18 @@ for my $name (qw(first_try of_goose)) {
 	like($said, qr/PASS +migration\.completed/, "$name can be rehearsed, there and back") or diag "exit $code: $said";
 	like($said, qr/PASS +rollback\.clean/, '... and comes back clean') or diag $said;
 }
+
+# An index that is made in a transaction and dropped outside of one, and a test that takes back what it has inserted.
+file('mixed/sqitch.plan', "%project=shop\n\nnickname 2026-01-01T10:00:00Z Ada <ada\@example.com> # a name\n");
+file('mixed/deploy/nickname.sql', "BEGIN;\nALTER TABLE users ADD COLUMN nickname text;\nCREATE INDEX users_nickname ON users (nickname);\nCOMMIT;\n");
+file('mixed/revert/nickname.sql', "DROP INDEX CONCURRENTLY users_nickname;\nALTER TABLE users DROP COLUMN nickname;\n");
+file('mixed/verify/nickname.sql', "BEGIN;\nINSERT INTO users (email, full_name, password_hash, nickname) VALUES ('probe', 'probe', '', 'probe');\nSELECT 1 / count(*) FROM users WHERE nickname = 'probe';\nROLLBACK;\n");
+run('new', 'mixed', '--from-dir', 'mixed');
+file('mixed.lua', text('mixed.lua') =~ s/phases = \{[^}]*\}/phases = { warmup = "0", baseline = "1s", settle = "500ms" }/r =~ s/rate = 200/rate = 50/r
+	=~ s/criteria = \{.*?\n\t\}/checks = { none_left = "SELECT id FROM users WHERE email = 'probe'" }/sr);
+($code, $said) = run('run', 'mixed.lua', '--drill', 'forward,rollback-each', '--scale', '0.02', '--out', "$home/record-mixed");
+is($code, 0, 'nobody turns around within a migration, and what its test inserts is gone') or diag $said;
+my @turned = map { $_->{what} =~ /back from "(.*)"/ } @{ record("$home/record-mixed/rollback-each")->{findings} };
+is(join('; ', sort keys %{ { map { $_ => 1 } @turned } }), 'nickname, the way back; nickname, verified', '... but behind its last step, and behind the test');
 chdir '/';
 done_testing;

@@ -181,6 +181,7 @@ function migrations.steps(up, down, options)
 		end
 		for _, step in ipairs(steps_back) do table.insert(out, 1, step) end
 	end
+	for i = 1, #out - 1 do out[i].part = true end
 	return out
 end
 

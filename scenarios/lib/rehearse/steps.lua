@@ -144,7 +144,7 @@ end
 
 local SQL = with_policy(with_down {
 	up = { "action" }, down = { "action" }, file = { "text" }, down_file = { "text" },
-	transaction = { "boolean", default = true }, rollback = { "boolean", default = false }, on_retry = { "action" },
+	transaction = { "boolean", default = true }, rollback = { "boolean", default = false }, part = { "boolean", default = false }, on_retry = { "action" },
 })
 
 -- One or more SQL statements, in one transaction unless transaction = false.
@@ -377,6 +377,7 @@ function steps.check(given_steps, versions)
 		if math.type(key) ~= "integer" or key < 1 or key > #list then fields.fail("the scenario", "steps is a list; %s is not one of its places", fields.show(key)) end
 	end
 	if #list == 0 then fields.fail("the scenario", "steps is empty") end
+	if list[#list].part then fields.fail(string.format("step %q", list[#list].name), "part = true, but there is no step behind it that it could be a part with") end
 	steps.each(list, function(step)
 		local owner = string.format("step %q", step.name)
 		if seen[step.name] then fields.fail(owner, "two steps have this name; criteria could not tell them apart") end
