@@ -134,6 +134,14 @@ file('no_begin.sql', "ALTER TABLE users ADD COLUMN age int;\nROLLBACK;\n");
 ($code, $said) = run('new', '--from-sql', 'no_begin.sql');
 is($code, 2, "what would end the tool's own transaction is refused");
 like($said, qr/ROLLBACK without a BEGIN/, '... by name');
+for my $case (['i ON shop.users (age)', 'shop.i'], ['IF NOT EXISTS "an index" ON ONLY "a shop" . users (age)', '"a shop"."an index"'], ["caf\xC3\xA9\$1 ON users (age)", "caf\xC3\xA9\$1"]) {
+	my ($sql, $name) = @$case;
+	file('index.sql', "CREATE UNIQUE INDEX CONCURRENTLY $sql;\n");
+	run('new', '--from-sql', 'index.sql');
+	my ($cleanup) = text('index.lua') =~ /on_retry = \[?\[?"?(.*?)(?:\]\]|",)/;
+	is($cleanup, "DROP INDEX CONCURRENTLY IF EXISTS $name", "what a failed build leaves is dropped by its name ($sql)");
+	unlink 'index.lua';
+}
 file('windows.sql', "\xEF\xBB\xBFALTER TABLE users\r\n\tADD COLUMN age int;\r\n");
 run('new', '--from-sql', 'windows.sql');
 is_deeply([map { $_->[2] } statements_of('windows.lua')], ['ALTER TABLE users ADD COLUMN age int'], 'the mark before UTF-8 is no part of a statement');

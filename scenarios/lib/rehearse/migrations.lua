@@ -90,14 +90,25 @@ local function groups_of(text, in_transaction)
 	return out
 end
 
+-- A name, quoted or not, at the beginning of a text; and what follows it.
+local function name_at(text)
+	local quoted = text:gsub('""', "\0\0"):match('^"[^"]+"')
+	local name = quoted and text:sub(1, #quoted) or text:match("^[%a_\128-\255][%w_$\128-\255]*")
+	return name, name and text:sub(#name + 1):gsub("^%s+", "")
+end
+
+-- The name by which the index can be dropped that a CREATE INDEX CONCURRENTLY makes: it is in the schema of its table. Nil when it is given no name.
 local function index_of(statement)
 	local rest = statement:match("^[Cc][Rr][Ee][Aa][Tt][Ee]%s+(.*)$") or ""
 	rest = rest:gsub("^[Uu][Nn][Ii][Qq][Uu][Ee]%s+", "")
 	rest = rest:match("^[Ii][Nn][Dd][Ee][Xx]%s+[Cc][Oo][Nn][Cc][Uu][Rr][Rr][Ee][Nn][Tt][Ll][Yy]%s+(.*)$")
 	if not rest then return nil end
 	rest = rest:gsub("^[Ii][Ff]%s+[Nn][Oo][Tt]%s+[Ee][Xx][Ii][Ss][Tt][Ss]%s+", "")
-	local name = rest:match('^"[^"]+"') or rest:match("^[%w_]+")
-	return name and name:upper() ~= "ON" and name or nil
+	local name, schema, more
+	name, rest = name_at(rest)
+	if not name or name:upper() == "ON" then return nil end
+	schema, more = name_at((rest:gsub("^[Oo][Nn]%s+", ""):gsub("^[Oo][Nn][Ll][Yy]%s+", "")))
+	return more and more:find("^%.") and schema .. "." .. name or name
 end
 
 local COMMON = {}
