@@ -159,6 +159,32 @@ file('sqitch/revert/nickname.sql', "BEGIN;\nCOMMENT ON COLUMN users.nickname IS 
 is_deeply([map { $_->[2] } grep { $_->[1] eq 'up' && $_->[2] !~ /^SELECT/ } statements_of('of_sqitch.lua')],
 	['ALTER TABLE users ADD COLUMN nickname text', 'CREATE INDEX CONCURRENTLY users_nickname ON users (nickname)', "COMMENT ON COLUMN users.nickname IS 'short'"], 'a change that was reworked is read as it was, and as it is');
 
+
+# What each tool reads in its own way.
+sub steps_of {
+	my ($layout, $text) = @_;
+	file('own/1_try.sql', $text);
+	unlink 'own.lua';
+	($code, $said) = run('new', 'own', '--from-dir', 'own', '--layout', $layout);
+	return "$code $said" if $code;
+	file('own.lua', "local rehearse = require 'rehearse'\nfor _, step in ipairs(rehearse.directory { path = 'own', layout = '$layout' }) do\n"
+		. "\tprint(step.up and table.concat(step.up, '; ') or '-', step.down and table.concat(step.down, '; ') or '-', step.transaction)\nend\n" . 'error("told")');
+	($code, $said) = run('check', 'own.lua');
+	return $said =~ s/\n[^\n]*told.*//sr =~ s/\t/ | /gr;
+}
+is(steps_of('node-pg-migrate', "SELECT 1;\n"), 'SELECT 1 | - | true', 'node-pg-migrate: a file without marks is the way there');
+is(steps_of('node-pg-migrate', "--- UP  migration\nSELECT 1;\n  -- -- down migration to be sure\nSELECT 2;\n"), 'SELECT 1 | SELECT 2 | true', '... and its marks are written in more ways than one');
+is(steps_of('node-pg-migrate', "-- Down Migration\nSELECT 2;\n-- Up Migration\nSELECT 1;\n"), 'SELECT 1 | SELECT 2 | true', '... in any order');
+is(steps_of('node-pg-migrate', "-- No transaction\n-- Up Migration\nSELECT 1;\nSELECT 3;\n"), 'SELECT 1; SELECT 3 | - | false', '... one that says so is in no transaction');
+is(steps_of('dbmate', "-- migrate:up\nSELECT 1;\nSELECT 3;\n-- migrate:down transaction:false\nSELECT 2;\nSELECT 4;\n"), "- | SELECT 2; SELECT 4 | false\nSELECT 1; SELECT 3 | - | true", 'dbmate: each way has its own options');
+is(steps_of('dbmate', "-- migrate:up transaction:false\nSELECT 1;\nSELECT 3;\n-- migrate:down\nSELECT 2;\nSELECT 4;\n"), "- | SELECT 2; SELECT 4 | true\nSELECT 1; SELECT 3 | - | false", '... both ways round');
+is(steps_of('dbmate', "SELECT 1;\n"), "2 pgrehearse: own/1_try.sql: it has no -- migrate:up, without which dbmate refuses it\n", '... a file without a mark is refused by name');
+is(steps_of('dbmate', "CREATE TABLE x ();\n-- migrate:up\nSELECT 1;\n"), "2 pgrehearse: own/1_try.sql: it has SQL before -- migrate:up, and dbmate refuses it\n", '... and so is SQL before the first');
+is(steps_of('goose', "-- +goose Up\nSELECT '\${HOME}';\n-- +goose Down\nSELECT \$\$2\$\$;\n"), "SELECT '\${HOME}' | SELECT \$\$2\$\$ | true", 'goose: a dollar is nothing special');
+is(steps_of('goose', "-- +goose Up\n-- +goose ENVSUB ON\nSELECT 3;\nSELECT '\${HOME}';\n"), "2 pgrehearse: own/1_try.sql, line 4: goose puts something of its environment here (ENVSUB ON); only SQL that is written out is understood\n",
+	'... but where goose would replace something it is refused by file and line');
+is(steps_of('goose', "SELECT 1;\n"), "2 pgrehearse: own/1_try.sql: it has no -- +goose Up, without which goose refuses it\n", '... as is a file that goose refuses');
+
 ($code, $said) = run('new', 'later', '--from-dir', 'goose', '--after', '1');
 is_deeply([map { $_->[0] } grep { $_->[1] eq 'up' } statements_of('later.lua')], ['00010 search it'], 'migrations that the database has already are left out');
 file('goose/00030_type.sql', "-- +goose Up\nALTER TABLE users ALTER COLUMN nickname TYPE varchar;\n-- +goose Down\nSELECT 1;\n");
@@ -196,6 +222,6 @@ file('mixed.lua', text('mixed.lua') =~ s/phases = \{[^}]*\}/phases = { warmup = 
 ($code, $said) = run('run', 'mixed.lua', '--drill', 'forward,rollback-each', '--scale', '0.02', '--out', "$home/record-mixed");
 is($code, 0, 'nobody turns around within a migration, and what its test inserts is gone') or diag $said;
 my @turned = map { $_->{what} =~ /back from "(.*)"/ } @{ record("$home/record-mixed/rollback-each")->{findings} };
-is(join('; ', sort keys %{ { map { $_ => 1 } @turned } }), 'nickname, the way back; nickname, verified', '... but behind its last step, and behind the test');
+is(join('; ', sort keys %{ { map { $_ => 1 } @turned } }), 'nickname; nickname, verified', '... but behind its last step, and behind the test');
 chdir '/';
 done_testing;
