@@ -92,6 +92,7 @@ end
 -- ---- ALTER TABLE ----
 
 local TEXTS = { text = true, varchar = true }
+local PADDED = { bpchar = true, bit = true }   -- to whom no function tells the server that a longer one holds the same
 
 -- Which operation a change of type is. from may be nil: not known.
 local function type_change(self, name, column, def)
@@ -117,6 +118,7 @@ local function type_change(self, name, column, def)
 		return "type_narrowed"
 	end
 	if from.name == to.name then
+		if PADDED[from.name] and #b > 0 and a[1] ~= b[1] then return "type_padded" end
 		if #b == 0 or (#a > 0 and b[1] and a[1] and b[1] >= a[1]) then return relaxed end
 		return "type_rewrite"
 	end
@@ -277,7 +279,7 @@ function commands.AT_AlterColumnType(self, name, c)
 	for key, fk in pairs(self.schema:foreign_keys_of(name, c.name or "")) do parents[#parents + 1], keys[#keys + 1] = fk.parent, key end
 	for _, fk in ipairs(self.schema:foreign_keys_to(name, c.name or "")) do children[#children + 1], keys[#keys + 1] = fk.table, fk.name end
 	table.sort(keys)
-	if id == "type_rewrite" then id = #children > 0 and "type_referenced" or #parents > 0 and "type_fk" or id end
+	if id == "type_rewrite" or id == "type_padded" then id = #children > 0 and "type_referenced" or #parents > 0 and "type_fk" or id end
 	local op = operation(self, id, { t = name, parent = parents, kid = children }, { column = c.name, maybe = maybe, title = title })
 	table.move(children, 1, #children, #parents + 1, parents)
 	table.sort(parents)

@@ -24,7 +24,7 @@ local function predictor(...)
 end
 
 local SHOP = [[
-CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL, age int, note varchar(20), price numeric(8,2), seen timestamp);
+CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL, age int, note varchar(20), price numeric(8,2), seen timestamp, code char(10), flags bit(8));
 CREATE INDEX users_email ON users (email);
 CREATE TABLE orders (id bigint PRIMARY KEY, user_id int REFERENCES users, total int CHECK (total >= 0));
 CREATE TABLE events (id int, at date) PARTITION BY RANGE (at);
@@ -73,7 +73,8 @@ tests["a change of type is told by the type that the column has"] = function()
 		["age TYPE bigint"] = "type_rewrite", ["age TYPE int"] = "type_relaxed", ["note TYPE varchar(40)"] = "type_relaxed", ["note TYPE text"] = "type_relaxed", ["note TYPE varchar(10)"] = "type_narrowed",
 		["email TYPE varchar"] = "type_relaxed", ["email TYPE varchar(100)"] = "type_narrowed", ["price TYPE numeric(12,2)"] = "type_precision", ["price TYPE numeric(12,3)"] = "type_rewrite",
 		["price TYPE numeric"] = "type_precision", ["seen TYPE timestamptz"] = "type_timestamptz", ["age TYPE bigint USING age + 1"] = "type_rewrite",
-		["note TYPE text USING upper(note)"] = "type_rewrite", ["email TYPE text COLLATE \"C\""] = "type_collation",
+		["note TYPE text USING upper(note)"] = "type_rewrite", ["code TYPE char(20)"] = "type_padded", ["code TYPE char(5)"] = "type_padded", ["code TYPE char(10)"] = "type_relaxed",
+		["code TYPE bpchar"] = "type_relaxed", ["code TYPE text"] = "type_rewrite", ["flags TYPE bit(9)"] = "type_padded", ["flags TYPE varbit(9)"] = "type_rewrite", ["email TYPE text COLLATE \"C\""] = "type_collation",
 	} do equal(first("ALTER TABLE users ALTER COLUMN " .. change).id, id, change) end
 end
 
