@@ -132,8 +132,6 @@ local function type_change(self, name, column, def)
 	return "type_rewrite"
 end
 
-local SERIAL = { serial = true, serial4 = true, bigserial = true, serial8 = true, smallserial = true, serial2 = true }
-
 -- Volatility of the application's functions by name. One in SQL is put into the default as its expression, and is then what that is.
 local function volatilities(self)
 	return setmetatable({}, { __index = function(_, name)
@@ -151,7 +149,7 @@ local function add_column(self, name, def)
 	local out, plain = {}, "add_column"
 	local type = tree.type(def.typeName) or { name = "" }
 	local required, filled, maybe = false, false, nil
-	if SERIAL[type.name] then plain, filled = "add_column_serial", true end
+	if tree.SERIAL[type.name] then plain, filled = "add_column_serial", true end
 	local constrained = self.schema.domains[type.name]
 	if constrained then plain, filled = "add_column_domain", true end
 	local extra = {}
@@ -193,7 +191,11 @@ local function add_constraint(self, name, c)
 		if c.indexname then return operation(self, "add_unique_using_index", { t = name }) end
 		return operation(self, "add_unique", { t = name, built = c.conname or name:match("[^.]+$") .. "_" .. table.concat(tree.strings(c.keys), "_") .. "_key" })
 	elseif c.contype == "CONSTR_PRIMARY" then
-		if c.indexname then return operation(self, "add_primary_key_using_index", { t = name }) end
+		if c.indexname then
+			local proved = self.schema:is_index_not_null(name, c.indexname)
+			return operation(self, proved and "add_primary_key_using_index" or "add_primary_key_using_index_null", { t = name },
+				{ maybe = proved == nil and "which columns the index has is not known here; without any that may be NULL it costs nothing" or nil })
+		end
 		return operation(self, "add_primary_key", { t = name, built = c.conname or name:match("[^.]+$") .. "_pkey" })
 	elseif c.contype == "CONSTR_EXCLUSION" then
 		return operation(self, "add_exclude", { t = name, built = c.conname or "its index" })
