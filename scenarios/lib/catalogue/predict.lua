@@ -321,7 +321,11 @@ local statements = {}
 
 function statements.AlterTableStmt(self, s)
 	local name, out = tree.relation(s.relation), {}
-	if s.objtype == "OBJECT_INDEX" then return { operation(self, "alter_index", { t_a = name }) } end
+	if s.objtype == "OBJECT_INDEX" then
+		local c = s.cmds and s.cmds[1] and s.cmds[1].AlterTableCmd or {}
+		-- There is no DETACH: it goes with the index that it is attached to.
+		return { operation(self, "alter_index", { t_a = name }, c.subtype == "AT_AttachPartition" and { title = "ALTER INDEX ATTACH PARTITION", reversible = false } or nil) }
+	end
 	if s.objtype ~= "OBJECT_TABLE" then
 		return { operation(self, s.objtype == "OBJECT_VIEW" and "drop_view" or "create_object", { w = name }, { title = "ALTER of " .. (s.objtype or ""):gsub("^OBJECT_", ""):lower(), risk = "low" }) }
 	end
@@ -386,6 +390,8 @@ function statements.IndexStmt(self, s)
 	local name, t = tree.relation(s.relation), nil
 	t = self.schema:table(name)
 	if s.concurrent and t.partitioned then return { operation(self, "create_index_concurrently_partitioned", { p = name }, { if_not_exists = s.if_not_exists }) } end
+	-- Its partitions get theirs CONCURRENTLY, and are attached.
+	if t.partitioned and not s.relation.inh then return { operation(self, "create_index_only", { p = name }, { index = s.idxname, if_not_exists = s.if_not_exists, unique = s.unique }) } end
 	return { operation(self, s.concurrent and "create_index_concurrently" or "create_index", { t = name, built = s.idxname or "an index" },
 		{ index = s.idxname, concurrent = s.concurrent, if_not_exists = s.if_not_exists, unique = s.unique }) }
 end

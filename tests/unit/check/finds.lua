@@ -46,6 +46,23 @@ tests["what a step takes back itself is not taken for done"] = function()
 	assert(scans == 2, scans)
 end
 
+tests["the index of a partitioned table is made in parts without a finding"] = function()
+	local parted = "CREATE TABLE events (id int, at date) PARTITION BY RANGE (at); CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"
+	local function findings_of(...)
+		local out = {}
+		local steps = { step { name = "only", up = "CREATE INDEX events_id ON ONLY events (id)", down = "DROP INDEX events_id" }, ... }
+		for _, f in ipairs(check.examine("no/file.lua", { title = "t", steps = steps }, { parted }, 15, function(t) return t end).findings) do
+			if f.direction == "up" then out[#out + 1] = f.rule end
+		end
+		return table.concat(out, " ")
+	end
+	local parts = findings_of(step { name = "each", transaction = false, up = "CREATE INDEX CONCURRENTLY events_1_id ON events_1 (id)", on_retry = "DROP INDEX CONCURRENTLY IF EXISTS events_1_id" },
+		step { name = "together", up = "ALTER INDEX events_id ATTACH PARTITION events_1_id", down = false })
+	assert(parts == "", parts)
+	assert(findings_of(step { name = "whole", up = "CREATE INDEX ON events (at)" }) == "index-not-concurrent")
+	assert(findings_of(step { name = "a partition", up = "CREATE INDEX ON ONLY events_1 (at)" }) == "index-not-concurrent")
+end
+
 tests["naive forms are found"] = function()
 	expect {
 		{ up = "CREATE INDEX i ON users (age)", rule = "index-not-concurrent" },
