@@ -46,7 +46,7 @@ local function operation(self, id, roles, more)
 	local about = roles.t or roles.p or roles.w
 	if type(about) == "table" then about = about[1] end
 	local out = { id = id, title = op.title, table = about, locks = {}, work = {}, risk = op.risk, why = op.why, safer = op.safer,
-		loses_data = op.loses_data, reversible = op.undo ~= nil, transaction = op.transaction ~= false }
+		loses_data = op.loses_data, reversible = op.undo ~= nil or op.changes == true, transaction = op.transaction ~= false }
 	for role, mode in pairs(op.locks) do
 		local names = roles[role]
 		for _, name in ipairs(type(names) == "table" and names or { names }) do
@@ -232,7 +232,7 @@ commands.AT_SetAccessMethod = like("set_unlogged", { title = "SET ACCESS METHOD"
 commands.AT_DetachPartitionFinalize = like("set_options", { title = "DETACH PARTITION ... FINALIZE" })
 
 function commands.AT_SetLogged(self, name, c)
-	if self.schema:table(name).logged then return like("change_owner", { title = "SET LOGGED of a table that is so" })(self, name, c) end
+	if self.schema:table(name).logged then return like("change_owner", { title = "SET LOGGED of a table that is so", reversible = false })(self, name, c) end
 	return like("set_unlogged", { title = "SET LOGGED", why = WRITTEN_ANEW, maybe = "a table that is logged already costs nothing" })(self, name, c)
 end
 
@@ -268,7 +268,7 @@ end
 function commands.AT_AddColumn(self, name, c) return add_column(self, name, c.def.ColumnDef) end
 function commands.AT_ColumnDefault(self, name, c) return { operation(self, c.def and "set_default" or "drop_default", { t = name }, { column = c.name }) } end
 function commands.AT_SetNotNull(self, name, c)
-	if self.schema:table(name).not_null[c.name or ""] then return { operation(self, "set_default", { t = name }, { column = c.name, title = "SET NOT NULL of a column that is so" }) } end
+	if self.schema:table(name).not_null[c.name or ""] then return { operation(self, "set_default", { t = name }, { column = c.name, title = "SET NOT NULL of a column that is so", reversible = false }) } end
 	local proved = self.schema:proves_not_null(name, c.name or "")
 	return { operation(self, proved and "set_not_null_proved" or "set_not_null", { t = name, constraint = name .. "." .. (c.name or "") }, { column = c.name }) }
 end

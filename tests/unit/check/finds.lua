@@ -63,6 +63,19 @@ tests["the index of a partitioned table is made in parts without a finding"] = f
 	assert(findings_of(step { name = "a partition", up = "CREATE INDEX ON ONLY events_1 (at)" }) == "index-not-concurrent")
 end
 
+tests["a step that says that there is nothing to undo must not change the schema"] = function()
+	for _, up in ipairs { "ALTER TABLE users ADD CONSTRAINT users_email_key UNIQUE USING INDEX users_email_key", "ALTER TABLE users ADD CONSTRAINT users_email_key PRIMARY KEY USING INDEX users_email_key",
+		"ALTER TABLE users OWNER TO other", "ALTER TABLE users ALTER COLUMN age TYPE bigint", "ALTER TABLE users ALTER COLUMN email TYPE varchar(80)", "ALTER TABLE users ALTER COLUMN email TYPE text COLLATE \"C\"",
+		"ALTER TYPE mood ADD VALUE 'bad'", "ALTER TABLE users INHERIT people", "ALTER TABLE orders DETACH PARTITION o CONCURRENTLY" } do
+		assert(found(step { up = up, down = false })["nothing-undone"] == "warning", up)
+		assert(not found(step { up = up, irreversible = "a test" })["nothing-undone"], up)
+	end
+	for _, up in ipairs { "ALTER TABLE users VALIDATE CONSTRAINT c", "ANALYZE users", "REINDEX TABLE CONCURRENTLY users", "ALTER TABLE users ALTER COLUMN email SET NOT NULL", "UPDATE users SET age = 1 WHERE id = 1",
+		"ALTER INDEX users_id ATTACH PARTITION users_1_id", "SELECT 1" } do
+		assert(not found(step { up = up, down = false })["nothing-undone"], up)
+	end
+end
+
 tests["naive forms are found"] = function()
 	expect {
 		{ up = "CREATE INDEX i ON users (age)", rule = "index-not-concurrent" },
