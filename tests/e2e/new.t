@@ -183,7 +183,8 @@ is(steps_of('dbmate', "CREATE TABLE x ();\n-- migrate:up\nSELECT 1;\n"), "2 pgre
 is(steps_of('goose', "-- +goose Up\nSELECT '\${HOME}';\n-- +goose Down\nSELECT \$\$2\$\$;\n"), "SELECT '\${HOME}' | SELECT \$\$2\$\$ | true", 'goose: a dollar is nothing special');
 is(steps_of('goose', "-- +goose Up\n-- +goose ENVSUB ON\nSELECT 3;\nSELECT '\${HOME}';\n"), "2 pgrehearse: own/1_try.sql, line 4: goose puts something of its environment here (ENVSUB ON); only SQL that is written out is understood\n",
 	'... but where goose would replace something it is refused by file and line');
-is(steps_of('goose', "SELECT 1;\n"), "2 pgrehearse: own/1_try.sql: it has no -- +goose Up, without which goose refuses it\n", '... as is a file that goose refuses');
+is(steps_of('goose', "-- +goose Down\nSELECT 1;\n"), "2 pgrehearse: own/1_try.sql: its -- +goose Down stands before -- +goose Up, and goose refuses it\n", '... and so is a file that goose refuses');
+is(steps_of('goose', "SELECT 1;\n"), "2 pgrehearse: own/1_try.sql: it has no -- +goose Up, without which goose refuses it\n", '... whyever it does');
 
 ($code, $said) = run('new', 'later', '--from-dir', 'goose', '--after', '1');
 is_deeply([map { $_->[0] } grep { $_->[1] eq 'up' } statements_of('later.lua')], ['00010 search it'], 'migrations that the database has already are left out');

@@ -761,6 +761,7 @@ function Predictor:begin_step(in_transaction, undone)
 	self.schema.in_transaction = in_transaction
 end
 
+-- The step is over; without a step under way it changes nothing.
 function Predictor:end_step() self.schema, self.before = self.before or self.schema, nil end
 
 return Predictor

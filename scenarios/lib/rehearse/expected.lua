@@ -21,7 +21,10 @@ function Expected:of(step, direction, sql, attempt)
 	local key = table.concat({ step and step.name or "", direction or "", sql }, "\0")
 	local known = self.known[key]
 	if known then
-		if attempt == 1 and not (step and step.rollback) then self.predictor:again(known.prediction) end
+		if attempt == 1 and not (step and step.rollback) then
+			self.predictor:end_step()
+			self.predictor:again(known.prediction)
+		end
 		return known.field
 	end
 	if step ~= self.step or direction ~= self.direction then

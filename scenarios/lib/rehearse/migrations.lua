@@ -155,8 +155,9 @@ local function sql_of(list)
 	return out, in_transaction
 end
 
--- Fields of rehearse.sql for a migration of these texts: a step for each transaction, and for what is in none. down: nil when there is none. options: name, in_transaction (what the tool does),
--- down_in_transaction (the same on the way back, when that differs), no_way_back (the reason to give). Raises when there is no statement.
+-- Fields of rehearse.sql for a migration of these texts: a step for each transaction, and for what is in none. down: nil when there is
+-- none. options: name, in_transaction (what the tool does), down_in_transaction (the same on the way back, when that differs), no_way_back
+-- (the reason to give). Raises when there is no statement.
 function migrations.steps(up, down, options)
 	local groups, out = groups_of(up, options.in_transaction ~= false), {}
 	if #groups == 0 and not (options.may_be_empty and down) then fail("%s holds no statement", options.name) end
@@ -322,7 +323,8 @@ function layouts.goose(path)
 		for line in lines_of(text) do
 			local mark = goose_mark(line)
 			n = n + 1
-			if mark == "UP" or mark == "DOWN" then side = mark:lower()
+			if mark == "UP" or mark == "DOWN" and side then side = mark:lower()
+			elseif mark == "DOWN" then fail("%s: its -- +goose Down stands before -- +goose Up, and goose refuses it", file)
 			elseif mark == "NO TRANSACTION" then m.in_transaction = false
 			elseif mark == "ENVSUB ON" or mark == "ENVSUB OFF" then replaced = mark == "ENVSUB ON"
 			elseif replaced and line:find("$", 1, true) and not line:find("^%s*%-%-") then fail("%s, line %d: goose puts something of its environment here (ENVSUB ON); only SQL that is written out is understood", file, n)
@@ -480,7 +482,8 @@ function migrations.all_steps(list)
 	for _, m in ipairs(list) do
 		local name = m.version == m.name:gsub(" ", "_") and m.name or m.version == "R" and "repeatable " .. m.name or m.version .. " " .. m.name
 		name = name:gsub("[%[%]]", "")
-		local ok, steps = pcall(migrations.steps, m.up, m.down or "", { name = name, in_transaction = m.in_transaction, down_in_transaction = m.down_in_transaction, no_way_back = "the migration has no way back", may_be_empty = true })
+		local ok, steps = pcall(migrations.steps, m.up, m.down or "", { name = name, in_transaction = m.in_transaction, down_in_transaction = m.down_in_transaction,
+			no_way_back = "the migration has no way back", may_be_empty = true })
 		if not ok then fail("%s: %s", m.file, steps) end
 		for _, step in ipairs(steps) do out[#out + 1], sources[#out + 1] = step, { up = m.file, down = m.down_file or m.file } end
 		if m.verify and bare(m.verify):find("%S") then
