@@ -124,6 +124,24 @@ unlink glob 'golang-migrate/[23]0_*';
 file('body.sql', "CREATE TABLE a (id int);\nCREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'REFRESH MATERIALIZED VIEW CONCURRENTLY v';\nALTER TABLE p DETACH PARTITION p1 CONCURRENTLY;\nCREATE TABLE b (id int);\n");
 run('new', '--from-sql', 'body.sql');
 is_deeply([map { $_->[0] } statements_of('body.lua')], ['body, part 1', 'body, part 1', 'body, part 2', 'body, part 3'], 'a function whose body says CONCURRENTLY is made in the transaction');
+file('probe.sql', "BEGIN;\nINSERT INTO users (email) VALUES ('probe');\nSELECT 1;\nROLLBACK;\nALTER TABLE users ADD COLUMN age int;\n");
+file('probe_down.sql', "ALTER TABLE users DROP COLUMN age;\n");
+run('new', '--from-sql', 'probe.sql', '--down', 'probe_down.sql');
+like(text('probe.lua'), qr/"probe, part 1", rollback = true, part = true,\n.*?down = false \},.*"probe, part 2",\n.*?down = "ALTER TABLE users DROP COLUMN age" \}/s, 'what a file rolls back is rolled back, and has no way back');
+($code, $said) = run('check', 'probe.lua');
+unlike($said, qr/nothing-undone/, '... nor needs one');
+file('no_begin.sql', "ALTER TABLE users ADD COLUMN age int;\nROLLBACK;\n");
+($code, $said) = run('new', '--from-sql', 'no_begin.sql');
+is($code, 2, "what would end the tool's own transaction is refused");
+like($said, qr/ROLLBACK without a BEGIN/, '... by name');
+for my $case (['i ON shop.users (age)', 'shop.i'], ['IF NOT EXISTS "an index" ON ONLY "a shop" . users (age)', '"a shop"."an index"'], ["caf\xC3\xA9\$1 ON users (age)", "caf\xC3\xA9\$1"]) {
+	my ($sql, $name) = @$case;
+	file('index.sql', "CREATE UNIQUE INDEX CONCURRENTLY $sql;\n");
+	run('new', '--from-sql', 'index.sql');
+	my ($cleanup) = text('index.lua') =~ /on_retry = \[?\[?"?(.*?)(?:\]\]|",)/;
+	is($cleanup, "DROP INDEX CONCURRENTLY IF EXISTS $name", "what a failed build leaves is dropped by its name ($sql)");
+	unlink 'index.lua';
+}
 file('windows.sql', "\xEF\xBB\xBFALTER TABLE users\r\n\tADD COLUMN age int;\r\n");
 run('new', '--from-sql', 'windows.sql');
 is_deeply([map { $_->[2] } statements_of('windows.lua')], ['ALTER TABLE users ADD COLUMN age int'], 'the mark before UTF-8 is no part of a statement');
@@ -140,6 +158,33 @@ file('sqitch/deploy/nickname.sql', "BEGIN;\nCOMMENT ON COLUMN users.nickname IS 
 file('sqitch/revert/nickname.sql', "BEGIN;\nCOMMENT ON COLUMN users.nickname IS NULL;\nCOMMIT;\n");
 is_deeply([map { $_->[2] } grep { $_->[1] eq 'up' && $_->[2] !~ /^SELECT/ } statements_of('of_sqitch.lua')],
 	['ALTER TABLE users ADD COLUMN nickname text', 'CREATE INDEX CONCURRENTLY users_nickname ON users (nickname)', "COMMENT ON COLUMN users.nickname IS 'short'"], 'a change that was reworked is read as it was, and as it is');
+
+
+# What each tool reads in its own way.
+sub steps_of {
+	my ($layout, $text) = @_;
+	file('own/1_try.sql', $text);
+	unlink 'own.lua';
+	($code, $said) = run('new', 'own', '--from-dir', 'own', '--layout', $layout);
+	return "$code $said" if $code;
+	file('own.lua', "local rehearse = require 'rehearse'\nfor _, step in ipairs(rehearse.directory { path = 'own', layout = '$layout' }) do\n"
+		. "\tprint(step.up and table.concat(step.up, '; ') or '-', step.down and table.concat(step.down, '; ') or '-', step.transaction)\nend\n" . 'error("told")');
+	($code, $said) = run('check', 'own.lua');
+	return $said =~ s/\n[^\n]*told.*//sr =~ s/\t/ | /gr;
+}
+is(steps_of('node-pg-migrate', "SELECT 1;\n"), 'SELECT 1 | - | true', 'node-pg-migrate: a file without marks is the way there');
+is(steps_of('node-pg-migrate', "--- UP  migration\nSELECT 1;\n  -- -- down migration to be sure\nSELECT 2;\n"), 'SELECT 1 | SELECT 2 | true', '... and its marks are written in more ways than one');
+is(steps_of('node-pg-migrate', "-- Down Migration\nSELECT 2;\n-- Up Migration\nSELECT 1;\n"), 'SELECT 1 | SELECT 2 | true', '... in any order');
+is(steps_of('node-pg-migrate', "-- No transaction\n-- Up Migration\nSELECT 1;\nSELECT 3;\n"), 'SELECT 1; SELECT 3 | - | false', '... one that says so is in no transaction');
+is(steps_of('dbmate', "-- migrate:up\nSELECT 1;\nSELECT 3;\n-- migrate:down transaction:false\nSELECT 2;\nSELECT 4;\n"), "- | SELECT 2; SELECT 4 | false\nSELECT 1; SELECT 3 | - | true", 'dbmate: each way has its own options');
+is(steps_of('dbmate', "-- migrate:up transaction:false\nSELECT 1;\nSELECT 3;\n-- migrate:down\nSELECT 2;\nSELECT 4;\n"), "- | SELECT 2; SELECT 4 | true\nSELECT 1; SELECT 3 | - | false", '... both ways round');
+is(steps_of('dbmate', "SELECT 1;\n"), "2 pgrehearse: own/1_try.sql: it has no -- migrate:up, without which dbmate refuses it\n", '... a file without a mark is refused by name');
+is(steps_of('dbmate', "CREATE TABLE x ();\n-- migrate:up\nSELECT 1;\n"), "2 pgrehearse: own/1_try.sql: it has SQL before -- migrate:up, and dbmate refuses it\n", '... and so is SQL before the first');
+is(steps_of('goose', "-- +goose Up\nSELECT '\${HOME}';\n-- +goose Down\nSELECT \$\$2\$\$;\n"), "SELECT '\${HOME}' | SELECT \$\$2\$\$ | true", 'goose: a dollar is nothing special');
+is(steps_of('goose', "-- +goose Up\n-- +goose ENVSUB ON\nSELECT 3;\nSELECT '\${HOME}';\n"), "2 pgrehearse: own/1_try.sql, line 4: goose puts something of its environment here (ENVSUB ON); only SQL that is written out is understood\n",
+	'... but where goose would replace something it is refused by file and line');
+is(steps_of('goose', "-- +goose Down\nSELECT 1;\n"), "2 pgrehearse: own/1_try.sql: its -- +goose Down stands before -- +goose Up, and goose refuses it\n", '... and so is a file that goose refuses');
+is(steps_of('goose', "SELECT 1;\n"), "2 pgrehearse: own/1_try.sql: it has no -- +goose Up, without which goose refuses it\n", '... whyever it does');
 
 ($code, $said) = run('new', 'later', '--from-dir', 'goose', '--after', '1');
 is_deeply([map { $_->[0] } grep { $_->[1] eq 'up' } statements_of('later.lua')], ['00010 search it'], 'migrations that the database has already are left out');
@@ -166,5 +211,18 @@ for my $name (qw(first_try of_goose)) {
 	like($said, qr/PASS +migration\.completed/, "$name can be rehearsed, there and back") or diag "exit $code: $said";
 	like($said, qr/PASS +rollback\.clean/, '... and comes back clean') or diag $said;
 }
+
+# An index that is made in a transaction and dropped outside of one, and a test that takes back what it has inserted.
+file('mixed/sqitch.plan', "%project=shop\n\nnickname 2026-01-01T10:00:00Z Ada <ada\@example.com> # a name\n");
+file('mixed/deploy/nickname.sql', "BEGIN;\nALTER TABLE users ADD COLUMN nickname text;\nCREATE INDEX users_nickname ON users (nickname);\nCOMMIT;\n");
+file('mixed/revert/nickname.sql', "DROP INDEX CONCURRENTLY users_nickname;\nALTER TABLE users DROP COLUMN nickname;\n");
+file('mixed/verify/nickname.sql', "BEGIN;\nINSERT INTO users (email, full_name, password_hash, nickname) VALUES ('probe', 'probe', '', 'probe');\nSELECT 1 / count(*) FROM users WHERE nickname = 'probe';\nROLLBACK;\n");
+run('new', 'mixed', '--from-dir', 'mixed');
+file('mixed.lua', text('mixed.lua') =~ s/phases = \{[^}]*\}/phases = { warmup = "0", baseline = "1s", settle = "500ms" }/r =~ s/rate = 200/rate = 50/r
+	=~ s/criteria = \{.*?\n\t\}/checks = { none_left = "SELECT id FROM users WHERE email = 'probe'" }/sr);
+($code, $said) = run('run', 'mixed.lua', '--drill', 'forward,rollback-each', '--scale', '0.02', '--out', "$home/record-mixed");
+is($code, 0, 'nobody turns around within a migration, and what its test inserts is gone') or diag $said;
+my @turned = map { $_->{what} =~ /back from "(.*)"/ } @{ record("$home/record-mixed/rollback-each")->{findings} };
+is(join('; ', sort keys %{ { map { $_ => 1 } @turned } }), 'nickname; nickname, verified', '... but behind its last step, and behind the test');
 chdir '/';
 done_testing;

@@ -46,7 +46,7 @@ local function operation(self, id, roles, more)
 	local about = roles.t or roles.p or roles.w
 	if type(about) == "table" then about = about[1] end
 	local out = { id = id, title = op.title, table = about, locks = {}, work = {}, risk = op.risk, why = op.why, safer = op.safer,
-		loses_data = op.loses_data, reversible = op.undo ~= nil, transaction = op.transaction ~= false }
+		loses_data = op.loses_data, reversible = op.undo ~= nil or op.changes == true, transaction = op.transaction ~= false }
 	for role, mode in pairs(op.locks) do
 		local names = roles[role]
 		for _, name in ipairs(type(names) == "table" and names or { names }) do
@@ -92,6 +92,7 @@ end
 -- ---- ALTER TABLE ----
 
 local TEXTS = { text = true, varchar = true }
+local PADDED = { bpchar = true, bit = true }   -- to whom no function tells the server that a longer one holds the same
 
 -- Which operation a change of type is. from may be nil: not known.
 local function type_change(self, name, column, def)
@@ -117,6 +118,7 @@ local function type_change(self, name, column, def)
 		return "type_narrowed"
 	end
 	if from.name == to.name then
+		if PADDED[from.name] and #b > 0 and a[1] ~= b[1] then return "type_padded" end
 		if #b == 0 or (#a > 0 and b[1] and a[1] and b[1] >= a[1]) then return relaxed end
 		return "type_rewrite"
 	end
@@ -129,8 +131,6 @@ local function type_change(self, name, column, def)
 	if from.name == "cidr" and to.name == "inet" or from.name == "xml" and to.name == "text" then return relaxed end
 	return "type_rewrite"
 end
-
-local SERIAL = { serial = true, serial4 = true, bigserial = true, serial8 = true, smallserial = true, serial2 = true }
 
 -- Volatility of the application's functions by name. One in SQL is put into the default as its expression, and is then what that is.
 local function volatilities(self)
@@ -149,7 +149,7 @@ local function add_column(self, name, def)
 	local out, plain = {}, "add_column"
 	local type = tree.type(def.typeName) or { name = "" }
 	local required, filled, maybe = false, false, nil
-	if SERIAL[type.name] then plain, filled = "add_column_serial", true end
+	if tree.SERIAL[type.name] then plain, filled = "add_column_serial", true end
 	local constrained = self.schema.domains[type.name]
 	if constrained then plain, filled = "add_column_domain", true end
 	local extra = {}
@@ -191,7 +191,11 @@ local function add_constraint(self, name, c)
 		if c.indexname then return operation(self, "add_unique_using_index", { t = name }) end
 		return operation(self, "add_unique", { t = name, built = c.conname or name:match("[^.]+$") .. "_" .. table.concat(tree.strings(c.keys), "_") .. "_key" })
 	elseif c.contype == "CONSTR_PRIMARY" then
-		if c.indexname then return operation(self, "add_primary_key_using_index", { t = name }) end
+		if c.indexname then
+			local proved = self.schema:is_index_not_null(name, c.indexname)
+			return operation(self, proved and "add_primary_key_using_index" or "add_primary_key_using_index_null", { t = name },
+				{ maybe = proved == nil and "which columns the index has is not known here; without any that may be NULL it costs nothing" or nil })
+		end
 		return operation(self, "add_primary_key", { t = name, built = c.conname or name:match("[^.]+$") .. "_pkey" })
 	elseif c.contype == "CONSTR_EXCLUSION" then
 		return operation(self, "add_exclude", { t = name, built = c.conname or "its index" })
@@ -228,7 +232,7 @@ commands.AT_SetAccessMethod = like("set_unlogged", { title = "SET ACCESS METHOD"
 commands.AT_DetachPartitionFinalize = like("set_options", { title = "DETACH PARTITION ... FINALIZE" })
 
 function commands.AT_SetLogged(self, name, c)
-	if self.schema:table(name).logged then return like("change_owner", { title = "SET LOGGED of a table that is so" })(self, name, c) end
+	if self.schema:table(name).logged then return like("change_owner", { title = "SET LOGGED of a table that is so", reversible = false })(self, name, c) end
 	return like("set_unlogged", { title = "SET LOGGED", why = WRITTEN_ANEW, maybe = "a table that is logged already costs nothing" })(self, name, c)
 end
 
@@ -264,7 +268,7 @@ end
 function commands.AT_AddColumn(self, name, c) return add_column(self, name, c.def.ColumnDef) end
 function commands.AT_ColumnDefault(self, name, c) return { operation(self, c.def and "set_default" or "drop_default", { t = name }, { column = c.name }) } end
 function commands.AT_SetNotNull(self, name, c)
-	if self.schema:table(name).not_null[c.name or ""] then return { operation(self, "set_default", { t = name }, { column = c.name, title = "SET NOT NULL of a column that is so" }) } end
+	if self.schema:table(name).not_null[c.name or ""] then return { operation(self, "set_default", { t = name }, { column = c.name, title = "SET NOT NULL of a column that is so", reversible = false }) } end
 	local proved = self.schema:proves_not_null(name, c.name or "")
 	return { operation(self, proved and "set_not_null_proved" or "set_not_null", { t = name, constraint = name .. "." .. (c.name or "") }, { column = c.name }) }
 end
@@ -277,7 +281,7 @@ function commands.AT_AlterColumnType(self, name, c)
 	for key, fk in pairs(self.schema:foreign_keys_of(name, c.name or "")) do parents[#parents + 1], keys[#keys + 1] = fk.parent, key end
 	for _, fk in ipairs(self.schema:foreign_keys_to(name, c.name or "")) do children[#children + 1], keys[#keys + 1] = fk.table, fk.name end
 	table.sort(keys)
-	if id == "type_rewrite" then id = #children > 0 and "type_referenced" or #parents > 0 and "type_fk" or id end
+	if id == "type_rewrite" or id == "type_padded" then id = #children > 0 and "type_referenced" or #parents > 0 and "type_fk" or id end
 	local op = operation(self, id, { t = name, parent = parents, kid = children }, { column = c.name, maybe = maybe, title = title })
 	table.move(children, 1, #children, #parents + 1, parents)
 	table.sort(parents)
@@ -317,7 +321,11 @@ local statements = {}
 
 function statements.AlterTableStmt(self, s)
 	local name, out = tree.relation(s.relation), {}
-	if s.objtype == "OBJECT_INDEX" then return { operation(self, "alter_index", { t_a = name }) } end
+	if s.objtype == "OBJECT_INDEX" then
+		local c = s.cmds and s.cmds[1] and s.cmds[1].AlterTableCmd or {}
+		-- There is no DETACH: it goes with the index that it is attached to.
+		return { operation(self, "alter_index", { t_a = name }, c.subtype == "AT_AttachPartition" and { title = "ALTER INDEX ATTACH PARTITION", reversible = false } or nil) }
+	end
 	if s.objtype ~= "OBJECT_TABLE" then
 		return { operation(self, s.objtype == "OBJECT_VIEW" and "drop_view" or "create_object", { w = name }, { title = "ALTER of " .. (s.objtype or ""):gsub("^OBJECT_", ""):lower(), risk = "low" }) }
 	end
@@ -382,6 +390,8 @@ function statements.IndexStmt(self, s)
 	local name, t = tree.relation(s.relation), nil
 	t = self.schema:table(name)
 	if s.concurrent and t.partitioned then return { operation(self, "create_index_concurrently_partitioned", { p = name }, { if_not_exists = s.if_not_exists }) } end
+	-- Its partitions get theirs CONCURRENTLY, and are attached.
+	if t.partitioned and not s.relation.inh then return { operation(self, "create_index_only", { p = name }, { index = s.idxname, if_not_exists = s.if_not_exists, unique = s.unique }) } end
 	return { operation(self, s.concurrent and "create_index_concurrently" or "create_index", { t = name, built = s.idxname or "an index" },
 		{ index = s.idxname, concurrent = s.concurrent, if_not_exists = s.if_not_exists, unique = s.unique }) }
 end
@@ -742,10 +752,16 @@ function Predictor:again(prediction)
 end
 
 -- What follows is another step, in a transaction or not: settings of the session are gone, and what the last transaction made is there for all.
-function Predictor:begin_step(in_transaction)
+-- undone: when it ends, the schema is what it was before.
+function Predictor:begin_step(in_transaction, undone)
+	self:end_step()
+	self.before = undone and self.schema:copy() or nil
 	self.settings = {}
 	self.schema:end_transaction()
 	self.schema.in_transaction = in_transaction
 end
+
+-- The step is over; without a step under way it changes nothing.
+function Predictor:end_step() self.schema, self.before = self.before or self.schema, nil end
 
 return Predictor

@@ -9,10 +9,19 @@ Schema.__index = Schema
 -- fks = { name -> { parent, valid } }, unnamed foreign keys under the names that PostgreSQL gives, partitioned, default_partition,
 -- bounds (a valid CHECK is there), made (by the migration, and still without rows of the application), unused (made with its rows, by a query),
 -- unseen (made in the transaction that is still open), temporary }.
--- indexes: name -> table. functions: name -> volatility. views: name -> tables that it reads, matviews too. domains: name -> it has a constraint.
+-- indexes: name -> table; those of a table know whether they are unique and their columns ("" for an expression; nil: not known). functions: name -> volatility. views: name -> tables that it reads, matviews too. domains: name -> it has a constraint.
 function Schema.new()
 	return setmetatable({ tables = {}, indexes = {}, functions = {}, views = {}, domains = {}, new_indexes = {} }, Schema)
 end
+
+local function copy_of(value)
+	if type(value) ~= "table" then return value end
+	local out = {}
+	for k, v in pairs(value) do out[k] = copy_of(v) end
+	return out
+end
+
+function Schema:copy() return setmetatable(copy_of(self), Schema) end
 
 function Schema:table(name)
 	local found = self.tables[name]
@@ -136,9 +145,23 @@ end
 
 local function base_name(name) return name:match("[^.]+$") end
 
-function Schema:add_index(index, name, unique)
+function Schema:add_index(index, name, unique, columns)
 	self.indexes[index] = name
-	self:table(name).indexes[index] = { unique = unique }
+	self:table(name).indexes[index] = { unique = unique, columns = columns }
+end
+
+-- An index of a table by its name alone, as USING INDEX has it, and the name that it is known by here; nil when it is not known.
+function Schema:index_of(name, index)
+	local full = tree.qualify(name:match("^(.*)%.[^.]*$"), index)
+	return self:table(name).indexes[full], full
+end
+
+-- Is each column of that index known to hold no NULL? Nil when the index is not known.
+function Schema:is_index_not_null(name, index)
+	local found = self:index_of(name, index)
+	if not found or not found.columns then return nil end
+	for _, column in ipairs(found.columns) do if not self:proves_not_null(name, column) then return false end end
+	return true
 end
 
 -- A constraint of a table, or of a column of it.
@@ -151,12 +174,15 @@ function Schema:add_constraint(name, c, column)
 	elseif c.contype == "CONSTR_FOREIGN" then
 		local keys = c.fk_attrs and tree.strings(c.fk_attrs) or { column or "" }
 		t.fks[c.conname or short .. "_" .. table.concat(keys, "_") .. "_fkey"] = { parent = tree.relation(c.pktable) or "", valid = not c.skip_validation, columns = keys, parent_columns = c.pk_attrs and tree.strings(c.pk_attrs) }
-	elseif c.contype == "CONSTR_NOTNULL" and column then
+	elseif (c.contype == "CONSTR_NOTNULL" or c.contype == "CONSTR_IDENTITY") and column then
 		t.not_null[column] = true
 	elseif c.contype == "CONSTR_PRIMARY" or c.contype == "CONSTR_UNIQUE" or c.contype == "CONSTR_EXCLUSION" then
-		local keys = c.keys and tree.strings(c.keys) or { column }
+		local used, full = nil, nil
+		if c.indexname then used, full = self:index_of(name, c.indexname) end
+		if used then self.indexes[full], t.indexes[full] = nil, nil end   -- it gets the constraint's name
+		local keys = c.keys and tree.strings(c.keys) or used and used.columns or { column }
 		local kind = c.contype == "CONSTR_PRIMARY" and short .. "_pkey" or short .. "_" .. table.concat(keys, "_") .. (c.contype == "CONSTR_UNIQUE" and "_key" or "_excl")
-		self:add_index(c.conname or c.indexname or kind, name, true)
+		self:add_index(c.conname or c.indexname or kind, name, true, #keys > 0 and { table.unpack(keys) } or nil)
 		if c.contype == "CONSTR_PRIMARY" then
 			t.key = keys
 			for _, key in ipairs(keys) do t.not_null[key] = true end
@@ -166,7 +192,9 @@ end
 
 function Schema:add_column(name, def)
 	local t = self:table(name)
-	t.columns[def.colname or ""] = tree.type(def.typeName)
+	local kind = tree.type(def.typeName)
+	t.columns[def.colname or ""] = kind
+	if kind and tree.SERIAL[kind.name] then t.not_null[def.colname or ""] = true end
 	for _, c in ipairs(def.constraints or {}) do if c.Constraint then self:add_constraint(name, c.Constraint, def.colname) end end
 end
 
@@ -183,6 +211,7 @@ function apply.CreateStmt(self, s, made)
 	if parent and not s.partbound then t.partition_of = parent end
 	if parent and s.partbound then
 		for column, kind in pairs(self:table(parent).columns) do t.columns[column] = kind end
+		for column in pairs(self:table(parent).not_null) do t.not_null[column] = true end
 		t.partition_of = parent
 		if s.partbound.is_default then self:table(parent).default_partition = name end
 	end
@@ -215,10 +244,13 @@ function apply.SelectStmt(self, s, made) make_filled(self, s.intoClause, made) e
 
 function apply.IndexStmt(self, s)
 	local name = tree.relation(s.relation)
-	local columns = {}
-	for _, p in ipairs(s.indexParams or {}) do columns[#columns + 1] = p.IndexElem and p.IndexElem.name or "expr" end
-	local index = s.idxname or base_name(name) .. "_" .. table.concat(columns, "_") .. "_idx"
-	self:add_index(tree.qualify(s.relation.schemaname, index), name, s.unique)
+	local columns, words = {}, {}
+	for i, p in ipairs(s.indexParams or {}) do
+		columns[i] = p.IndexElem and p.IndexElem.name or ""
+		words[i] = columns[i] ~= "" and columns[i] or "expr"
+	end
+	local index = s.idxname or base_name(name) .. "_" .. table.concat(words, "_") .. "_idx"
+	self:add_index(tree.qualify(s.relation.schemaname, index), name, s.unique, columns)
 	self.new_indexes[index] = true
 end
 
@@ -267,6 +299,7 @@ function apply.RenameStmt(self, s)
 		t.not_null[s.newname], t.not_null[s.subname or ""] = t.not_null[s.subname or ""], nil
 		local function renamed(list) for i, column in ipairs(list or {}) do if column == s.subname then list[i] = s.newname end end end
 		renamed(t.key)
+		for _, index in pairs(t.indexes) do renamed(index.columns) end
 		for _, other in pairs(self.tables) do
 			for _, fk in pairs(other.fks) do
 				if other == t then renamed(fk.columns) end

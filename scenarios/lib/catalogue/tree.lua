@@ -21,6 +21,9 @@ function tree.name(list)
 	return tree.qualify(parts[#parts - 1], parts[#parts] or "")
 end
 
+-- Names of types that are a number with a sequence, and NOT NULL.
+tree.SERIAL = { serial = true, serial4 = true, bigserial = true, serial8 = true, smallserial = true, serial2 = true }
+
 -- { name = "varchar", mods = { 20 }, array = false }: pg_catalog left out.
 function tree.type(type_name)
 	if not type_name then return nil end

@@ -57,9 +57,9 @@ local function one_line(text) return (text:gsub("%s+", " ")) end
 
 -- The statements of one direction of a step, in order.
 local function examine_action(state, step, direction, action, source, operations)
+	state.predictor:begin_step(step.transaction ~= false, step.rollback)
 	local ctx = { step = step, direction = direction, in_transaction = step.transaction ~= false, held = {}, schema = state.predictor.schema, bodies = state.bodies,
 		bare_columns = state.bare_columns, filled_columns = state.filled_columns, synced_columns = state.synced_columns, made_types = {}, new_values = {}, parser = tostring(sql.version), plpgsql_error = sql.plpgsql_error }
-	state.predictor:begin_step(step.transaction ~= false)
 	for i, text in ipairs(action) do
 		local place = place_of(state.path, step, source, text, direction, state.read)
 		ctx.number = i
@@ -78,6 +78,7 @@ local function examine_action(state, step, direction, action, source, operations
 			locks = prediction.locks, work = prediction.work, risk = not prediction.unread and prediction.risk or nil, unread = prediction.unread }
 	end
 	rules.finish(ctx)
+	state.predictor:end_step()
 end
 
 -- What only shows when it runs, a Lua function or a command: listed in its place, and named as not read. Nothing can be said of tables after it.

@@ -392,7 +392,7 @@ function rules.step(ctx, step, operations, lacks_down)
 	if lacks_down then
 		return add(ctx, "missing-down", nil, "it has no down", { safer = 'write one, or down = false when there is nothing to undo, or irreversible = "the reason"' })
 	end
-	if step.down == false and not step.irreversible and not ctx.undone_elsewhere and step.kind == "sql" then
+	if step.down == false and not step.irreversible and not step.rollback and not step.part and not ctx.undone_elsewhere and step.kind == "sql" then
 		for _, op in ipairs(operations) do
 			if op.reversible and not op.id:match("^update") and not op.id:match("^insert") and op.id ~= "write_rows" then
 				return add(ctx, "nothing-undone", nil, "down = false, but " .. op.title .. " changes the schema", { safer = 'a down, or irreversible = "the reason"' })

@@ -19,7 +19,7 @@ local function list(texts)
 end
 
 local function step_text(step)
-	local lines = { "\t\trehearse.sql { name = " .. convert.quote(step.name) .. (step.transaction == false and ", transaction = false," or ",") }
+	local lines = { "\t\trehearse.sql { name = " .. convert.quote(step.name) .. (step.transaction == false and ", transaction = false," or ",") .. (step.rollback and " rollback = true," or "") .. (step.part and " part = true," or "") }
 	if step.lock_timeout then lines[#lines + 1] = "\t\t\tlock_timeout = " .. convert.quote(step.lock_timeout) .. ", retries = 10," end
 	lines[#lines + 1] = "\t\t\tup = " .. (step.up and list(step.up) or "false") .. ","
 	if step.on_retry then lines[#lines + 1] = "\t\t\ton_retry = " .. list(step.on_retry) .. "," end

@@ -21,12 +21,15 @@ function Expected:of(step, direction, sql, attempt)
 	local key = table.concat({ step and step.name or "", direction or "", sql }, "\0")
 	local known = self.known[key]
 	if known then
-		if attempt == 1 then self.predictor:again(known.prediction) end
+		if attempt == 1 and not (step and step.rollback) then
+			self.predictor:end_step()
+			self.predictor:again(known.prediction)
+		end
 		return known.field
 	end
 	if step ~= self.step or direction ~= self.direction then
 		self.step, self.direction = step, direction
-		self.predictor:begin_step(step ~= nil and step.transaction ~= false and step.kind == "sql")
+		self.predictor:begin_step(step ~= nil and step.transaction ~= false and step.kind == "sql", step ~= nil and step.rollback)
 	end
 	local ok, prediction = pcall(self.predictor.statement, self.predictor, sql)
 	local array = self.host.array

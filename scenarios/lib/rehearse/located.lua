@@ -30,7 +30,7 @@ function located.watch(rehearse)
 		if type(make) == "function" and not NO_STEPS[name] then
 			rehearse[name] = function(step, ...)
 				local lacks = false
-				if TAKES_DOWN[name] and type(step) == "table" and step.down == nil and step.down_file == nil and not step.irreversible then
+				if TAKES_DOWN[name] and type(step) == "table" and step.down == nil and step.down_file == nil and not step.irreversible and not step.rollback then
 					local given = {}
 					for field, value in pairs(step) do given[field] = value end
 					given.down, lacks = false, true

@@ -42,6 +42,7 @@ local function is_harmless(command, statement) return HARMLESS[command] or comma
 
 local OPENS = { BEGIN = true, START = true }
 local CLOSES = { COMMIT = true, END = true, ROLLBACK = true, ABORT = true }
+local UNDOES = { ROLLBACK = true, ABORT = true }
 
 local function first_word(statement) return (statement:match("^%a+") or ""):upper() end
 
@@ -59,9 +60,9 @@ local function stands_alone(statement)
 	return word == "REINDEX" and upper:find("%f[%w_]CONCURRENTLY%f[^%w_]") ~= nil
 end
 
--- A list of { statements, transaction, alone }: what one transaction holds, or each statement by itself.
+-- A list of { statements, transaction, alone, rollback }: what one transaction holds, or each statement by itself. rollback: what it does is not kept.
 local function groups_of(text, in_transaction)
-	local out, current, explicit = {}, nil, false
+	local out, current, explicit, opened = {}, nil, false, 1
 	local function add(statement, transaction, alone)
 		if not current or current.transaction ~= transaction or alone or current.alone then
 			current = { statements = {}, transaction = transaction, alone = alone }
@@ -77,8 +78,11 @@ local function groups_of(text, in_transaction)
 		if command then fail("it holds the psql command \\%s; only SQL is understood", command) end
 		if statement:lower():match("^copy%s.*%sfrom%s+stdin%f[%W]") then fail("it holds COPY ... FROM stdin, whose rows psql would send: write INSERT, or load them by rehearse.exec") end
 		if statement:upper():find("^ROLLBACK%s+%a*%s*TO%f[%W]") then fail("it holds ROLLBACK TO; a step performs all of its statements, or none") end
-		if OPENS[word] then current, explicit = nil, true
-		elseif CLOSES[word] then current, explicit = nil, false
+		if OPENS[word] then current, explicit, opened = nil, true, #out + 1
+		elseif CLOSES[word] then
+			if UNDOES[word] and not explicit and in_transaction then fail("it holds %s without a BEGIN before it, which would take back what the tool itself has begun", word) end
+			for i = opened, UNDOES[word] and explicit and #out or 0 do out[i].rollback = out[i].transaction or nil end
+			current, explicit, opened = nil, statement:upper():find("%sAND%s+CHAIN%f[%W]") ~= nil, #out + 1
 		elseif stands_alone(statement) then add(statement, false, true)
 		else add(statement, explicit or in_transaction) end
 		::continue::
@@ -86,14 +90,25 @@ local function groups_of(text, in_transaction)
 	return out
 end
 
+-- A name, quoted or not, at the beginning of a text; and what follows it.
+local function name_at(text)
+	local quoted = text:gsub('""', "\0\0"):match('^"[^"]+"')
+	local name = quoted and text:sub(1, #quoted) or text:match("^[%a_\128-\255][%w_$\128-\255]*")
+	return name, name and text:sub(#name + 1):gsub("^%s+", "")
+end
+
+-- The name by which the index can be dropped that a CREATE INDEX CONCURRENTLY makes: it is in the schema of its table. Nil when it is given no name.
 local function index_of(statement)
 	local rest = statement:match("^[Cc][Rr][Ee][Aa][Tt][Ee]%s+(.*)$") or ""
 	rest = rest:gsub("^[Uu][Nn][Ii][Qq][Uu][Ee]%s+", "")
 	rest = rest:match("^[Ii][Nn][Dd][Ee][Xx]%s+[Cc][Oo][Nn][Cc][Uu][Rr][Rr][Ee][Nn][Tt][Ll][Yy]%s+(.*)$")
 	if not rest then return nil end
 	rest = rest:gsub("^[Ii][Ff]%s+[Nn][Oo][Tt]%s+[Ee][Xx][Ii][Ss][Tt][Ss]%s+", "")
-	local name = rest:match('^"[^"]+"') or rest:match("^[%w_]+")
-	return name and name:upper() ~= "ON" and name or nil
+	local name, schema, more
+	name, rest = name_at(rest)
+	if not name or name:upper() == "ON" then return nil end
+	schema, more = name_at((rest:gsub("^[Oo][Nn]%s+", ""):gsub("^[Oo][Nn][Ll][Yy]%s+", "")))
+	return more and more:find("^%.") and schema .. "." .. name or name
 end
 
 local COMMON = {}
@@ -114,9 +129,9 @@ end
 local function pair_downs(groups, downs)
 	local ups, back = {}, {}
 	for _, group in ipairs(groups) do for _, statement in ipairs(group.statements) do ups[#ups + 1] = { group = group, sql = statement } end end
-	for _, group in ipairs(downs) do for _, statement in ipairs(group.statements) do back[#back + 1] = statement end end
+	for _, group in ipairs(downs) do for _, statement in ipairs(group.statements) do back[#back + 1] = { group = group, sql = statement } end end
 	if #ups ~= #back then return false end
-	for i, up in ipairs(ups) do if not shares_a_name(up.sql, back[#back - i + 1]) then return false end end
+	for i, up in ipairs(ups) do if not shares_a_name(up.sql, back[#back - i + 1].sql) then return false end end
 	for i = #ups, 1, -1 do
 		local down = ups[i].group.down or {}
 		ups[i].group.down = down
@@ -125,25 +140,40 @@ local function pair_downs(groups, downs)
 	return true
 end
 
-local function needs_no_transaction(statements)
-	for _, statement in ipairs(statements or {}) do if stands_alone(statement) then return true end end
-	return false
+-- Can a group's step perform its way back, { group, sql }..., as the tool does? A single statement is in a transaction or not, as may be, unless it must not.
+local function fits(group)
+	for _, back in ipairs(group.down) do
+		if back.group.transaction ~= group.transaction and (back.group.alone or #group.down > 1) then return false end
+	end
+	return true
 end
 
--- Fields of rehearse.sql for a migration of these texts. down: nil when there is none. options: name, in_transaction (what the tool does),
--- no_way_back (the reason to give). Raises when there is no statement.
+-- The SQL of a way back, and whether all of it is in transactions.
+local function sql_of(list)
+	local out, in_transaction = {}, true
+	for i, one in ipairs(list) do out[i], in_transaction = one.sql, in_transaction and one.group.transaction end
+	return out, in_transaction
+end
+
+-- Fields of rehearse.sql for a migration of these texts: a step for each transaction, and for what is in none. down: nil when there is
+-- none. options: name, in_transaction (what the tool does), down_in_transaction (the same on the way back, when that differs), no_way_back
+-- (the reason to give). Raises when there is no statement.
 function migrations.steps(up, down, options)
 	local groups, out = groups_of(up, options.in_transaction ~= false), {}
 	if #groups == 0 and not (options.may_be_empty and down) then fail("%s holds no statement", options.name) end
-	local downs = down and groups_of(down, options.in_transaction ~= false) or {}
-	local way_back = false
+	local down_in_transaction = options.in_transaction
+	if options.down_in_transaction ~= nil then down_in_transaction = options.down_in_transaction end
+	local downs = down and groups_of(down, down_in_transaction ~= false) or {}
+	local kept, way_back = {}, false
+	for _, group in ipairs(groups) do if not group.rollback then kept[#kept + 1] = group end end
+	for _, group in ipairs(downs) do if group.rollback then fail("its way back ends with ROLLBACK, and so is none") end end
 	if #downs > 0 then
-		if #groups == 1 then
-			groups[1].down = {}
-			for _, group in ipairs(downs) do table.move(group.statements, 1, #group.statements, #groups[1].down + 1, groups[1].down) end
-			way_back = true
+		if #kept == 1 then
+			kept[1].down = {}
+			for _, group in ipairs(downs) do for _, statement in ipairs(group.statements) do table.insert(kept[1].down, { group = group, sql = statement }) end end
+			way_back = fits(kept[1])
 		else
-			way_back = pair_downs(groups, downs)
+			way_back = pair_downs(kept, downs)
 		end
 	end
 	for i, group in ipairs(groups) do
@@ -152,19 +182,22 @@ function migrations.steps(up, down, options)
 		local index = group.alone and index_of(group.statements[1])
 		if index then step.on_retry = { "DROP INDEX CONCURRENTLY IF EXISTS " .. index } end
 		out[#out + 1] = step
-		if way_back and group.transaction and needs_no_transaction(group.down) then
-			-- The way back cannot be in a transaction, the way there is: two steps, of which each goes one way.
+		if group.rollback then
+			step.rollback, step.down = true, false
+		elseif way_back and not fits(group) then
+			-- One way is in a transaction, the other is not: two steps, of which each goes one way.
+			local sql, in_transaction = sql_of(group.down)
 			step.down = false
-			out[#out + 1] = { name = name .. ", the way back", up = false, down = group.down, transaction = false }
+			out[#out + 1] = { name = name .. ", the way back", up = false, down = sql, transaction = in_transaction }
 		elseif way_back then
-			step.down = group.down or false
+			step.down = sql_of(group.down)
 		elseif #downs == 0 then
 			step.irreversible = options.no_way_back or "no way back was written"
 		else
 			step.down = false
 		end
 	end
-	-- A way back that cannot be told apart is gone as a whole, when the first step is undone; what stands alone in it by itself.
+	-- A way back that cannot be told apart is gone as a whole, when the first step is undone; each of its transactions, and what stands alone in it, by itself.
 	if not way_back and #downs > 0 then
 		local steps_back = {}
 		for i, group in ipairs(downs) do
@@ -173,6 +206,7 @@ function migrations.steps(up, down, options)
 		end
 		for _, step in ipairs(steps_back) do table.insert(out, 1, step) end
 	end
+	for i = 1, #out - 1 do out[i].part = true end
 	return out
 end
 
@@ -260,33 +294,90 @@ layouts["golang-migrate"] = function(path)
 	return list
 end
 
--- One file holds both ways, told apart by marks: a pattern each, in lines of their own.
-local function marked(path, up_mark, down_mark, off)
+-- One file holds both ways: tell_apart(text, path) returns { up, down, in_transaction, down_in_transaction }, the ways as texts or lists of lines.
+local function in_one_file(path, tell_apart)
 	local list = {}
 	for _, file in ipairs(sql_files(path)) do
 		local version, name = file.name:match("^(%d+)[_%-](.+)%.sql$")
 		if version then
-			local sides, side = { up = {}, down = {} }, nil
-			local text, in_transaction = read(file.path), true
-			for line in (text .. "\n"):gmatch("([^\n]*)\n") do
-				if line:find(up_mark) then side = "up" elseif line:find(down_mark) then side = "down" end
-				if line:find(off) then in_transaction = false end
-				local own = line:find(up_mark) or line:find(down_mark) or line:find("^%s*%-%-%s*%+goose")
-				if side and not own then table.insert(sides[side], line) end
-			end
-			if side then
-				local down = table.concat(sides.down, "\n")
-				list[#list + 1] = { version = version, key = version_of(version), name = words(name), file = file.path, up = table.concat(sides.up, "\n"),
-					down = down:find("%S") and down or nil, in_transaction = in_transaction }
-			end
+			local m = tell_apart(read(file.path), file.path)
+			for _, side in ipairs { "up", "down" } do m[side] = type(m[side]) == "table" and table.concat(m[side], "\n") or m[side] end
+			m.version, m.key, m.name, m.file = version, version_of(version), words(name), file.path
+			m.down = m.down:find("%S") and m.down or nil
+			list[#list + 1] = m
 		end
 	end
 	return in_order(list)
 end
 
-function layouts.goose(path) return marked(path, "^%s*%-%-%s*%+goose%s+[Uu]p", "^%s*%-%-%s*%+goose%s+[Dd]own", "^%s*%-%-%s*%+goose%s+NO%s+TRANSACTION") end
-function layouts.dbmate(path) return marked(path, "^%s*%-%-%s*migrate:up", "^%s*%-%-%s*migrate:down", "^%s*%-%-%s*migrate:up.*transaction:%s*false") end
-layouts["node-pg-migrate"] = function(path) return marked(path, "^%s*%-%-%s*[Uu]p%s+[Mm]igration", "^%s*%-%-%s*[Dd]own%s+[Mm]igration", "^%s*%-%-%s*no%-transaction%s*$") end
+local function lines_of(text) return (text .. "\n"):gmatch("([^\n]*)\n") end
+
+local function goose_mark(line)
+	local mark = line:match("^%s*%-%-%s*%+goose%s+(.-)%s*$")
+	return mark and mark:upper():gsub("%s+", " ")
+end
+
+function layouts.goose(path)
+	return in_one_file(path, function(text, file)
+		local m, side, replaced, n = { up = {}, down = {}, in_transaction = true }, nil, false, 0
+		for line in lines_of(text) do
+			local mark = goose_mark(line)
+			n = n + 1
+			if mark == "UP" or mark == "DOWN" and side then side = mark:lower()
+			elseif mark == "DOWN" then fail("%s: its -- +goose Down stands before -- +goose Up, and goose refuses it", file)
+			elseif mark == "NO TRANSACTION" then m.in_transaction = false
+			elseif mark == "ENVSUB ON" or mark == "ENVSUB OFF" then replaced = mark == "ENVSUB ON"
+			elseif replaced and line:find("$", 1, true) and not line:find("^%s*%-%-") then fail("%s, line %d: goose puts something of its environment here (ENVSUB ON); only SQL that is written out is understood", file, n)
+			elseif side and not mark then table.insert(m[side], line) end
+		end
+		if not side then fail("%s: it has no -- +goose Up, without which goose refuses it", file) end
+		return m
+	end)
+end
+
+-- A mark of dbmate: up or down, and the options behind it.
+local function dbmate_mark(line)
+	local side, options = line:match("^%-%-%s*migrate:(%a+)%f[%s\0](.*)$")
+	if side == "up" or side == "down" then return side, options end
+end
+
+function layouts.dbmate(path)
+	return in_one_file(path, function(text, file)
+		local m, inside, side, early = { up = {}, down = {} }, {}, nil, false
+		for line in lines_of(text) do
+			local mark, options = dbmate_mark(line)
+			if mark then
+				if mark == "down" and not side then fail("%s: its -- migrate:down stands before -- migrate:up, and dbmate refuses it", file) end
+				local own = options:find("%f[^%s]transaction:false%f[%s\0]") == nil
+				if inside[mark] ~= nil and inside[mark] ~= own then fail("%s: of several -- migrate:%s some say transaction:false; make a file of each", file, mark) end
+				side, inside[mark] = mark, own
+			elseif side then
+				table.insert(m[side], line)
+			else
+				early = early or line:find("%S") and not line:find("^%s*%-%-")
+			end
+		end
+		if not side then fail("%s: it has no -- migrate:up, without which dbmate refuses it", file) end
+		if early then fail("%s: it has SQL before -- migrate:up, and dbmate refuses it", file) end
+		m.in_transaction, m.down_in_transaction = inside.up, inside.down
+		return m
+	end)
+end
+
+-- Where a side begins in a file of node-pg-migrate, by its own pattern.
+local function node_mark(text, side)
+	local at = ("\n" .. text:lower()):match("\n()%s*%-%-[%s%-]*" .. side .. "%s+migration")
+	return at and at - 1
+end
+
+-- Without a mark of the way there all of the file is that; a comment about transactions counts at its very beginning.
+layouts["node-pg-migrate"] = function(path)
+	return in_one_file(path, function(text)
+		local up, down = node_mark(text, "up"), node_mark(text, "down")
+		return { up = up and text:sub(up, down and down > up and down - 1 or -1) or text, down = down and text:sub(down, up and up > down and up - 1 or -1) or "",
+			in_transaction = text:lower():find("^%s*%-%-[%s%-]*no%s*transaction") == nil }
+	end)
+end
 
 local function read_if_there(path)
 	local file = io.open(path, "r")
@@ -344,7 +435,7 @@ function migrations.detect(path)
 		local text = read(file.path)
 		if text:find("%-%-%s*%+goose%s+[Uu]p") then return "goose" end
 		if text:find("%-%-%s*migrate:up") then return "dbmate" end
-		if text:find("%-%-%s*[Uu]p%s+[Mm]igration") then return "node-pg-migrate" end
+		if node_mark(text, "up") then return "node-pg-migrate" end
 	end
 	fail("%s holds no migrations that are understood: expected is a folder of %s", path, names_of(layouts))
 end
@@ -391,7 +482,8 @@ function migrations.all_steps(list)
 	for _, m in ipairs(list) do
 		local name = m.version == m.name:gsub(" ", "_") and m.name or m.version == "R" and "repeatable " .. m.name or m.version .. " " .. m.name
 		name = name:gsub("[%[%]]", "")
-		local ok, steps = pcall(migrations.steps, m.up, m.down or "", { name = name, in_transaction = m.in_transaction, no_way_back = "the migration has no way back", may_be_empty = true })
+		local ok, steps = pcall(migrations.steps, m.up, m.down or "", { name = name, in_transaction = m.in_transaction, down_in_transaction = m.down_in_transaction,
+			no_way_back = "the migration has no way back", may_be_empty = true })
 		if not ok then fail("%s: %s", m.file, steps) end
 		for _, step in ipairs(steps) do out[#out + 1], sources[#out + 1] = step, { up = m.file, down = m.down_file or m.file } end
 		if m.verify and bare(m.verify):find("%S") then

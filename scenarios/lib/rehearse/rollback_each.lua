@@ -1,6 +1,6 @@
 -- The drill rollback-each: for each step, up to it and all the way back, once under traffic and once without. What traffic writes cannot be
 -- told from what a bad way back destroyed, so what the tables hold is compared while it pauses. A brief scenario does so once, from its last
--- step: all ways back are part of that one. From there the traffic also pauses on the way back only: what it has written before must survive.
+-- step: all ways back are part of that one. Behind a step that is a part of a migration nobody turns around. From the last the traffic also pauses on the way back only: what it has written before must survive.
 local clean = require "rehearse.clean"
 local stage = require "rehearse.stage"
 local witness = require "rehearse.witness"
@@ -95,39 +95,54 @@ local function irreversible(step)
 	return step.irreversible
 end
 
+-- How many steps can be undone, and the last of them behind which anybody turns around.
 local function last_reversible(steps)
-	for k, step in ipairs(steps) do if irreversible(step) then return k - 1 end end
-	return #steps
+	local n = #steps
+	for k, step in ipairs(steps) do
+		if irreversible(step) then
+			n = k - 1
+			break
+		end
+	end
+	local last = n
+	while last > 0 and steps[last].part do last = last - 1 end
+	return last, n
+end
+
+-- All rounds from behind step k; false when one of them was not as it should be.
+local function rounds(run, k, last)
+	local step = run.scenario.steps[k]
+	local fine, pauses = true, (k == last or not run.scenario.brief and not ONLY_FOR_TRAFFIC[step.kind]) and stage.pause(run)
+	if pauses then
+		local writes = run.before.writes
+		run.before = clean.capture(run.comparer)
+		run.before.writes = writes
+		fine = round(run, k, "quiet")
+		stage.resume(run)
+	end
+	if fine and (k < last or not pauses or not run.scenario.brief) then fine = round(run, k, "busy", k == last and not pauses) end
+	if fine and k == last and pauses then
+		fine = round(run, k, "followed", true)
+		stage.resume(run)
+	end
+	return fine
 end
 
 return function(run)
 	local host, steps = run.host, run.scenario.steps
-	local last = last_reversible(steps)
+	local last, n = last_reversible(steps)
 	host.phase("migration")
 	run.at_first, run.followed = run.before, witness.tables(run.comparer)
 	run.rollback, run.told = { verdict = "identical", differences = host.array {}, tables = host.array {} }, {}
-	for k, step in ipairs(steps) do
-		if irreversible(step) then
-			stage.found(run, true, string.format("back from %q", step.name), "cannot be undone, as the scenario says: " .. tostring(irreversible(step)), step.name)
-			break
-		end
-		local fine, pauses = true, (k == last or not run.scenario.brief and not ONLY_FOR_TRAFFIC[step.kind]) and stage.pause(run)
-		if pauses then
-			local writes = run.before.writes
-			run.before = clean.capture(run.comparer)
-			run.before.writes = writes
-			fine = round(run, k, "quiet")
-			stage.resume(run)
-		end
-		if fine and (k < last or not pauses or not run.scenario.brief) then fine = round(run, k, "busy", k == last and not pauses) end
-		if fine and k == last and pauses then
-			fine = round(run, k, "followed", true)
-			stage.resume(run)
-		end
+	local fine = true
+	for k = 1, last do
+		if not steps[k].part then fine = rounds(run, k, last) end
 		if not fine then
-			if k < #steps then host.warning(string.format("the way back from behind %q was not as it should be; those from later steps were not tried", step.name)) end
+			if k < #steps then host.warning(string.format("the way back from behind %q was not as it should be; those from later steps were not tried", steps[k].name)) end
 			break
 		end
 	end
+	local final = fine and steps[n + 1]
+	if final then stage.found(run, true, string.format("back from %q", final.name), "cannot be undone, as the scenario says: " .. tostring(irreversible(final)), final.name) end
 	stage.settle(run)
 end

@@ -354,10 +354,11 @@ function Session:transaction(body, before_retry, texts)
 			body()
 		end, Session.describe)
 		local ended = { sqlstate = "08006", message = "the connection was lost", start_ns = self.host.now(), end_ns = self.host.now() }
-		if self.raw:connected() then ended = self.raw:query(ok and "COMMIT" or "ROLLBACK") end
+		local keeps = ok and not (self.step and self.step.rollback)
+		if self.raw:connected() then ended = self.raw:query(keeps and "COMMIT" or "ROLLBACK") end
 		self.in_transaction, self.transaction_now, self.autovacuum_asked = false, nil, nil
 		write_events(self, ended.end_ns)
-		write_transaction(self, tx, ok and ended.ok and not tx.failed_ns, ended, counters)
+		write_transaction(self, tx, keeps and ended.ok and not tx.failed_ns, ended, counters)
 		if not ok then error(problem, 0) end
 		if not ended.ok then error(failure(ended, "COMMIT"), 0) end
 	end, before_retry)

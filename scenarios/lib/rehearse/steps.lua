@@ -144,7 +144,7 @@ end
 
 local SQL = with_policy(with_down {
 	up = { "action" }, down = { "action" }, file = { "text" }, down_file = { "text" },
-	transaction = { "boolean", default = true }, on_retry = { "action" }, on_retry_down = { "action" },
+	transaction = { "boolean", default = true }, rollback = { "boolean", default = false }, part = { "boolean", default = false }, on_retry = { "action" }, on_retry_down = { "action" },
 })
 
 -- One or more SQL statements, in one transaction unless transaction = false.
@@ -162,6 +162,11 @@ function steps.makers.sql(step)
 		out[field] = statements(owner, field, out[field])
 	end
 	if out.up == nil then fields.fail(owner, "it has neither up nor file") end
+	if out.rollback then
+		if not out.transaction then fields.fail(owner, "rollback = true is how its transaction ends, but transaction = false says that it has none") end
+		if out.down or out.irreversible then fields.fail(owner, "rollback = true leaves nothing that could be undone; leave out %s", out.down and "its down" or "irreversible") end
+		out.down = false
+	end
 	check_policy(owner, out)
 	return check_reversible(owner, out)
 end
@@ -375,6 +380,7 @@ function steps.check(given_steps, versions)
 		if math.type(key) ~= "integer" or key < 1 or key > #list then fields.fail("the scenario", "steps is a list; %s is not one of its places", fields.show(key)) end
 	end
 	if #list == 0 then fields.fail("the scenario", "steps is empty") end
+	if list[#list].part then fields.fail(string.format("step %q", list[#list].name), "part = true, but there is no step behind it that it could be a part with") end
 	steps.each(list, function(step)
 		local owner = string.format("step %q", step.name)
 		if seen[step.name] then fields.fail(owner, "two steps have this name; criteria could not tell them apart") end

@@ -37,6 +37,45 @@ local function expect(cases)
 	end
 end
 
+tests["what a step takes back itself is not taken for done"] = function()
+	local probe = { name = "probe", up = "ALTER TABLE users ALTER COLUMN age SET NOT NULL", rollback = true }
+	local rules, result = found(rehearse.sql(probe), step { name = "a step", up = "ALTER TABLE users ALTER COLUMN age SET NOT NULL" })
+	assert(not rules["nothing-undone"] and not rules["missing-down"])
+	local scans = 0
+	for _, f in ipairs(result.findings) do if f.rule == "scan-under-lock" then scans = scans + 1 end end
+	assert(scans == 2, scans)
+end
+
+tests["the index of a partitioned table is made in parts without a finding"] = function()
+	local parted = "CREATE TABLE events (id int, at date) PARTITION BY RANGE (at); CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"
+	local function findings_of(...)
+		local out = {}
+		local steps = { step { name = "only", up = "CREATE INDEX events_id ON ONLY events (id)", down = "DROP INDEX events_id" }, ... }
+		for _, f in ipairs(check.examine("no/file.lua", { title = "t", steps = steps }, { parted }, 15, function(t) return t end).findings) do
+			if f.direction == "up" then out[#out + 1] = f.rule end
+		end
+		return table.concat(out, " ")
+	end
+	local parts = findings_of(step { name = "each", transaction = false, up = "CREATE INDEX CONCURRENTLY events_1_id ON events_1 (id)", on_retry = "DROP INDEX CONCURRENTLY IF EXISTS events_1_id" },
+		step { name = "together", up = "ALTER INDEX events_id ATTACH PARTITION events_1_id", down = false })
+	assert(parts == "", parts)
+	assert(findings_of(step { name = "whole", up = "CREATE INDEX ON events (at)" }) == "index-not-concurrent")
+	assert(findings_of(step { name = "a partition", up = "CREATE INDEX ON ONLY events_1 (at)" }) == "index-not-concurrent")
+end
+
+tests["a step that says that there is nothing to undo must not change the schema"] = function()
+	for _, up in ipairs { "ALTER TABLE users ADD CONSTRAINT users_email_key UNIQUE USING INDEX users_email_key", "ALTER TABLE users ADD CONSTRAINT users_email_key PRIMARY KEY USING INDEX users_email_key",
+		"ALTER TABLE users OWNER TO other", "ALTER TABLE users ALTER COLUMN age TYPE bigint", "ALTER TABLE users ALTER COLUMN email TYPE varchar(80)", "ALTER TABLE users ALTER COLUMN email TYPE text COLLATE \"C\"",
+		"ALTER TYPE mood ADD VALUE 'bad'", "ALTER TABLE users INHERIT people", "ALTER TABLE orders DETACH PARTITION o CONCURRENTLY" } do
+		assert(found(step { up = up, down = false })["nothing-undone"] == "warning", up)
+		assert(not found(step { up = up, irreversible = "a test" })["nothing-undone"], up)
+	end
+	for _, up in ipairs { "ALTER TABLE users VALIDATE CONSTRAINT c", "ANALYZE users", "REINDEX TABLE CONCURRENTLY users", "ALTER TABLE users ALTER COLUMN email SET NOT NULL", "UPDATE users SET age = 1 WHERE id = 1",
+		"ALTER INDEX users_id ATTACH PARTITION users_1_id", "SELECT 1" } do
+		assert(not found(step { up = up, down = false })["nothing-undone"], up)
+	end
+end
+
 tests["naive forms are found"] = function()
 	expect {
 		{ up = "CREATE INDEX i ON users (age)", rule = "index-not-concurrent" },

@@ -81,6 +81,20 @@ tests["a step's SQL does not begin or end transactions"] = function()
 	rehearse.sql { name = "a", up = "DO $$ BEGIN NULL; END $$", down = false }
 end
 
+tests["a step whose transaction is rolled back leaves nothing to undo"] = function()
+	local s = rehearse.sql { name = "a", up = "SELECT 1", rollback = true }
+	assert(s.rollback and s.down == false and not rehearse.sql { name = "a", up = "SELECT 1", down = false }.rollback)
+	fails(function() rehearse.sql { name = "a", up = "SELECT 1", rollback = true, down = "SELECT 2" } end, 'step "a"', "leave out its down")
+	fails(function() rehearse.sql { name = "a", up = "SELECT 1", rollback = true, irreversible = "gone" } end, "leave out irreversible")
+	fails(function() rehearse.sql { name = "a", up = "SELECT 1", rollback = true, transaction = false } end, "transaction = false")
+end
+
+tests["a step that is a part has one behind it"] = function()
+	local a, b = rehearse.sql { name = "a", up = "SELECT 1", down = false, part = true }, rehearse.sql { name = "b", up = "SELECT 1", down = false }
+	assert(scenario { steps = { a, b } }.steps[1].part)
+	fails(function() scenario { steps = { b, a } } end, 'step "a"', "part = true")
+end
+
 tests["deploys follow on one another"] = function()
 	local versions = { v2 = {}, v3 = {} }
 	fails(function() scenario { steps = { rehearse.deploy { name = "d", from = "v1", to = "v2" } } } end, 'no app version "v2"')

@@ -109,6 +109,16 @@ tests["a lock that is not had in time ends the transaction, which is tried again
 	assert(table.concat(attempts, " ") == "A100000 B155P03 A200000 B255P03 A300000 B300000", table.concat(attempts, " "))
 end
 
+tests["a transaction that only tries something out is rolled back, and is no failure"] = function()
+	local host = fake_host()
+	local result = perform(host, { rehearse.sql { name = "one", up = "A; B", rollback = true } })
+	assert(not result.problem)
+	expect(host, "phase warmup", "traffic", "phase baseline", "phase migration", "up start one", "BEGIN", "A", "B", "ROLLBACK", "up end one", "end of traffic")
+	local told = {}
+	for _, e in ipairs(host.events) do if e.type == "transaction" then told[#told + 1] = tostring(e.committed) .. e.sqlstate end end
+	assert(table.concat(told, " ") == "false00000", table.concat(told, " "))
+end
+
 tests["the drill ends with the step that fails for good, and says why"] = function()
 	local host = fake_host { ["^B$"] = function() return { sqlstate = "42703" } end }
 	local result = perform(host, { rehearse.sql { name = "one", up = "A; B", down = false }, rehearse.sql { name = "two", up = "C", down = false } })
