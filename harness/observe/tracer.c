@@ -77,6 +77,18 @@ static void write_hold(const struct hold_record *r, void *arg)
 			"bound_ns", (json_int_t)r->bound_ns));
 }
 
+/* Our own session tells its locks itself, more exactly. */
+static void note_granted(const struct hold_grant *grant, void *arg)
+{
+	struct tracer *tracer = arg;
+	struct wait_hold hold;
+	if (!grant->external)
+		return;
+	snprintf(hold.relation, sizeof hold.relation, "%s", grant->relation);
+	snprintf(hold.mode, sizeof hold.mode, "%s", grant->mode);
+	waits_hold(tracer->waits, grant->statement, grant->pid, &hold);
+}
+
 /* ---- external sessions ---- */
 
 static struct external *find_external(struct tracer *tracer, int pid)
@@ -366,7 +378,7 @@ static void on_up(struct link *link)
 
 void tracer_start(struct tracer *tracer, struct loop *loop)
 {
-	tracer->holds = holds_create(write_hold, tracer);
+	tracer->holds = holds_create(&(struct holds_config){write_hold, note_granted, tracer});
 	tracer->next_id = TRACER_EXTERNAL_FIRST;
 	tracer->values[0] = tracer->pids;
 	tracer->values[1] = tracer->names != NULL ? tracer->names : "{}";

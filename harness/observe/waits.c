@@ -189,18 +189,13 @@ int waits_wanted(struct waits *w, int *pids, int max)
 	return n;
 }
 
-static bool is_for_row(const struct wait *it)
-{
-	return strcmp(it->lock.type, "transactionid") == 0 || strcmp(it->lock.type, "tuple") == 0;
-}
-
 bool waits_urgent(const struct waits *w)
 {
 	for (size_t i = 0; i < w->candidates.n; i++)
 		if (!w->candidates.at[i].row)
 			return true;
 	for (int i = 0; i < w->n; i++)
-		if (!is_for_row(w->all[i]) && wants_detail(w, w->all[i]))
+		if (!wait_is_for_row(&w->all[i]->lock) && wants_detail(w, w->all[i]))
 			return true;
 	return false;
 }
@@ -208,7 +203,7 @@ bool waits_urgent(const struct waits *w)
 bool waits_for_more_than_rows(const struct waits *w)
 {
 	for (int i = 0; i < w->n; i++)
-		if (!w->all[i]->gone && !is_for_row(w->all[i]))
+		if (!w->all[i]->gone && !wait_is_for_row(&w->all[i]->lock))
 			return true;
 	return false;
 }
@@ -363,12 +358,17 @@ void waits_note(struct waits *w, const struct wait_note *note)
 	w->notes[w->notes_n++] = *note;
 }
 
+static struct statement *find_statement(struct waits *w, int64_t id, int pid)
+{
+	for (uint64_t i = 0; i < WAIT_STATEMENTS; i++)
+		if (w->statements[i].id == id && w->statements[i].pid == pid)
+			return &w->statements[i];
+	return NULL;
+}
+
 void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int64_t end_ns, const char *sqlstate)
 {
-	struct statement *known = NULL;
-	for (uint64_t i = 0; i < WAIT_STATEMENTS && known == NULL; i++)
-		if (w->statements[i].id == id && w->statements[i].pid == pid)
-			known = &w->statements[i];
+	struct statement *known = find_statement(w, id, pid);
 	if (known == NULL) {
 		known = &w->statements[w->statements_n++ % WAIT_STATEMENTS];
 		VEC_FREE(&known->holds);
@@ -384,9 +384,9 @@ void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int
 
 void waits_hold(struct waits *w, int64_t id, int pid, const struct wait_hold *hold)
 {
-	for (uint64_t i = 0; i < WAIT_STATEMENTS; i++)
-		if (w->statements[i].id == id && w->statements[i].pid == pid && w->statements[i].holds.n < WAIT_HOLDS_MAX)
-			VEC_PUSH(&w->statements[i].holds, *hold);
+	struct statement *s = find_statement(w, id, pid);
+	if (s != NULL && s->holds.n < WAIT_HOLDS_MAX)
+		VEC_PUSH(&s->holds, *hold);
 }
 
 static void apply_note(struct waits *w, const struct wait_note *note)

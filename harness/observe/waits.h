@@ -150,7 +150,8 @@ void waits_note(struct waits *w, const struct wait_note *note);
 /* A migration statement begins (end_ns 0) or has ended, see observer.h; its end is a completion like any other. */
 void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int64_t end_ns, const char *sqlstate);
 
-/* A lock on a relation that the transaction of migration statement `id` held right after it, and before it went on. */
+/* A lock on a relation that the transaction of migration statement `id` held right after it, and before it went on; of a session that is not
+ * ours one that was first seen held while it was the latest. */
 struct wait_hold {
 	char relation[136];
 	char mode[32];
@@ -158,7 +159,8 @@ struct wait_hold {
 void waits_hold(struct waits *w, int64_t id, int pid, const struct wait_hold *hold);
 
 /* The migration statement of the session's transaction that stands in the way of `wanted`, or 0: the first that was seen to hold a lock
- * against it, else the latest. An ALTER TABLE is blamed for what it locks, though the transaction has long gone on to the next statement. */
+ * against it (of a row the first that wrote to its table, where that is known), else the latest. An ALTER TABLE is blamed for what it locks,
+ * though the transaction has long gone on to the next statement. */
 int64_t waits_find_culprit(const struct waits *w, const struct wait_session *session, const struct wait_lock *wanted, int64_t at_ns);
 
 /* The latest migration statement that was under way at some time between the two and was seen to hold a lock against `wanted`, or 0. */

@@ -14,7 +14,7 @@ struct statement {
 	int64_t id;
 	int pid;
 	int64_t start_ns, end_ns;
-	VEC(struct wait_hold) holds; /* what its transaction had locked by its end; known for those inside a transaction */
+	VEC(struct wait_hold) holds; /* what its transaction had locked by its end; not known of ours outside of transactions */
 };
 
 /* Who stood in the way, as one or more dear looks in a row showed it. */
@@ -99,6 +99,9 @@ int64_t waits_find_statement(const struct waits *w, int pid, int64_t at_ns);
 
 /* NULL for none; the caller frees it. */
 struct wait_blocker *wait_copy_blockers(const struct wait_blocker *from, int n);
+
+/* Is it a lock that a session asks for to wait for whoever has locked a row? */
+bool wait_is_for_row(const struct wait_lock *wanted);
 
 /* Works out who stands in the way of a wait whose direct blockers have just been read, with the whole graph up to date. */
 void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, int64_t to_ns);

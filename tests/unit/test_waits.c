@@ -22,6 +22,7 @@ struct backend {
 	bool blinks;       /* awake for a moment to look for a deadlock: no wait_event */
 	bool queued;       /* what it is to those behind it */
 	const char *mode;  /* that it wants on the relation users; NULL: some other lock */
+	const char *row;   /* it waits for a row of this relation */
 };
 
 struct seen {
@@ -154,6 +155,11 @@ static void look_at(int64_t at_ms)
 			snprintf(row->lock.type, sizeof row->lock.type, "relation");
 			snprintf(row->lock.relation, sizeof row->lock.relation, "users");
 			snprintf(row->lock.mode, sizeof row->lock.mode, "%s", b->mode);
+		}
+		if (b->row != NULL) {
+			snprintf(row->lock.type, sizeof row->lock.type, "transactionid");
+			snprintf(row->lock.relation, sizeof row->lock.relation, "%s", b->row);
+			snprintf(row->lock.mode, sizeof row->lock.mode, "ShareLock");
 		}
 		if (has_waitstart && !b->start_hidden) {
 			row->start_us = b->start_ms * 1000;
@@ -422,6 +428,32 @@ static void a_lock_is_blamed_on_the_statement_that_took_it(void **state)
 		assert_int_equal(out[i].record.blamed, out[i].pid == 10 ? 3 : 4);
 }
 
+static void a_row_is_blamed_on_the_statement_that_wrote_to_its_table(void **state)
+{
+	(void)state;
+	static const struct wait_hold checked = {"users", "ShareUpdateExclusiveLock"}, written = {"users", "RowExclusiveLock"},
+				      indexed = {"orders", "ShareLock"};
+	backend(2)->app = "pgrehearse migration";
+	backend(2)->statement_ms = 80;
+	waits_statement(waits, 1, 2, 81 * MS, 85 * MS, "00000");
+	waits_hold(waits, 1, 2, &checked);
+	waits_statement(waits, 2, 2, 86 * MS, 90 * MS, "00000");
+	waits_hold(waits, 2, 2, &checked);
+	waits_hold(waits, 2, 2, &written);
+	waits_statement(waits, 3, 2, 91 * MS, 95 * MS, "00000");
+	waits_hold(waits, 3, 2, &written);
+	waits_hold(waits, 3, 2, &indexed);
+	waits_statement(waits, 4, 2, 96 * MS, 0, NULL);
+	wait_for(10, "pgrehearse load v1 pod 1", 103, 6, 2)->row = "users";
+	wait_for(11, "pgrehearse load v1 pod 1", 104, 7, 2)->row = ""; /* which table is not known */
+	wait_for(12, "pgrehearse load v1 pod 1", 104, 8, 2)->row = "orders";
+	look_from_to(110, 200);
+	waits_finish(waits, 210 * MS);
+	assert_int_equal(out_n, 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(out[i].record.blamed, out[i].pid == 10 ? 2 : 4);
+}
+
 static void a_migration_further_up_is_found_behind_other_blockers(void **state)
 {
 	(void)state;
@@ -642,6 +674,7 @@ int main(void)
 		ON_14(those_behind_a_queued_migration_blame_its_statement_and_find_the_reader_at_the_root),
 		ON_14(a_lock_held_between_statements_is_blamed_on_the_last_one),
 		ON_14(a_lock_is_blamed_on_the_statement_that_took_it),
+		ON_14(a_row_is_blamed_on_the_statement_that_wrote_to_its_table),
 		ON_14(a_migration_further_up_is_found_behind_other_blockers),
 		ON_14(sessions_that_wait_for_each_other_do_not_hang_the_search),
 		ON_14(what_a_foreign_session_does_next_says_how_its_wait_ended),
