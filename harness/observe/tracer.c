@@ -102,6 +102,7 @@ static struct external *find_external(struct tracer *tracer, int pid)
 static void end_statement(struct tracer *tracer, struct external *e, int64_t end_ns, int64_t bound_ns)
 {
 	e->active = false;
+	waits_statement_over(tracer->waits, e->id, e->pid, end_ns);
 	json_t *event = json_pack("{s:s, s:I, s:b, s:o, s:i, s:o, s:I, s:I, s:I, s:n}", "type", "statement", "id", (json_int_t)e->id,
 		"external", 1, "application_name", json_text(e->application_name), "pid", e->pid, "sql", json_text(e->sql), "start_ns",
 		(json_int_t)since(tracer, e->start_ns), "end_ns", (json_int_t)since(tracer, end_ns > e->start_ns ? end_ns : e->start_ns),
@@ -204,7 +205,7 @@ static void begin_statement(struct tracer *tracer, struct external *e, const PGr
 		memcpy(e->step, client->tree.step, sizeof e->step);
 		memcpy(e->direction, client->tree.direction, sizeof e->direction);
 	}
-	/* Only its beginning: a completion would be taken for one that the client reported. */
+	/* Its end comes from the server, see end_statement. */
 	waits_statement(tracer->waits, e->id, e->pid, e->start_ns, 0, NULL);
 	holds_begin(tracer->holds, e->id, e->pid, e->start_ns, false, true);
 }
@@ -223,6 +224,8 @@ static void see_external(struct tracer *tracer, const PGresult *r, int row, int6
 		*e = (struct external){.pid = pid};
 		begin_statement(tracer, e, r, row, to_ns);
 		e->active = active || e->start_ns >= tracer->started_ns; /* what it did before we came is not ours to tell */
+		if (!e->active)
+			waits_statement_over(tracer->waits, e->id, pid, local_ns(tracer, r, row, L_CHANGE, to_ns));
 	} else if (start_us != e->query_start_us) {
 		int64_t next_ns = local_ns(tracer, r, row, L_START, to_ns);
 		if (e->active)

@@ -382,6 +382,13 @@ void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int
 	waits_note(w, &note);
 }
 
+void waits_statement_over(struct waits *w, int64_t id, int pid, int64_t end_ns)
+{
+	struct statement *s = find_statement(w, id, pid);
+	if (s != NULL)
+		s->end_ns = end_ns;
+}
+
 void waits_hold(struct waits *w, int64_t id, int pid, const struct wait_hold *hold)
 {
 	struct statement *s = find_statement(w, id, pid);

@@ -150,6 +150,10 @@ void waits_note(struct waits *w, const struct wait_note *note);
 /* A migration statement begins (end_ns 0) or has ended, see observer.h; its end is a completion like any other. */
 void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int64_t end_ns, const char *sqlstate);
 
+/* A migration statement of a session that is not ours is seen to be over: waits_statement said its beginning only, since its end is known from
+ * the server and is no completion that the client reported. */
+void waits_statement_over(struct waits *w, int64_t id, int pid, int64_t end_ns);
+
 /* A lock on a relation that the transaction of migration statement `id` held right after it, and before it went on; of a session that is not
  * ours one that was first seen held while it was the latest. */
 struct wait_hold {

@@ -428,6 +428,28 @@ static void a_lock_is_blamed_on_the_statement_that_took_it(void **state)
 		assert_int_equal(out[i].record.blamed, out[i].pid == 10 ? 3 : 4);
 }
 
+static void the_migration_works_until_the_statements_of_others_are_over_too(void **state)
+{
+	(void)state;
+	assert_false(waits_migrating(waits));
+	waits_statement(waits, 1, 2, 100 * MS, 0, NULL);
+	waits_statement(waits, 1000001, 3, 105 * MS, 0, NULL);
+	waits_statement(waits, 1, 2, 100 * MS, 110 * MS, "00000");
+	assert_true(waits_migrating(waits));
+	wait_for(10, "pgrehearse load v1 pod 1", 112, 6, 3);
+	wait_for(3, "some tool", 111, 7, 9);
+	look_from_to(115, 125);
+	waits_statement_over(waits, 1000001, 3, 127 * MS);
+	assert_false(waits_migrating(waits));
+	look_from_to(135, 145);
+	waits_finish(waits, 150 * MS);
+	assert_int_equal(out_n, 2);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(out[i].record.ended, WAIT_UNFINISHED); /* it was no completion of its client */
+		assert_int_equal(out[i].record.blamed, out[i].pid == 10 ? 1000001 : 0);
+	}
+}
+
 static void a_row_is_blamed_on_the_statement_that_wrote_to_its_table(void **state)
 {
 	(void)state;
@@ -674,6 +696,7 @@ int main(void)
 		ON_14(those_behind_a_queued_migration_blame_its_statement_and_find_the_reader_at_the_root),
 		ON_14(a_lock_held_between_statements_is_blamed_on_the_last_one),
 		ON_14(a_lock_is_blamed_on_the_statement_that_took_it),
+		ON_14(the_migration_works_until_the_statements_of_others_are_over_too),
 		ON_14(a_row_is_blamed_on_the_statement_that_wrote_to_its_table),
 		ON_14(a_migration_further_up_is_found_behind_other_blockers),
 		ON_14(sessions_that_wait_for_each_other_do_not_hang_the_search),
