@@ -11,7 +11,7 @@
 #define JSON_BYTES_MAX 262144
 #define AGE_NS(since) "(extract(epoch FROM clock_timestamp() - " since ") * 1000000)::int8 * 1000"
 #define RELATION "CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END"
-#define NOT_OURS "application_name NOT LIKE 'pgrehearse observer%'"
+#define NOT_OURS "application_name NOT LIKE ALL ('{pgrehearse observer%,pgrehearse inspector%,pgrehearse comparison%}')"
 
 /* Locks: those in the table that all sessions share, those that sessions keep to themselves (fast path: weak locks on few relations), and how
  * many the table is laid out for. A transaction keeps rows from being vacuumed away by its own id too, not only by its snapshot's xmin. */

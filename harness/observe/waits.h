@@ -15,7 +15,7 @@
 
 enum wait_role { WAIT_ROLE_LOAD, WAIT_ROLE_MIGRATION, WAIT_ROLE_ACTOR, WAIT_ROLE_OBSERVER, WAIT_ROLE_FOREIGN };
 
-/* "pgrehearse load v1 pod 2" -> load and version "v1" (written to version, which holds 32 bytes; "" for the other roles). */
+/* Sessions of the observer are also those in which checks and comparisons ask. "pgrehearse load v1 pod 2" -> load and version "v1" (written to version, which holds 32 bytes; "" for the other roles). */
 enum wait_role wait_role_of(const char *application_name, char *version);
 const char *wait_role_name(enum wait_role role);
 

@@ -673,6 +673,8 @@ static void the_role_is_told_by_the_application_name(void **state)
 	assert_int_equal(wait_role_of("pgrehearse migration", version), WAIT_ROLE_MIGRATION);
 	assert_int_equal(wait_role_of("pgrehearse actor report", version), WAIT_ROLE_ACTOR);
 	assert_int_equal(wait_role_of("pgrehearse observer", version), WAIT_ROLE_OBSERVER);
+	assert_int_equal(wait_role_of("pgrehearse inspector", version), WAIT_ROLE_OBSERVER);
+	assert_int_equal(wait_role_of("pgrehearse comparison", version), WAIT_ROLE_OBSERVER);
 	assert_int_equal(wait_role_of("pgrehearse loader", version), WAIT_ROLE_FOREIGN);
 	assert_int_equal(wait_role_of("", version), WAIT_ROLE_FOREIGN);
 	assert_string_equal(version, "");
