@@ -52,12 +52,13 @@ const struct session_statement QUERY_GLANCE_AT_ANY = {
 
 /* A row for each waiter and each of its blockers; a waiter whose lock has just been granted has none. The first session that
  * waits for a transaction holds the tuple lock of the row in question, which tells the table. Modes of a blocker on the very lock
- * come as "+Held -Asked ...". Statements are shown for sessions of this database only: another one may have another encoding. */
+ * come as "+Held -Asked ...". Statements are shown for sessions of this database only: another one may have another encoding. What
+ * serializable transactions have read (SIReadLock) is in nobody's way. */
 #define TAG \
 	"concat_ws('/', locktype, coalesce(database, 0), coalesce(relation, 0), page, '', tuple, '', virtualxid, transactionid, classid, objid, objsubid)"
 
 #define DETAIL(waitstart)                                                                                                                                      \
-	"WITH locks AS MATERIALIZED (SELECT * FROM pg_lock_status()), "                                                                                        \
+	"WITH locks AS MATERIALIZED (SELECT * FROM pg_lock_status() WHERE mode <> 'SIReadLock'), "                                                             \
 	"here AS MATERIALIZED (SELECT oid FROM pg_database WHERE datname = current_database()), "                                                              \
 	"activity AS MATERIALIZED (SELECT pid, application_name, backend_type, state, "                                                                        \
 	"CASE WHEN datid = (SELECT oid FROM here) THEN left(query, 999) END AS query, " US(                                                                    \

@@ -33,7 +33,7 @@ static const struct session_statement LOOK = {
 	       "locks AS MATERIALIZED (SELECT l.pid, CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END AS "
 	       "relation, l.mode, l.granted FROM pg_lock_status() l JOIN pg_class c ON c.oid = l.relation "
 	       "JOIN pg_namespace n ON n.oid = c.relnamespace "
-	       "WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM here) AND l.pid IN (SELECT pid FROM mine) "
+	       "WHERE l.locktype = 'relation' AND l.mode <> 'SIReadLock' AND l.database = (SELECT oid FROM here) AND l.pid IN (SELECT pid FROM mine) "
 	       "AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema')) "
 	       "SELECT m.pid, m.external, m.application_name, m.state, " US("m.query_start") ", " US(
 		       "m.state_change") ", "

@@ -24,6 +24,8 @@
 /* ... and these may as well have hit the work after it. */
 #define OTHER_FAILURE_NS (50 * NS_PER_MS)
 
+#define TRANSACTION_TIMEOUT "25P04" /* transaction_timeout of PostgreSQL 17 and later, which ends the session */
+
 struct waits *waits_create(const struct waits_config *config)
 {
 	struct waits *w = calloc(1, sizeof *w);
@@ -417,7 +419,7 @@ static void apply_note(struct waits *w, const struct wait_note *note)
 
 static enum wait_end end_of_sqlstate(const char *sqlstate)
 {
-	if (strcmp(sqlstate, "55P03") == 0)
+	if (strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, TRANSACTION_TIMEOUT) == 0)
 		return WAIT_TIMEOUT;
 	if (strcmp(sqlstate, "40P01") == 0)
 		return WAIT_DEADLOCK;
@@ -436,11 +438,8 @@ static enum wait_end judge_end(const struct wait *it, int64_t end_ns)
 	int64_t reported_after = it->note.done_ns - end_ns;
 	if (it->superseded && it->gone_ns < it->note.done_ns)
 		return WAIT_GRANTED;
-	if ((end == WAIT_TIMEOUT || end == WAIT_DEADLOCK) && reported_after > LOCK_FAILURE_NS)
-		return WAIT_GRANTED;
-	if ((end == WAIT_CANCELLED || end == WAIT_LOST) && reported_after > OTHER_FAILURE_NS)
-		return WAIT_GRANTED;
-	return end;
+	bool by_lock = (end == WAIT_TIMEOUT || end == WAIT_DEADLOCK) && strcmp(it->note.sqlstate, TRANSACTION_TIMEOUT) != 0;
+	return reported_after > (by_lock ? LOCK_FAILURE_NS : OTHER_FAILURE_NS) ? WAIT_GRANTED : end;
 }
 
 static void emit(struct waits *w, struct wait *it, int64_t now_ns)

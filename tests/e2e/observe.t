@@ -30,6 +30,8 @@ use Test::More;
 	is($works->($of->(qr/ALTER a TYPE/)), '', 'the session\'s settings change the work: timestamp to timestamptz is nothing in UTC');
 	like($works->($of->(qr/ALTER b TYPE/)), qr/rewrite:moment/, '... and a rewrite elsewhere');
 	like($of->(qr/^SET LOCAL lock_timeout/)->{notices}[0]{text} // '', qr/transaction block/, 'SET LOCAL outside of a transaction is told to do nothing');
+	my ($read) = grep { ($_->{step} // '') eq 'read' && $_->{type} eq 'transaction' } @events;
+	is_deeply([sort map { $_->{mode} } grep { $_->{relation} =~ /^(users|orders)$/ } @{$read->{locks} // []}], [('AccessShareLock') x 2], 'what a serializable transaction has read is no lock of it');
 	my ($first) = grep { $_->{type} eq 'transaction' } @events;
 	ok($first->{committed} && $first->{first} < $first->{last}, 'a transaction is recorded as a whole');
 	cmp_ok($first->{wal_records} // 1, '>', 0, '... with its WAL') if record("$home/work/forward")->{server}{version_num} >= 150000;

@@ -293,18 +293,35 @@ static void the_sqlstate_says_how_the_wait_ended(void **state)
 		const char *sqlstate;
 		enum wait_end end;
 	} CASES[] = {{"55P03", WAIT_TIMEOUT}, {"40P01", WAIT_DEADLOCK}, {"57014", WAIT_CANCELLED}, {"57P01", WAIT_LOST},
-		{"08006", WAIT_LOST}, {"23505", WAIT_GRANTED}};
-	for (int i = 0; i < 6; i++)
+		{"08006", WAIT_LOST}, {"23505", WAIT_GRANTED}, {"25P04", WAIT_TIMEOUT}};
+	enum { CASES_N = sizeof CASES / sizeof CASES[0] };
+	for (int i = 0; i < CASES_N; i++)
 		wait_for(10 + i, "pgrehearse load v1 pod 1", 103, 1, 9);
 	look_from_to(100, 300);
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < CASES_N; i++) {
 		backend(10 + i)->waiting = false;
 		complete(10 + i, 102, 303, CASES[i].sqlstate);
 	}
 	look_at(310);
-	assert_int_equal(out_n, 6);
-	for (int i = 0; i < 6; i++)
+	assert_int_equal(out_n, CASES_N);
+	for (int i = 0; i < CASES_N; i++)
 		assert_int_equal(out[i].record.ended, CASES[out[i].pid - 10].end);
+}
+
+static void a_transaction_timeout_long_after_the_wait_is_not_its_end(void **state)
+{
+	(void)state;
+	wait_for(7, "pgrehearse load v1 pod 1", 103, 1, 9);
+	wait_for(8, "pgrehearse load v1 pod 1", 103, 1, 9);
+	look_from_to(100, 200);
+	backend(7)->waiting = backend(8)->waiting = false; /* granted; then both work on */
+	look_from_to(210, 700);
+	complete(7, 102, 702, "25P04");
+	complete(8, 102, 702, "55P03");
+	look_at(710);
+	assert_int_equal(out_n, 2);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(out[i].record.ended, out[i].pid == 7 ? WAIT_GRANTED : WAIT_TIMEOUT);
 }
 
 static void a_timeout_that_the_look_saw_before_the_client_is_still_a_timeout(void **state)
@@ -693,6 +710,7 @@ int main(void)
 		ON_14(who_locked_a_table_is_known_from_what_statements_held),
 		ON_14(one_statement_can_hold_several_waits),
 		ON_14(the_sqlstate_says_how_the_wait_ended),
+		ON_14(a_transaction_timeout_long_after_the_wait_is_not_its_end),
 		ON_14(a_timeout_that_the_look_saw_before_the_client_is_still_a_timeout),
 		ON_14(a_retry_of_the_same_statement_is_another_wait),
 		ON_14(those_behind_a_queued_migration_blame_its_statement_and_find_the_reader_at_the_root),
