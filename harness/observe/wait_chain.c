@@ -221,6 +221,25 @@ bool wait_view_is_better(const struct view *a, const struct view *b)
 	return a->until_ns - a->since_ns >= b->until_ns - b->since_ns;
 }
 
+void wait_free_view(struct view *view)
+{
+	free(view->blockers);
+	free(view->newest);
+}
+
+/* The same sessions stand in the way as before. */
+static void refresh_view(struct view *view, const struct view *seen)
+{
+	view->until_ns = seen->until_ns;
+	if (view->newest != NULL) {
+		free(view->blockers);
+		view->blockers = view->newest;
+		view->root = view->newest_root;
+	}
+	view->newest = seen->blockers;
+	view->newest_root = seen->root;
+}
+
 void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, int64_t to_ns)
 {
 	struct view view = {.since_ns = from_ns, .until_ns = to_ns};
@@ -236,10 +255,6 @@ void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, i
 		at = waits_find_open(w, b->session.pid);
 	}
 	view.signature = sign_view(it, &view);
-	if (view.signature == it->current.signature) {
-		it->current.until_ns = to_ns;
-		return;
-	}
 	if (root != NULL) {
 		view.root = *root;
 		view.root.session.migration = is_migration(w, root, to_ns);
@@ -248,11 +263,15 @@ void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, i
 	view.blockers_n = it->direct_n;
 	for (int i = 0; i < view.blockers_n; i++)
 		view.blockers[i].session.migration = is_migration(w, &view.blockers[i], to_ns);
+	if (view.signature == it->current.signature) {
+		refresh_view(&it->current, &view);
+		return;
+	}
 	if (it->current.signature != 0 && wait_view_is_better(&it->current, &it->best)) {
-		free(it->best.blockers);
+		wait_free_view(&it->best);
 		it->best = it->current;
 	} else {
-		free(it->current.blockers);
+		wait_free_view(&it->current);
 	}
 	it->current = view;
 }

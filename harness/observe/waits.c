@@ -51,8 +51,8 @@ static struct wait **bucket_of(struct waits *w, int pid)
 static void free_wait(struct wait *it)
 {
 	free(it->direct);
-	free(it->current.blockers);
-	free(it->best.blockers);
+	wait_free_view(&it->current);
+	wait_free_view(&it->best);
 	free(it);
 }
 

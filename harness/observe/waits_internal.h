@@ -22,6 +22,10 @@ struct view {
 	struct wait_blocker *blockers;
 	int blockers_n;
 	struct wait_blocker root;
+	/* The same sessions by the latest look, if that is not the first: it takes the place of the above when another one follows. The last
+	 * look at a wait may catch them as they leave, with a COMMIT. */
+	struct wait_blocker *newest;
+	struct wait_blocker newest_root;
 	int chain[WAIT_CHAIN_MAX];
 	int chain_n;
 	int64_t blamed;
@@ -105,6 +109,8 @@ bool wait_is_for_row(const struct wait_lock *wanted);
 
 /* Works out who stands in the way of a wait whose direct blockers have just been read, with the whole graph up to date. */
 void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, int64_t to_ns);
+
+void wait_free_view(struct view *view);
 
 /* Of two views of one wait, does a tell more? */
 bool wait_view_is_better(const struct view *a, const struct view *b);

@@ -30,6 +30,7 @@ struct seen {
 	int pid;
 	char version[32], transaction[32];
 	int root, blockers_n, chain[8];
+	char root_state[32], first_state[32];
 	bool first_queued;
 };
 
@@ -50,6 +51,8 @@ static void keep(const struct wait_record *r, void *arg)
 	snprintf(s->version, sizeof s->version, "%s", r->version != NULL ? r->version : "");
 	snprintf(s->transaction, sizeof s->transaction, "%s", r->transaction != NULL ? r->transaction : "");
 	s->root = r->root != NULL ? r->root->session.pid : -1;
+	snprintf(s->root_state, sizeof s->root_state, "%s", r->root != NULL ? r->root->session.state : "");
+	snprintf(s->first_state, sizeof s->first_state, "%s", r->blockers_n > 0 ? r->blockers[0].session.state : "");
 	s->blockers_n = r->blockers_n;
 	s->first_queued = r->blockers_n > 0 && r->blockers[0].queued;
 	for (int i = 0; i < r->chain_n && i < 8; i++)
@@ -511,6 +514,24 @@ static void a_migration_further_up_is_found_behind_other_blockers(void **state)
 	}
 }
 
+static void who_stands_in_the_way_is_told_as_seen_last_before_leaving(void **state)
+{
+	(void)state;
+	backend(2)->state = "active";
+	wait_for(10, "pgrehearse load v1 pod 1", 103, 6, 2);
+	look_from_to(110, 200);
+	backend(2)->state = "idle in transaction";
+	look_from_to(210, 390);
+	backend(2)->state = "active"; /* it commits */
+	look_at(400);
+	waits_finish(waits, 410 * MS);
+	assert_int_equal(out_n, 1);
+	assert_int_equal(out[0].root, 2);
+	assert_string_equal(out[0].root_state, "idle in transaction");
+	assert_string_equal(out[0].first_state, "idle in transaction");
+	assert_true(out[0].record.seen_ns >= 300 * MS);
+}
+
 static void sessions_that_wait_for_each_other_do_not_hang_the_search(void **state)
 {
 	(void)state;
@@ -719,6 +740,7 @@ int main(void)
 		ON_14(the_migration_works_until_the_statements_of_others_are_over_too),
 		ON_14(a_row_is_blamed_on_the_statement_that_wrote_to_its_table),
 		ON_14(a_migration_further_up_is_found_behind_other_blockers),
+		ON_14(who_stands_in_the_way_is_told_as_seen_last_before_leaving),
 		ON_14(sessions_that_wait_for_each_other_do_not_hang_the_search),
 		ON_14(what_a_foreign_session_does_next_says_how_its_wait_ended),
 		ON_14(a_reused_pid_does_not_inherit_the_wait_before),
