@@ -283,6 +283,45 @@ static void what_still_waits_at_the_end_is_unfinished(void **state)
 	PQfinish(blocker);
 }
 
+static const struct observer_lag *lag_of(const struct observation *seen, const char *standby)
+{
+	for (int i = 0; i < seen->standbys; i++)
+		if (strcmp(seen->lag[i].standby, standby) == 0)
+			return &seen->lag[i];
+	return NULL;
+}
+
+static void standbys_that_share_a_name_are_told_apart(void **state)
+{
+	(void)state;
+	char walsender[600];
+	snprintf(walsender, sizeof walsender, "%s replication=true", dsn);
+	PGconn *twins[] = {server_connect_as(walsender, "twin"), server_connect_as(walsender, "twin")};
+	start_as(dsn, true);
+	struct observation seen;
+	for (int i = 0; i == 0 || lag_of(&seen, "twin@local#1") == NULL; i++) {
+		assert_true(i < 1000);
+		pause_for(10 * MS);
+		observer_collect(observer, &seen);
+	}
+	assert_non_null(lag_of(&seen, "twin@local#2"));
+	assert_null(lag_of(&seen, "twin"));
+	assert_non_null(lag_of(&seen, "standby1"));
+	assert_true(lag_of(&seen, "standby1")->sent_bytes >= 0);
+	for (int i = 0; i < 2; i++)
+		PQfinish(twins[i]);
+	observed_stop();
+	size_t i;
+	json_t *e;
+	int warned = 0;
+	json_array_foreach(events, i, e)
+	{
+		const char *text = json_string_value(json_object_get(e, "text"));
+		warned += text != NULL && strstr(text, "twin@local#1") != NULL;
+	}
+	assert_int_equal(warned, 1);
+}
+
 static void lag_grows_while_replay_is_paused_and_goes_back_to_nothing(void **state)
 {
 	(void)state;
@@ -406,6 +445,7 @@ int main(void)
 		TEST(a_wait_for_a_row_names_its_table),
 		TEST(what_serializable_transactions_have_read_is_no_lock_in_the_way),
 		TEST(what_still_waits_at_the_end_is_unfinished),
+		TEST(standbys_that_share_a_name_are_told_apart),
 		TEST(lag_grows_while_replay_is_paused_and_goes_back_to_nothing),
 		TEST(a_lost_connection_is_told_once_and_taken_up_again),
 		TEST(a_role_without_privileges_is_told_what_it_lacks),
