@@ -270,6 +270,8 @@ void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, i
 	if (it->current.signature != 0 && wait_view_is_better(&it->current, &it->best)) {
 		wait_free_view(&it->best);
 		it->best = it->current;
+		free(it->best.newest);
+		it->best.newest = NULL;
 	} else {
 		wait_free_view(&it->current);
 	}
