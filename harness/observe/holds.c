@@ -28,8 +28,7 @@ struct statement {
 };
 
 struct holds {
-	void (*emit)(const struct hold_record *record, void *arg);
-	void *arg;
+	struct holds_config config;
 	struct hold open[HOLDS_MAX];
 	int n;
 	struct statement running[HOLD_STATEMENTS_MAX];
@@ -37,13 +36,12 @@ struct holds {
 	uint64_t round, overflowed;
 };
 
-struct holds *holds_create(void (*emit)(const struct hold_record *record, void *arg), void *arg)
+struct holds *holds_create(const struct holds_config *config)
 {
 	struct holds *h = calloc(1, sizeof *h);
 	if (h == NULL)
 		abort();
-	h->emit = emit;
-	h->arg = arg;
+	h->config = *config;
 	return h;
 }
 
@@ -78,7 +76,7 @@ static void close_hold(struct holds *h, int index, int64_t to_ns, int64_t to_bou
 		.bound_ns = to_bound_ns + (it->granted ? it->from_last_ns - it->from_ns : 0),
 	};
 	if (tell)
-		h->emit(&record, h->arg);
+		h->config.emit(&record, h->config.arg);
 	h->open[index] = h->open[--h->n];
 }
 
@@ -158,6 +156,13 @@ static struct hold *find_hold(struct holds *h, const struct hold_seen *row)
 	return NULL;
 }
 
+static void tell_granted(const struct holds *h, const struct hold *it)
+{
+	struct hold_grant grant = {it->statement, it->pid, it->external, it->relation, it->mode};
+	if (h->config.granted != NULL)
+		h->config.granted(&grant, h->config.arg);
+}
+
 static void take_row(struct holds *h, const struct statement *st, const struct hold_seen *row, int64_t from_ns, int64_t to_ns)
 {
 	int64_t not_before_ns = st->look_ns > st->start_ns ? st->look_ns : st->start_ns;
@@ -178,6 +183,7 @@ static void take_row(struct holds *h, const struct statement *st, const struct h
 		it->granted = true;
 		it->from_ns = it->asked_ns != INT64_MIN && it->seen_ns > not_before_ns ? it->seen_ns : not_before_ns;
 		it->from_last_ns = to_ns;
+		tell_granted(h, it);
 	}
 	it->seen_ns = from_ns;
 	it->round = h->round;

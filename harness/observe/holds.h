@@ -30,8 +30,21 @@ struct hold_record {
 	int64_t bound_ns; /* the length of the hold is right to this */
 };
 
+/* A lock that a session was first seen to hold. */
+struct hold_grant {
+	int64_t statement; /* that took it, or the next one when it was over within one look */
+	int pid;
+	bool external;
+	const char *relation, *mode;
+};
+
 struct holds;
-struct holds *holds_create(void (*emit)(const struct hold_record *record, void *arg), void *arg);
+struct holds_config {
+	void (*emit)(const struct hold_record *record, void *arg);
+	void (*granted)(const struct hold_grant *grant, void *arg); /* NULL: nobody wants to know before the hold is over */
+	void *arg;
+};
+struct holds *holds_create(const struct holds_config *config);
 void holds_free(struct holds *h);
 
 /* A statement begins. In a transaction what it takes is told only if it fails: else the migration's own session reads it more exactly.

@@ -115,7 +115,7 @@ static void on_part(struct session *s, int done, const char *sqlstate, const cha
 void link_open(struct link *link)
 {
 	struct session_hooks hooks = {.lost = on_lost, .part = link->part != NULL ? on_part : NULL, .arg = link};
-	link->session = session_create(link->loop, link->dsn, "pgrehearse observer", &hooks);
+	link->session = session_create(link->loop, link->dsn, LINK_APPLICATION, &hooks);
 	link->retry.fn = on_retry;
 	link->deadline.fn = on_deadline;
 	connect_now(link);

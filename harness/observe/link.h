@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define LINK_APPLICATION "pgrehearse observer" /* application_name of all of them */
+
 struct link {
 	/* Set by the owner before link_open. */
 	struct loop *loop;

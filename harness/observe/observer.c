@@ -121,9 +121,9 @@ static void write_wait(const struct wait_record *wait, void *arg)
 {
 	struct observer *o = arg;
 	record_wait(o->record, wait_json(wait, record_start_ns(o->record)));
-	char version[32];
+	/* Checks have the observer's role too, but are no probes. */
 	for (int i = 0; i < wait->blockers_n; i++)
-		if (wait_role_of(wait->blockers[i].session.application_name, version) == WAIT_ROLE_OBSERVER) {
+		if (strcmp(wait->blockers[i].session.application_name, LINK_APPLICATION) == 0) {
 			availability_note_delay(&o->availability, wait->length_ns);
 			break;
 		}

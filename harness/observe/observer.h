@@ -20,7 +20,7 @@ struct record;
 struct observer_config {
 	const char *dsn;                  /* of the primary; a role with pg_monitor will do, CREATE on the database for the heartbeat */
 	const char *const *standby_dsns;  /* one each; an element may be NULL: no heartbeat is read there */
-	const char *const *standby_names; /* as application_name in pg_stat_replication, and as `standby` in the record */
+	const char *const *standby_names; /* as application_name in pg_stat_replication, and as `standby` in the record; standby_facts */
 	int standbys;
 	struct record *record; /* gets waits and warnings; outlives the observer */
 	int64_t period_ns;     /* of the lock samples while the migration is at work or somebody waits for a table; 0 = 10 ms */

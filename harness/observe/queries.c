@@ -52,12 +52,13 @@ const struct session_statement QUERY_GLANCE_AT_ANY = {
 
 /* A row for each waiter and each of its blockers; a waiter whose lock has just been granted has none. The first session that
  * waits for a transaction holds the tuple lock of the row in question, which tells the table. Modes of a blocker on the very lock
- * come as "+Held -Asked ...". Statements are shown for sessions of this database only: another one may have another encoding. */
+ * come as "+Held -Asked ...". Statements are shown for sessions of this database only: another one may have another encoding. What
+ * serializable transactions have read (SIReadLock) is in nobody's way. */
 #define TAG \
 	"concat_ws('/', locktype, coalesce(database, 0), coalesce(relation, 0), page, '', tuple, '', virtualxid, transactionid, classid, objid, objsubid)"
 
 #define DETAIL(waitstart)                                                                                                                                      \
-	"WITH locks AS MATERIALIZED (SELECT * FROM pg_lock_status()), "                                                                                        \
+	"WITH locks AS MATERIALIZED (SELECT * FROM pg_lock_status() WHERE mode <> 'SIReadLock'), "                                                             \
 	"here AS MATERIALIZED (SELECT oid FROM pg_database WHERE datname = current_database()), "                                                              \
 	"activity AS MATERIALIZED (SELECT pid, application_name, backend_type, state, "                                                                        \
 	"CASE WHEN datid = (SELECT oid FROM here) THEN left(query, 999) END AS query, " US(                                                                    \
@@ -102,19 +103,24 @@ enum {
 };
 
 /* 12 and later; a standby that feeds others counts from what it has replayed. Copies and archivers are no standbys. The view
- * pg_stat_replication would describe each session of the server for the name of one. */
+ * pg_stat_replication would describe each session of the server for the name of one. Standbys that share a name are told apart by address, and
+ * by number in the order in which they connected; 63 bytes are what a name has elsewhere too. */
 const struct session_statement QUERY_REPLICATION = {
 	.name = "replication",
 	.index = 3,
 	.params = 0,
-	.sql = "WITH here AS MATERIALIZED (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn) "
-	       "SELECT NULL::text, pg_wal_lsn_diff(lsn, '0/0')::int8, NULL::int8, NULL::int8, NULL::int8, NULL::int8 FROM here "
+	.sql = "WITH here AS MATERIALIZED (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS lsn), "
+	       "senders AS (SELECT w.sent_lsn, w.write_lsn, w.flush_lsn, w.replay_lsn, w.replay_lag, a.application_name AS name, "
+	       "count(*) OVER (PARTITION BY a.application_name) > 1 AS shared, '@' || coalesce(host(a.client_addr), 'local') || "
+	       "CASE WHEN count(*) OVER (PARTITION BY a.application_name, a.client_addr) > 1 THEN '#' || row_number() OVER "
+	       "(PARTITION BY a.application_name, a.client_addr ORDER BY a.backend_start, a.pid) ELSE '' END AS mark "
+	       "FROM pg_stat_get_wal_senders() AS w, pg_stat_get_activity(w.pid) AS a "
+	       "WHERE w.state <> 'backup' AND a.application_name NOT IN ('pg_basebackup', 'pg_receivewal')) "
+	       "SELECT NULL::text, pg_wal_lsn_diff(lsn, '0/0')::int8, NULL::int8, NULL::int8, NULL::int8, NULL::int8, false FROM here "
 	       "UNION ALL "
-	       "SELECT a.application_name, pg_wal_lsn_diff(lsn, sent_lsn)::int8, pg_wal_lsn_diff(lsn, write_lsn)::int8, "
-	       "pg_wal_lsn_diff(lsn, flush_lsn)::int8, pg_wal_lsn_diff(lsn, replay_lsn)::int8, " US(
-		       "replay_lag") " "
-				     "FROM here, pg_stat_get_wal_senders() AS w, pg_stat_get_activity(w.pid) AS a "
-				     "WHERE w.state <> 'backup' AND a.application_name NOT IN ('pg_basebackup', 'pg_receivewal')",
+	       "SELECT CASE WHEN shared THEN left(name, 63 - length(mark)) || mark ELSE name END, pg_wal_lsn_diff(lsn, sent_lsn)::int8, "
+	       "pg_wal_lsn_diff(lsn, write_lsn)::int8, pg_wal_lsn_diff(lsn, flush_lsn)::int8, pg_wal_lsn_diff(lsn, replay_lsn)::int8, " US(
+		       "replay_lag") ", shared FROM here, senders",
 };
 
 /* wal_status is there from 13 on. */
@@ -441,7 +447,7 @@ static int64_t read_distance(const PGresult *r, int row, int column)
 
 bool queries_read_replication(const PGresult *result, standby_vec *standbys, int64_t *wal_end_bytes)
 {
-	if (!has_shape(result, 6) || PQntuples(result) < 1)
+	if (!has_shape(result, 7) || PQntuples(result) < 1)
 		return false;
 	*wal_end_bytes = read_int(result, 0, 1, -1);
 	standbys->n = 0;
@@ -451,6 +457,7 @@ bool queries_read_replication(const PGresult *result, standby_vec *standbys, int
 			.write_bytes = read_distance(result, i, 2),
 			.flush_bytes = read_distance(result, i, 3),
 			.replay_bytes = read_distance(result, i, 4),
+			.shared = PQgetvalue(result, i, 6)[0] == 't',
 		};
 		read_text(result, i, 0, s.name, sizeof s.name);
 		int64_t lag_us = read_int(result, i, 5, -1);

@@ -53,7 +53,8 @@ void queries_format_pids(const int *pids, int n, char *out, size_t size);
 extern const struct session_statement QUERY_REPLICATION;
 
 struct standby_facts {
-	char name[64];
+	char name[64]; /* application_name, and where several share it their own ("main@10.0.0.7", "main@local#2") */
+	bool shared;
 	int64_t sent_bytes, write_bytes, flush_bytes, replay_bytes; /* behind the end of WAL; -1 = not known */
 	int64_t replay_lag_ns;                                      /* by the rule in observer.h; -1 = not known */
 };

@@ -118,6 +118,21 @@ static void take_positions(struct replication *rep, int64_t wal_end)
 	pthread_mutex_unlock(&rep->lock);
 }
 
+static void warn_of_shared_names(struct replication *rep)
+{
+	for (size_t i = 0; i < rep->facts.n && !rep->told_shared; i++) {
+		if (!rep->facts.at[i].shared)
+			continue;
+		char text[300];
+		snprintf(text, sizeof text,
+			"several standbys have the same name, one is told as %s (address and order of connecting); cluster_name or application_name "
+			"in primary_conninfo makes their names differ",
+			rep->facts.at[i].name);
+		rep->status_link.warn(text, rep->status_link.warn_arg);
+		rep->told_shared = true;
+	}
+}
+
 static void take_slots(struct replication *rep)
 {
 	pthread_mutex_lock(&rep->lock);
@@ -151,8 +166,10 @@ static void on_status(struct session *s, void *arg)
 	struct replication *rep = container_of(arg, struct replication, status_link);
 	int64_t wal_end;
 	if (link_went_well(&rep->status_link, "asking for replication") &&
-		queries_read_replication(session_outcome(s)->result, &rep->facts, &wal_end))
+		queries_read_replication(session_outcome(s)->result, &rep->facts, &wal_end)) {
+		warn_of_shared_names(rep);
 		take_positions(rep, wal_end);
+	}
 	if (rep->reports++ % SLOTS_EVERY == 0)
 		link_execute(&rep->status_link, &QUERY_SLOTS, NULL, on_slots);
 }

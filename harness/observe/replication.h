@@ -48,6 +48,7 @@ struct replication {
 	char seq_text[24];
 	const char *values[1];
 	standby_vec facts;
+	bool told_shared;
 	uint64_t reports; /* of the primary */
 	slot_vec slots_read;
 	struct observer_slot slots[OBSERVER_SLOTS_MAX]; /* bytes are the largest since the last replication_collect; guarded by lock */

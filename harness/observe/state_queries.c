@@ -11,10 +11,11 @@
 #define JSON_BYTES_MAX 262144
 #define AGE_NS(since) "(extract(epoch FROM clock_timestamp() - " since ") * 1000000)::int8 * 1000"
 #define RELATION "CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END"
-#define NOT_OURS "application_name NOT LIKE 'pgrehearse observer%'"
+#define NOT_OURS "application_name NOT LIKE ALL ('{pgrehearse observer%,pgrehearse inspector%,pgrehearse comparison%}')"
 
 /* Locks: those in the table that all sessions share, those that sessions keep to themselves (fast path: weak locks on few relations), and how
- * many the table is laid out for. A transaction keeps rows from being vacuumed away by its own id too, not only by its snapshot's xmin. */
+ * many the table is laid out for; those of serializable reads (SIReadLock) are in a table of their own. A transaction keeps rows from being
+ * vacuumed away by its own id too, not only by its snapshot's xmin. */
 const struct session_statement QUERY_STATE = {
 	.name = "state",
 	.index = 7,
@@ -44,7 +45,7 @@ const struct session_statement QUERY_STATE = {
 										   "'xid_age', (SELECT max(age(datfrozenxid)) FROM pg_database), "
 										   "'locks', (SELECT json_build_object('n', count(*) FILTER (WHERE NOT fastpath), 'fastpath', count(*) FILTER (WHERE fastpath), 'room', "
 										   "current_setting('max_locks_per_transaction')::int8 * (current_setting('max_connections')::int8 + "
-										   "current_setting('max_prepared_transactions')::int8)) FROM pg_lock_status()), "
+										   "current_setting('max_prepared_transactions')::int8)) FROM pg_lock_status() WHERE mode <> 'SIReadLock'), "
 										   "'autovacuum', (SELECT coalesce(json_agg(json_build_object('pid', pid, 'table', "
 										   "regexp_replace(substring(query, '[^ ]+[.][^ ]+'), '^public[.]', ''), 'wraparound', query LIKE '%wraparound%', "
 										   "'age_ns', " AGE_NS(

@@ -33,7 +33,7 @@ static const struct session_statement LOOK = {
 	       "locks AS MATERIALIZED (SELECT l.pid, CASE WHEN n.nspname = 'public' THEN c.relname::text ELSE n.nspname || '.' || c.relname END AS "
 	       "relation, l.mode, l.granted FROM pg_lock_status() l JOIN pg_class c ON c.oid = l.relation "
 	       "JOIN pg_namespace n ON n.oid = c.relnamespace "
-	       "WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM here) AND l.pid IN (SELECT pid FROM mine) "
+	       "WHERE l.locktype = 'relation' AND l.mode <> 'SIReadLock' AND l.database = (SELECT oid FROM here) AND l.pid IN (SELECT pid FROM mine) "
 	       "AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema')) "
 	       "SELECT m.pid, m.external, m.application_name, m.state, " US("m.query_start") ", " US(
 		       "m.state_change") ", "
@@ -77,6 +77,18 @@ static void write_hold(const struct hold_record *r, void *arg)
 			"bound_ns", (json_int_t)r->bound_ns));
 }
 
+/* Our own session tells its locks itself, more exactly. */
+static void note_granted(const struct hold_grant *grant, void *arg)
+{
+	struct tracer *tracer = arg;
+	struct wait_hold hold;
+	if (!grant->external)
+		return;
+	snprintf(hold.relation, sizeof hold.relation, "%s", grant->relation);
+	snprintf(hold.mode, sizeof hold.mode, "%s", grant->mode);
+	waits_hold(tracer->waits, grant->statement, grant->pid, &hold);
+}
+
 /* ---- external sessions ---- */
 
 static struct external *find_external(struct tracer *tracer, int pid)
@@ -90,6 +102,7 @@ static struct external *find_external(struct tracer *tracer, int pid)
 static void end_statement(struct tracer *tracer, struct external *e, int64_t end_ns, int64_t bound_ns)
 {
 	e->active = false;
+	waits_statement_over(tracer->waits, e->id, e->pid, end_ns);
 	json_t *event = json_pack("{s:s, s:I, s:b, s:o, s:i, s:o, s:I, s:I, s:I, s:n}", "type", "statement", "id", (json_int_t)e->id,
 		"external", 1, "application_name", json_text(e->application_name), "pid", e->pid, "sql", json_text(e->sql), "start_ns",
 		(json_int_t)since(tracer, e->start_ns), "end_ns", (json_int_t)since(tracer, end_ns > e->start_ns ? end_ns : e->start_ns),
@@ -192,7 +205,7 @@ static void begin_statement(struct tracer *tracer, struct external *e, const PGr
 		memcpy(e->step, client->tree.step, sizeof e->step);
 		memcpy(e->direction, client->tree.direction, sizeof e->direction);
 	}
-	/* Only its beginning: a completion would be taken for one that the client reported. */
+	/* Its end comes from the server, see end_statement. */
 	waits_statement(tracer->waits, e->id, e->pid, e->start_ns, 0, NULL);
 	holds_begin(tracer->holds, e->id, e->pid, e->start_ns, false, true);
 }
@@ -211,6 +224,8 @@ static void see_external(struct tracer *tracer, const PGresult *r, int row, int6
 		*e = (struct external){.pid = pid};
 		begin_statement(tracer, e, r, row, to_ns);
 		e->active = active || e->start_ns >= tracer->started_ns; /* what it did before we came is not ours to tell */
+		if (!e->active)
+			waits_statement_over(tracer->waits, e->id, pid, local_ns(tracer, r, row, L_CHANGE, to_ns));
 	} else if (start_us != e->query_start_us) {
 		int64_t next_ns = local_ns(tracer, r, row, L_START, to_ns);
 		if (e->active)
@@ -366,7 +381,7 @@ static void on_up(struct link *link)
 
 void tracer_start(struct tracer *tracer, struct loop *loop)
 {
-	tracer->holds = holds_create(write_hold, tracer);
+	tracer->holds = holds_create(&(struct holds_config){write_hold, note_granted, tracer});
 	tracer->next_id = TRACER_EXTERNAL_FIRST;
 	tracer->values[0] = tracer->pids;
 	tracer->values[1] = tracer->names != NULL ? tracer->names : "{}";

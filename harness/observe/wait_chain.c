@@ -60,12 +60,26 @@ static int mode_number(const char *mode)
 	return -1;
 }
 
-static bool holds_against(const struct statement *s, const struct wait_lock *wanted)
+bool wait_is_for_row(const struct wait_lock *wanted)
 {
-	int mode = mode_number(wanted->mode);
-	for (size_t i = 0; mode >= 0 && i < s->holds.n; i++) {
+	return strcmp(wanted->type, "transactionid") == 0 || strcmp(wanted->type, "tuple") == 0;
+}
+
+/* The modes of which one is held by whoever stands in the way of `wanted`, as bits. Of a row that is who writes to its table: what is
+ * stronger lets nobody come as far as the row, and RowShareLock comes from foreign keys too, which are seldom in the way. */
+static unsigned modes_against(const struct wait_lock *wanted)
+{
+	if (wait_is_for_row(wanted))
+		return 1U << mode_number("RowExclusiveLock");
+	int mode = strcmp(wanted->type, "relation") == 0 ? mode_number(wanted->mode) : -1;
+	return mode >= 0 ? MODES[mode].conflicts : 0; /* the table is symmetric */
+}
+
+static bool holds_one_of(const struct statement *s, const char *relation, unsigned modes)
+{
+	for (size_t i = 0; i < s->holds.n; i++) {
 		int held = mode_number(s->holds.at[i].mode);
-		if (held >= 0 && (MODES[held].conflicts >> mode & 1) != 0 && strcmp(s->holds.at[i].relation, wanted->relation) == 0)
+		if (held >= 0 && (modes >> held & 1) != 0 && strcmp(s->holds.at[i].relation, relation) == 0)
 			return true;
 	}
 	return false;
@@ -74,12 +88,12 @@ static bool holds_against(const struct statement *s, const struct wait_lock *wan
 int64_t waits_find_culprit(const struct waits *w, const struct wait_session *session, const struct wait_lock *wanted, int64_t at_ns)
 {
 	uint64_t oldest = w->statements_n > WAIT_STATEMENTS ? w->statements_n - WAIT_STATEMENTS : 0;
-	for (uint64_t i = oldest; strcmp(wanted->type, "relation") == 0 && session->xact_start_ns != WAIT_NONE && i < w->statements_n;
-		i++) {
+	unsigned modes = session->xact_start_ns != WAIT_NONE ? modes_against(wanted) : 0;
+	for (uint64_t i = oldest; modes != 0 && i < w->statements_n; i++) {
 		const struct statement *s = &w->statements[i % WAIT_STATEMENTS];
 		/* BEGIN came a round trip before the first statement: a millisecond for the clocks is less than that and a commit. */
 		if (s->pid == session->pid && s->start_ns >= session->xact_start_ns - NS_PER_MS && s->start_ns <= at_ns &&
-			holds_against(s, wanted))
+			holds_one_of(s, wanted->relation, modes))
 			return s->id;
 	}
 	return waits_find_statement(w, session->pid, at_ns);
@@ -91,7 +105,8 @@ int64_t waits_find_locker(const struct waits *w, const struct wait_lock *wanted,
 	uint64_t oldest = w->statements_n > WAIT_STATEMENTS ? w->statements_n - WAIT_STATEMENTS : 0;
 	for (uint64_t i = oldest; i < w->statements_n; i++) {
 		const struct statement *s = &w->statements[i % WAIT_STATEMENTS];
-		if (s->start_ns <= to_ns && (s->end_ns == 0 || s->end_ns >= from_ns) && holds_against(s, wanted))
+		if (s->start_ns <= to_ns && (s->end_ns == 0 || s->end_ns >= from_ns) &&
+			holds_one_of(s, wanted->relation, modes_against(wanted)))
 			found = s->id;
 	}
 	return found;
@@ -206,6 +221,25 @@ bool wait_view_is_better(const struct view *a, const struct view *b)
 	return a->until_ns - a->since_ns >= b->until_ns - b->since_ns;
 }
 
+void wait_free_view(struct view *view)
+{
+	free(view->blockers);
+	free(view->newest);
+}
+
+/* The same sessions stand in the way as before. */
+static void refresh_view(struct view *view, const struct view *seen)
+{
+	view->until_ns = seen->until_ns;
+	if (view->newest != NULL) {
+		free(view->blockers);
+		view->blockers = view->newest;
+		view->root = view->newest_root;
+	}
+	view->newest = seen->blockers;
+	view->newest_root = seen->root;
+}
+
 void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, int64_t to_ns)
 {
 	struct view view = {.since_ns = from_ns, .until_ns = to_ns};
@@ -221,10 +255,6 @@ void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, i
 		at = waits_find_open(w, b->session.pid);
 	}
 	view.signature = sign_view(it, &view);
-	if (view.signature == it->current.signature) {
-		it->current.until_ns = to_ns;
-		return;
-	}
 	if (root != NULL) {
 		view.root = *root;
 		view.root.session.migration = is_migration(w, root, to_ns);
@@ -233,11 +263,17 @@ void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, i
 	view.blockers_n = it->direct_n;
 	for (int i = 0; i < view.blockers_n; i++)
 		view.blockers[i].session.migration = is_migration(w, &view.blockers[i], to_ns);
+	if (view.signature == it->current.signature) {
+		refresh_view(&it->current, &view);
+		return;
+	}
 	if (it->current.signature != 0 && wait_view_is_better(&it->current, &it->best)) {
-		free(it->best.blockers);
+		wait_free_view(&it->best);
 		it->best = it->current;
+		free(it->best.newest);
+		it->best.newest = NULL;
 	} else {
-		free(it->current.blockers);
+		wait_free_view(&it->current);
 	}
 	it->current = view;
 }

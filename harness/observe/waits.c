@@ -25,6 +25,8 @@
 /* ... and these may as well have hit the work after it. */
 #define OTHER_FAILURE_NS (50 * NS_PER_MS)
 
+#define TRANSACTION_TIMEOUT "25P04" /* transaction_timeout of PostgreSQL 17 and later, which ends the session */
+
 struct waits *waits_create(const struct waits_config *config)
 {
 	struct waits *w = memory_create(sizeof *w);
@@ -50,8 +52,8 @@ static struct wait **bucket_of(struct waits *w, int pid)
 static void free_wait(struct wait *it)
 {
 	free(it->direct);
-	free(it->current.blockers);
-	free(it->best.blockers);
+	wait_free_view(&it->current);
+	wait_free_view(&it->best);
 	free(it);
 }
 
@@ -190,18 +192,13 @@ int waits_wanted(struct waits *w, int *pids, int max)
 	return n;
 }
 
-static bool is_for_row(const struct wait *it)
-{
-	return strcmp(it->lock.type, "transactionid") == 0 || strcmp(it->lock.type, "tuple") == 0;
-}
-
 bool waits_urgent(const struct waits *w)
 {
 	for (size_t i = 0; i < w->candidates.n; i++)
 		if (!w->candidates.at[i].row)
 			return true;
 	for (int i = 0; i < w->n; i++)
-		if (!is_for_row(w->all[i]) && wants_detail(w, w->all[i]))
+		if (!wait_is_for_row(&w->all[i]->lock) && wants_detail(w, w->all[i]))
 			return true;
 	return false;
 }
@@ -209,7 +206,7 @@ bool waits_urgent(const struct waits *w)
 bool waits_for_more_than_rows(const struct waits *w)
 {
 	for (int i = 0; i < w->n; i++)
-		if (!w->all[i]->gone && !is_for_row(w->all[i]))
+		if (!w->all[i]->gone && !wait_is_for_row(&w->all[i]->lock))
 			return true;
 	return false;
 }
@@ -364,12 +361,17 @@ void waits_note(struct waits *w, const struct wait_note *note)
 	w->notes[w->notes_n++] = *note;
 }
 
+static struct statement *find_statement(struct waits *w, int64_t id, int pid)
+{
+	for (uint64_t i = 0; i < WAIT_STATEMENTS; i++)
+		if (w->statements[i].id == id && w->statements[i].pid == pid)
+			return &w->statements[i];
+	return NULL;
+}
+
 void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int64_t end_ns, const char *sqlstate)
 {
-	struct statement *known = NULL;
-	for (uint64_t i = 0; i < WAIT_STATEMENTS && known == NULL; i++)
-		if (w->statements[i].id == id && w->statements[i].pid == pid)
-			known = &w->statements[i];
+	struct statement *known = find_statement(w, id, pid);
 	if (known == NULL) {
 		known = &w->statements[w->statements_n++ % WAIT_STATEMENTS];
 		VEC_FREE(&known->holds);
@@ -383,11 +385,18 @@ void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int
 	waits_note(w, &note);
 }
 
+void waits_statement_over(struct waits *w, int64_t id, int pid, int64_t end_ns)
+{
+	struct statement *s = find_statement(w, id, pid);
+	if (s != NULL)
+		s->end_ns = end_ns;
+}
+
 void waits_hold(struct waits *w, int64_t id, int pid, const struct wait_hold *hold)
 {
-	for (uint64_t i = 0; i < WAIT_STATEMENTS; i++)
-		if (w->statements[i].id == id && w->statements[i].pid == pid && w->statements[i].holds.n < WAIT_HOLDS_MAX)
-			VEC_PUSH(&w->statements[i].holds, *hold);
+	struct statement *s = find_statement(w, id, pid);
+	if (s != NULL && s->holds.n < WAIT_HOLDS_MAX)
+		VEC_PUSH(&s->holds, *hold);
 }
 
 static void apply_note(struct waits *w, const struct wait_note *note)
@@ -411,7 +420,7 @@ static void apply_note(struct waits *w, const struct wait_note *note)
 
 static enum wait_end end_of_sqlstate(const char *sqlstate)
 {
-	if (strcmp(sqlstate, "55P03") == 0)
+	if (strcmp(sqlstate, "55P03") == 0 || strcmp(sqlstate, TRANSACTION_TIMEOUT) == 0)
 		return WAIT_TIMEOUT;
 	if (strcmp(sqlstate, "40P01") == 0)
 		return WAIT_DEADLOCK;
@@ -430,11 +439,8 @@ static enum wait_end judge_end(const struct wait *it, int64_t end_ns)
 	int64_t reported_after = it->note.done_ns - end_ns;
 	if (it->superseded && it->gone_ns < it->note.done_ns)
 		return WAIT_GRANTED;
-	if ((end == WAIT_TIMEOUT || end == WAIT_DEADLOCK) && reported_after > LOCK_FAILURE_NS)
-		return WAIT_GRANTED;
-	if ((end == WAIT_CANCELLED || end == WAIT_LOST) && reported_after > OTHER_FAILURE_NS)
-		return WAIT_GRANTED;
-	return end;
+	bool by_lock = (end == WAIT_TIMEOUT || end == WAIT_DEADLOCK) && strcmp(it->note.sqlstate, TRANSACTION_TIMEOUT) != 0;
+	return reported_after > (by_lock ? LOCK_FAILURE_NS : OTHER_FAILURE_NS) ? WAIT_GRANTED : end;
 }
 
 static void emit(struct waits *w, struct wait *it, int64_t now_ns)

@@ -15,7 +15,7 @@
 
 enum wait_role { WAIT_ROLE_LOAD, WAIT_ROLE_MIGRATION, WAIT_ROLE_ACTOR, WAIT_ROLE_OBSERVER, WAIT_ROLE_FOREIGN };
 
-/* "pgrehearse load v1 pod 2" -> load and version "v1" (written to version, which holds 32 bytes; "" for the other roles). */
+/* Sessions of the observer are also those in which checks and comparisons ask. "pgrehearse load v1 pod 2" -> load and version "v1" (written to version, which holds 32 bytes; "" for the other roles). */
 enum wait_role wait_role_of(const char *application_name, char *version);
 const char *wait_role_name(enum wait_role role);
 
@@ -150,7 +150,12 @@ void waits_note(struct waits *w, const struct wait_note *note);
 /* A migration statement begins (end_ns 0) or has ended, see observer.h; its end is a completion like any other. */
 void waits_statement(struct waits *w, int64_t id, int pid, int64_t start_ns, int64_t end_ns, const char *sqlstate);
 
-/* A lock on a relation that the transaction of migration statement `id` held right after it, and before it went on. */
+/* A migration statement of a session that is not ours is seen to be over: waits_statement said its beginning only, since its end is known from
+ * the server and is no completion that the client reported. */
+void waits_statement_over(struct waits *w, int64_t id, int pid, int64_t end_ns);
+
+/* A lock on a relation that the transaction of migration statement `id` held right after it, and before it went on; of a session that is not
+ * ours one that was first seen held while it was the latest. */
 struct wait_hold {
 	char relation[136];
 	char mode[32];
@@ -158,7 +163,8 @@ struct wait_hold {
 void waits_hold(struct waits *w, int64_t id, int pid, const struct wait_hold *hold);
 
 /* The migration statement of the session's transaction that stands in the way of `wanted`, or 0: the first that was seen to hold a lock
- * against it, else the latest. An ALTER TABLE is blamed for what it locks, though the transaction has long gone on to the next statement. */
+ * against it (of a row the first that wrote to its table, where that is known), else the latest. An ALTER TABLE is blamed for what it locks,
+ * though the transaction has long gone on to the next statement. */
 int64_t waits_find_culprit(const struct waits *w, const struct wait_session *session, const struct wait_lock *wanted, int64_t at_ns);
 
 /* The latest migration statement that was under way at some time between the two and was seen to hold a lock against `wanted`, or 0. */

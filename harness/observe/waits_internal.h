@@ -14,7 +14,7 @@ struct statement {
 	int64_t id;
 	int pid;
 	int64_t start_ns, end_ns;
-	VEC(struct wait_hold) holds; /* what its transaction had locked by its end; known for those inside a transaction */
+	VEC(struct wait_hold) holds; /* what its transaction had locked by its end; not known of ours outside of transactions */
 };
 
 /* Who stood in the way, as one or more dear looks in a row showed it. */
@@ -22,6 +22,10 @@ struct view {
 	struct wait_blocker *blockers;
 	int blockers_n;
 	struct wait_blocker root;
+	/* The same sessions by the latest look, if that is not the first: it takes the place of the above when another one follows. The last
+	 * look at a wait may catch them as they leave, with a COMMIT. */
+	struct wait_blocker *newest;
+	struct wait_blocker newest_root;
 	int chain[WAIT_CHAIN_MAX];
 	int chain_n;
 	int64_t blamed;
@@ -100,8 +104,13 @@ int64_t waits_find_statement(const struct waits *w, int pid, int64_t at_ns);
 /* NULL for none; the caller frees it. */
 struct wait_blocker *wait_copy_blockers(const struct wait_blocker *from, int n);
 
+/* Is it a lock that a session asks for to wait for whoever has locked a row? */
+bool wait_is_for_row(const struct wait_lock *wanted);
+
 /* Works out who stands in the way of a wait whose direct blockers have just been read, with the whole graph up to date. */
 void wait_update_view(const struct waits *w, struct wait *it, int64_t from_ns, int64_t to_ns);
+
+void wait_free_view(struct view *view);
 
 /* Of two views of one wait, does a tell more? */
 bool wait_view_is_better(const struct view *a, const struct view *b);

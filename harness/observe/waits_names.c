@@ -14,6 +14,9 @@ enum wait_role wait_role_of(const char *application_name, char *version)
 		{"pgrehearse migration", WAIT_ROLE_MIGRATION},
 		{"pgrehearse actor", WAIT_ROLE_ACTOR},
 		{"pgrehearse observer", WAIT_ROLE_OBSERVER},
+		/* Checks, reconciliation and the comparison after the way back ask questions that nobody asks in production. */
+		{"pgrehearse inspector", WAIT_ROLE_OBSERVER},
+		{"pgrehearse comparison", WAIT_ROLE_OBSERVER},
 	};
 	version[0] = '\0';
 	for (size_t i = 0; i < sizeof KNOWN / sizeof KNOWN[0]; i++) {

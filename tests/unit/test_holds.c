@@ -25,11 +25,25 @@ static void keep(const struct hold_record *r, void *arg)
 	snprintf(told[told_n++].mode, sizeof told[0].mode, "%s", r->mode);
 }
 
+static struct {
+	struct hold_grant g;
+	char relation[32];
+} grants[16];
+static int grants_n;
+
+static void keep_grant(const struct hold_grant *g, void *arg)
+{
+	(void)arg;
+	assert_true(grants_n < 16);
+	grants[grants_n].g = *g;
+	snprintf(grants[grants_n++].relation, sizeof grants[0].relation, "%s", g->relation);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
-	told_n = 0;
-	h = holds_create(keep, NULL);
+	told_n = grants_n = 0;
+	h = holds_create(&(struct holds_config){.emit = keep, .granted = keep_grant});
 	return 0;
 }
 
@@ -113,6 +127,27 @@ static void the_sessions_of_others_hold_beyond_their_statements(void **state)
 	assert_int_equal(told[0].r.to_ns, 141 * MS);
 }
 
+static void a_lock_is_told_when_it_is_first_seen_held(void **state)
+{
+	(void)state;
+	const struct hold_seen both[] = {USERS, {7, "orders", "RowExclusiveLock", true}};
+	holds_begin(h, 1000001, 7, 100 * MS, false, true);
+	look(110, &ASKED, 1);
+	assert_int_equal(grants_n, 0);
+	look(120, &USERS, 1);
+	assert_int_equal(grants_n, 1);
+	assert_int_equal(grants[0].g.statement, 1000001);
+	assert_int_equal(grants[0].g.pid, 7);
+	assert_true(grants[0].g.external);
+	assert_string_equal(grants[0].relation, "users");
+	holds_begin(h, 1000002, 7, 125 * MS, false, true);
+	look(130, both, 2);
+	look(140, both, 2);
+	assert_int_equal(grants_n, 2);
+	assert_int_equal(grants[1].g.statement, 1000002);
+	assert_string_equal(grants[1].relation, "orders");
+}
+
 static void what_is_open_at_the_end_is_told(void **state)
 {
 	(void)state;
@@ -136,6 +171,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(waiting_and_holding_are_told_apart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(in_a_transaction_only_what_a_failed_statement_took_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_sessions_of_others_hold_beyond_their_statements, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_lock_is_told_when_it_is_first_seen_held, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_open_at_the_end_is_told, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

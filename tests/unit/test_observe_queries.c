@@ -164,14 +164,14 @@ static void the_servers_lag_is_nothing_when_all_is_replayed_and_unknown_when_it_
 {
 	(void)state;
 	static const char *const CELLS[][MAX_COLUMNS] = {
-		{NULL, "5000000", NULL, NULL, NULL, NULL},
-		{"standby1", "0", "0", "0", "0", "12100000"},
-		{"standby2", "0", "10", "20", "4096", NULL},
-		{"standby3", "0", "10", "20", "4096", "1500"},
-		{"standby4", NULL, NULL, NULL, NULL, NULL},
-		{"standby5", "-8", "-8", "-8", "-8", NULL},
+		{NULL, "5000000", NULL, NULL, NULL, NULL, "f"},
+		{"standby1", "0", "0", "0", "0", "12100000", "f"},
+		{"standby2", "0", "10", "20", "4096", NULL, "f"},
+		{"standby3", "0", "10", "20", "4096", "1500", "t"},
+		{"standby4", NULL, NULL, NULL, NULL, NULL, "f"},
+		{"standby5", "-8", "-8", "-8", "-8", NULL, "f"},
 	};
-	PGresult *r = result_of(6, 6, CELLS);
+	PGresult *r = result_of(7, 6, CELLS);
 	standby_vec standbys = {0};
 	int64_t wal_end;
 	assert_true(queries_read_replication(r, &standbys, &wal_end));
@@ -181,6 +181,7 @@ static void the_servers_lag_is_nothing_when_all_is_replayed_and_unknown_when_it_
 	assert_int_equal(standbys.at[1].replay_lag_ns, -1);
 	assert_int_equal(standbys.at[1].replay_bytes, 4096);
 	assert_int_equal(standbys.at[2].replay_lag_ns, 1500000);
+	assert_true(standbys.at[2].shared && !standbys.at[1].shared);
 	assert_int_equal(standbys.at[3].replay_bytes, -1);
 	assert_int_equal(standbys.at[3].replay_lag_ns, -1);
 	assert_int_equal(standbys.at[4].replay_bytes, 0);

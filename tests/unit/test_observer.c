@@ -34,6 +34,13 @@ static void await_waiting(int n)
 	}
 }
 
+static void drain(PGconn *conn)
+{
+	PGresult *r;
+	while ((r = PQgetResult(conn)) != NULL)
+		PQclear(r);
+}
+
 static const char *text_at(const json_t *o, const char *outer, const char *inner)
 {
 	const char *text = json_string_value(json_object_get(json_object_get(o, outer), inner));
@@ -213,6 +220,52 @@ static void a_wait_for_a_row_names_its_table(void **state)
 	assert_true(int_at(w, "length_ns") >= 50 * MS);
 }
 
+static PGconn *connect_serializable(void)
+{
+	PGconn *conn = server_connect_as(dsn, "psql");
+	server_execute(conn, "SET default_transaction_isolation = serializable; SET enable_seqscan = off");
+	return conn;
+}
+
+static void what_serializable_transactions_have_read_is_no_lock_in_the_way(void **state)
+{
+	(void)state;
+	PGconn *first = connect_serializable(), *second = connect_serializable(), *third = connect_serializable();
+	server_execute(first, "CREATE TABLE IF NOT EXISTS keys (id int PRIMARY KEY)");
+	start_as(dsn, false);
+	server_execute(first, "BEGIN; SELECT * FROM users WHERE id = 1; INSERT INTO keys VALUES (1)");
+	/* It has read a row of one table, and waits for no row of it. */
+	server_execute(third, "BEGIN; SELECT * FROM users WHERE id = 2");
+	assert_true(PQsendQuery(third, "INSERT INTO keys VALUES (1)"));
+	await_waiting(1);
+	/* It has read all of the table, and stands in the queue for it. */
+	server_execute(second, "BEGIN; SET LOCAL enable_seqscan = on; SELECT * FROM users");
+	assert_true(PQsendQuery(second, "LOCK TABLE users IN ACCESS EXCLUSIVE MODE"));
+	await_waiting(2);
+	PGconn *last = connect_serializable();
+	assert_true(PQsendQuery(last, "SELECT * FROM users"));
+	await_waiting(3);
+	pause_for(50 * MS);
+	int pid_of_third = PQbackendPID(third), pid_of_last = PQbackendPID(last);
+	server_execute(first, "ROLLBACK");
+	drain(third);
+	server_execute(third, "ROLLBACK");
+	drain(second);
+	server_execute(second, "ROLLBACK");
+	drain(last);
+	await_waiting(0);
+	server_execute(first, "DROP TABLE keys");
+	PGconn *all[] = {first, second, third, last};
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+		PQfinish(all[i]);
+	observed_stop();
+	assert_string_equal(text_at(wait_of(pid_of_third), "lock", "type"), "transactionid");
+	assert_string_equal(text_at(wait_of(pid_of_third), "lock", "relation"), "(null)");
+	const json_t *blocker = json_array_get(json_object_get(wait_of(pid_of_last), "blockers"), 0);
+	assert_string_equal(json_string_value(json_object_get(blocker, "mode")), "AccessExclusiveLock");
+	assert_true(json_is_true(json_object_get(blocker, "queued")));
+}
+
 static void what_still_waits_at_the_end_is_unfinished(void **state)
 {
 	(void)state;
@@ -228,6 +281,45 @@ static void what_still_waits_at_the_end_is_unfinished(void **state)
 		PQfinish(victims[i]);
 	}
 	PQfinish(blocker);
+}
+
+static const struct observer_lag *lag_of(const struct observation *seen, const char *standby)
+{
+	for (int i = 0; i < seen->standbys; i++)
+		if (strcmp(seen->lag[i].standby, standby) == 0)
+			return &seen->lag[i];
+	return NULL;
+}
+
+static void standbys_that_share_a_name_are_told_apart(void **state)
+{
+	(void)state;
+	char walsender[600];
+	snprintf(walsender, sizeof walsender, "%s replication=true", dsn);
+	PGconn *twins[] = {server_connect_as(walsender, "twin"), server_connect_as(walsender, "twin")};
+	start_as(dsn, true);
+	struct observation seen;
+	for (int i = 0; i == 0 || lag_of(&seen, "twin@local#1") == NULL; i++) {
+		assert_true(i < 1000);
+		pause_for(10 * MS);
+		observer_collect(observer, &seen);
+	}
+	assert_non_null(lag_of(&seen, "twin@local#2"));
+	assert_null(lag_of(&seen, "twin"));
+	assert_non_null(lag_of(&seen, "standby1"));
+	assert_true(lag_of(&seen, "standby1")->sent_bytes >= 0);
+	for (int i = 0; i < 2; i++)
+		PQfinish(twins[i]);
+	observed_stop();
+	size_t i;
+	json_t *e;
+	int warned = 0;
+	json_array_foreach(events, i, e)
+	{
+		const char *text = json_string_value(json_object_get(e, "text"));
+		warned += text != NULL && strstr(text, "twin@local#1") != NULL;
+	}
+	assert_int_equal(warned, 1);
 }
 
 static void lag_grows_while_replay_is_paused_and_goes_back_to_nothing(void **state)
@@ -351,7 +443,9 @@ int main(void)
 		TEST(each_victim_waited_as_long_as_the_lock_was_held),
 		TEST(those_queued_behind_an_alter_blame_it_though_a_reader_is_the_root),
 		TEST(a_wait_for_a_row_names_its_table),
+		TEST(what_serializable_transactions_have_read_is_no_lock_in_the_way),
 		TEST(what_still_waits_at_the_end_is_unfinished),
+		TEST(standbys_that_share_a_name_are_told_apart),
 		TEST(lag_grows_while_replay_is_paused_and_goes_back_to_nothing),
 		TEST(a_lost_connection_is_told_once_and_taken_up_again),
 		TEST(a_role_without_privileges_is_told_what_it_lacks),

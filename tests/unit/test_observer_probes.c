@@ -122,6 +122,30 @@ static void an_alter_that_is_only_queued_blocks_reads_as_long_as_it_queues(void 
 	assert_true(json_is_true(json_object_get(holder, "queued")));
 }
 
+static void a_wait_behind_a_check_is_no_delay_that_the_probes_made(void **state)
+{
+	(void)state;
+	start();
+	PGconn *app = server_connect_as(dsn, "psql"), *check = server_connect_as(dsn, "pgrehearse inspector");
+	server_execute(check, "BEGIN; LOCK TABLE users IN SHARE MODE");
+	assert_true(PQsendQuery(app, "DELETE FROM users WHERE false"));
+	for (int i = 0; observer_waiting(observer) != 1; i++) {
+		assert_true(i < 3000);
+		pause_for(5 * MS);
+	}
+	pause_for(50 * MS);
+	server_execute(check, "COMMIT");
+	PGresult *r;
+	while ((r = PQgetResult(app)) != NULL)
+		PQclear(r);
+	PQfinish(app);
+	PQfinish(check);
+	observed_stop();
+	assert_int_equal(json_array_size(waits), 1);
+	assert_string_equal(text_of(json_object_get(json_array_get(waits, 0), "root"), "role"), "observer");
+	assert_int_equal(json_get_int(json_object_get(run, "availability"), "delayed", -1), 0);
+}
+
 static void a_window_that_was_open_at_the_first_attempt_is_told_as_a_lower_limit(void **state)
 {
 	(void)state;
@@ -354,6 +378,8 @@ static void an_idle_transaction_is_found_with_what_it_holds_back_and_how_many_lo
 	(void)state;
 	start();
 	observer_note_phase(observer, "migration");
+	PGconn *check = server_connect_as(dsn, "pgrehearse inspector"); /* ours, and older */
+	server_execute(check, "BEGIN; INSERT INTO orders VALUES (2)");
 	PGconn *idle = server_connect_as(dsn, "nightly report");
 	server_execute(idle, "BEGIN; INSERT INTO orders VALUES (1); SELECT count(pg_advisory_xact_lock(i)) FROM generate_series(1, 500) i");
 	int pid = PQbackendPID(idle);
@@ -369,6 +395,7 @@ static void an_idle_transaction_is_found_with_what_it_holds_back_and_how_many_lo
 	}
 	server_execute(idle, "ROLLBACK");
 	PQfinish(idle);
+	PQfinish(check);
 	observed_stop();
 	const json_t *phase = phase_named("migration");
 	assert_non_null(phase);
@@ -495,6 +522,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_table_under_an_exclusive_lock_can_neither_be_read_nor_written),
 		TEST(an_alter_that_is_only_queued_blocks_reads_as_long_as_it_queues),
+		TEST(a_wait_behind_a_check_is_no_delay_that_the_probes_made),
 		TEST(a_window_that_was_open_at_the_first_attempt_is_told_as_a_lower_limit),
 		TEST(building_an_index_blocks_writes_and_leaves_reads_alone),
 		TEST(a_table_that_is_blocked_while_another_is_has_a_window_of_its_own),

@@ -22,6 +22,7 @@ struct backend {
 	bool blinks;       /* awake for a moment to look for a deadlock: no wait_event */
 	bool queued;       /* what it is to those behind it */
 	const char *mode;  /* that it wants on the relation users; NULL: some other lock */
+	const char *row;   /* it waits for a row of this relation */
 };
 
 struct seen {
@@ -29,6 +30,7 @@ struct seen {
 	int pid;
 	char version[32], transaction[32];
 	int root, blockers_n, chain[8];
+	char root_state[32], first_state[32];
 	bool first_queued;
 };
 
@@ -49,6 +51,8 @@ static void keep(const struct wait_record *r, void *arg)
 	snprintf(s->version, sizeof s->version, "%s", r->version != NULL ? r->version : "");
 	snprintf(s->transaction, sizeof s->transaction, "%s", r->transaction != NULL ? r->transaction : "");
 	s->root = r->root != NULL ? r->root->session.pid : -1;
+	snprintf(s->root_state, sizeof s->root_state, "%s", r->root != NULL ? r->root->session.state : "");
+	snprintf(s->first_state, sizeof s->first_state, "%s", r->blockers_n > 0 ? r->blockers[0].session.state : "");
 	s->blockers_n = r->blockers_n;
 	s->first_queued = r->blockers_n > 0 && r->blockers[0].queued;
 	for (int i = 0; i < r->chain_n && i < 8; i++)
@@ -154,6 +158,11 @@ static void look_at(int64_t at_ms)
 			snprintf(row->lock.type, sizeof row->lock.type, "relation");
 			snprintf(row->lock.relation, sizeof row->lock.relation, "users");
 			snprintf(row->lock.mode, sizeof row->lock.mode, "%s", b->mode);
+		}
+		if (b->row != NULL) {
+			snprintf(row->lock.type, sizeof row->lock.type, "transactionid");
+			snprintf(row->lock.relation, sizeof row->lock.relation, "%s", b->row);
+			snprintf(row->lock.mode, sizeof row->lock.mode, "ShareLock");
 		}
 		if (has_waitstart && !b->start_hidden) {
 			row->start_us = b->start_ms * 1000;
@@ -287,18 +296,35 @@ static void the_sqlstate_says_how_the_wait_ended(void **state)
 		const char *sqlstate;
 		enum wait_end end;
 	} CASES[] = {{"55P03", WAIT_TIMEOUT}, {"40P01", WAIT_DEADLOCK}, {"57014", WAIT_CANCELLED}, {"57P01", WAIT_LOST},
-		{"08006", WAIT_LOST}, {"23505", WAIT_GRANTED}};
-	for (int i = 0; i < 6; i++)
+		{"08006", WAIT_LOST}, {"23505", WAIT_GRANTED}, {"25P04", WAIT_TIMEOUT}};
+	enum { CASES_N = sizeof CASES / sizeof CASES[0] };
+	for (int i = 0; i < CASES_N; i++)
 		wait_for(10 + i, "pgrehearse load v1 pod 1", 103, 1, 9);
 	look_from_to(100, 300);
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < CASES_N; i++) {
 		backend(10 + i)->waiting = false;
 		complete(10 + i, 102, 303, CASES[i].sqlstate);
 	}
 	look_at(310);
-	assert_int_equal(out_n, 6);
-	for (int i = 0; i < 6; i++)
+	assert_int_equal(out_n, CASES_N);
+	for (int i = 0; i < CASES_N; i++)
 		assert_int_equal(out[i].record.ended, CASES[out[i].pid - 10].end);
+}
+
+static void a_transaction_timeout_long_after_the_wait_is_not_its_end(void **state)
+{
+	(void)state;
+	wait_for(7, "pgrehearse load v1 pod 1", 103, 1, 9);
+	wait_for(8, "pgrehearse load v1 pod 1", 103, 1, 9);
+	look_from_to(100, 200);
+	backend(7)->waiting = backend(8)->waiting = false; /* granted; then both work on */
+	look_from_to(210, 700);
+	complete(7, 102, 702, "25P04");
+	complete(8, 102, 702, "55P03");
+	look_at(710);
+	assert_int_equal(out_n, 2);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(out[i].record.ended, out[i].pid == 7 ? WAIT_GRANTED : WAIT_TIMEOUT);
 }
 
 static void a_timeout_that_the_look_saw_before_the_client_is_still_a_timeout(void **state)
@@ -422,6 +448,54 @@ static void a_lock_is_blamed_on_the_statement_that_took_it(void **state)
 		assert_int_equal(out[i].record.blamed, out[i].pid == 10 ? 3 : 4);
 }
 
+static void the_migration_works_until_the_statements_of_others_are_over_too(void **state)
+{
+	(void)state;
+	assert_false(waits_migrating(waits));
+	waits_statement(waits, 1, 2, 100 * MS, 0, NULL);
+	waits_statement(waits, 1000001, 3, 105 * MS, 0, NULL);
+	waits_statement(waits, 1, 2, 100 * MS, 110 * MS, "00000");
+	assert_true(waits_migrating(waits));
+	wait_for(10, "pgrehearse load v1 pod 1", 112, 6, 3);
+	wait_for(3, "some tool", 111, 7, 9);
+	look_from_to(115, 125);
+	waits_statement_over(waits, 1000001, 3, 127 * MS);
+	assert_false(waits_migrating(waits));
+	look_from_to(135, 145);
+	waits_finish(waits, 150 * MS);
+	assert_int_equal(out_n, 2);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(out[i].record.ended, WAIT_UNFINISHED); /* it was no completion of its client */
+		assert_int_equal(out[i].record.blamed, out[i].pid == 10 ? 1000001 : 0);
+	}
+}
+
+static void a_row_is_blamed_on_the_statement_that_wrote_to_its_table(void **state)
+{
+	(void)state;
+	static const struct wait_hold checked = {"users", "ShareUpdateExclusiveLock"}, written = {"users", "RowExclusiveLock"},
+				      indexed = {"orders", "ShareLock"};
+	backend(2)->app = "pgrehearse migration";
+	backend(2)->statement_ms = 80;
+	waits_statement(waits, 1, 2, 81 * MS, 85 * MS, "00000");
+	waits_hold(waits, 1, 2, &checked);
+	waits_statement(waits, 2, 2, 86 * MS, 90 * MS, "00000");
+	waits_hold(waits, 2, 2, &checked);
+	waits_hold(waits, 2, 2, &written);
+	waits_statement(waits, 3, 2, 91 * MS, 95 * MS, "00000");
+	waits_hold(waits, 3, 2, &written);
+	waits_hold(waits, 3, 2, &indexed);
+	waits_statement(waits, 4, 2, 96 * MS, 0, NULL);
+	wait_for(10, "pgrehearse load v1 pod 1", 103, 6, 2)->row = "users";
+	wait_for(11, "pgrehearse load v1 pod 1", 104, 7, 2)->row = ""; /* which table is not known */
+	wait_for(12, "pgrehearse load v1 pod 1", 104, 8, 2)->row = "orders";
+	look_from_to(110, 200);
+	waits_finish(waits, 210 * MS);
+	assert_int_equal(out_n, 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(out[i].record.blamed, out[i].pid == 10 ? 2 : 4);
+}
+
 static void a_migration_further_up_is_found_behind_other_blockers(void **state)
 {
 	(void)state;
@@ -438,6 +512,24 @@ static void a_migration_further_up_is_found_behind_other_blockers(void **state)
 		assert_int_equal(out[i].record.ended, WAIT_UNFINISHED);
 		assert_int_equal(out[i].root, 2);
 	}
+}
+
+static void who_stands_in_the_way_is_told_as_seen_last_before_leaving(void **state)
+{
+	(void)state;
+	backend(2)->state = "active";
+	wait_for(10, "pgrehearse load v1 pod 1", 103, 6, 2);
+	look_from_to(110, 200);
+	backend(2)->state = "idle in transaction";
+	look_from_to(210, 390);
+	backend(2)->state = "active"; /* it commits */
+	look_at(400);
+	waits_finish(waits, 410 * MS);
+	assert_int_equal(out_n, 1);
+	assert_int_equal(out[0].root, 2);
+	assert_string_equal(out[0].root_state, "idle in transaction");
+	assert_string_equal(out[0].first_state, "idle in transaction");
+	assert_true(out[0].record.seen_ns >= 300 * MS);
 }
 
 static void sessions_that_wait_for_each_other_do_not_hang_the_search(void **state)
@@ -619,6 +711,8 @@ static void the_role_is_told_by_the_application_name(void **state)
 	assert_int_equal(wait_role_of("pgrehearse migration", version), WAIT_ROLE_MIGRATION);
 	assert_int_equal(wait_role_of("pgrehearse actor report", version), WAIT_ROLE_ACTOR);
 	assert_int_equal(wait_role_of("pgrehearse observer", version), WAIT_ROLE_OBSERVER);
+	assert_int_equal(wait_role_of("pgrehearse inspector", version), WAIT_ROLE_OBSERVER);
+	assert_int_equal(wait_role_of("pgrehearse comparison", version), WAIT_ROLE_OBSERVER);
 	assert_int_equal(wait_role_of("pgrehearse loader", version), WAIT_ROLE_FOREIGN);
 	assert_int_equal(wait_role_of("", version), WAIT_ROLE_FOREIGN);
 	assert_string_equal(version, "");
@@ -637,12 +731,16 @@ int main(void)
 		ON_14(who_locked_a_table_is_known_from_what_statements_held),
 		ON_14(one_statement_can_hold_several_waits),
 		ON_14(the_sqlstate_says_how_the_wait_ended),
+		ON_14(a_transaction_timeout_long_after_the_wait_is_not_its_end),
 		ON_14(a_timeout_that_the_look_saw_before_the_client_is_still_a_timeout),
 		ON_14(a_retry_of_the_same_statement_is_another_wait),
 		ON_14(those_behind_a_queued_migration_blame_its_statement_and_find_the_reader_at_the_root),
 		ON_14(a_lock_held_between_statements_is_blamed_on_the_last_one),
 		ON_14(a_lock_is_blamed_on_the_statement_that_took_it),
+		ON_14(the_migration_works_until_the_statements_of_others_are_over_too),
+		ON_14(a_row_is_blamed_on_the_statement_that_wrote_to_its_table),
 		ON_14(a_migration_further_up_is_found_behind_other_blockers),
+		ON_14(who_stands_in_the_way_is_told_as_seen_last_before_leaving),
 		ON_14(sessions_that_wait_for_each_other_do_not_hang_the_search),
 		ON_14(what_a_foreign_session_does_next_says_how_its_wait_ended),
 		ON_14(a_reused_pid_does_not_inherit_the_wait_before),

@@ -16,6 +16,9 @@ return rehearse.scenario {
 			"SET LOCAL TimeZone = 'Europe/Paris'", "ALTER TABLE moment ALTER b TYPE timestamptz"),
 		step("local", false, "SET LOCAL lock_timeout = '1s'"),
 		step("files", false, "CREATE INDEX CONCURRENTLY one ON orders (user_id)", "VACUUM FULL orders", "DO $$ BEGIN RAISE WARNING 'careful'; END $$"),
+		step("serializable", false, "SET default_transaction_isolation = serializable"),
+		step("read", true, "SELECT count(*) FROM orders", "SELECT count(*) FROM users"),
+		step("as it was", false, "RESET default_transaction_isolation"),
 		step("leave", false, "CREATE UNIQUE INDEX CONCURRENTLY broken ON orders (user_id)"),
 	},
 }
