@@ -9,6 +9,7 @@
 #include "record/reader.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +133,7 @@ static void observe_value(const struct criterion *c, double value, struct opinio
 }
 
 /* The limit of a relative criterion: its factor times the baseline's figure. False when that is not there. */
-static bool find_limit(const struct facts *f, const struct criterion *c, double *limit, struct opinion *o)
+static bool find_limit(const struct facts *f, const struct criterion *c, const struct figure *figure, double *limit, struct opinion *o)
 {
 	struct figure baseline;
 	char text[32];
@@ -146,9 +147,14 @@ static bool find_limit(const struct facts *f, const struct criterion *c, double 
 	}
 	*limit = c->value * baseline.value;
 	size_t n = strlen(o->evidence);
-	snprintf(o->evidence + n, sizeof o->evidence - n, "; baseline %s",
-		units_format_quantity(baseline.value, c->unit, text, sizeof text));
-	if (baseline.state == FIGURE_TOO_FEW)
+	/* No more than before, although 0 is not below 2 x 0. */
+	bool nothing = baseline.value == 0 && figure->value == 0 && figure->state == FIGURE_KNOWN && c->comparison == CMP_LT &&
+		c->value > 0;
+	snprintf(o->evidence + n, sizeof o->evidence - n, "; baseline %s%s",
+		units_format_quantity(baseline.value, c->unit, text, sizeof text), nothing ? ": nothing in either" : "");
+	if (nothing)
+		*limit = INFINITY;
+	if (baseline.state != FIGURE_KNOWN)
 		o->verdict = VERDICT_INCONCLUSIVE;
 	return true;
 }
@@ -173,7 +179,7 @@ static void judge_criterion(const struct facts *f, const struct criterion *c, st
 		return;
 	}
 	double limit;
-	if (!find_limit(f, c, &limit, o)) {
+	if (!find_limit(f, c, &figure, &limit, o)) {
 		o->verdict = VERDICT_FAIL;
 		return;
 	}

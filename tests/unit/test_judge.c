@@ -179,6 +179,21 @@ static void figures_are_those_of_the_record(void **state)
 	assert_opinion(all[19], "PASS", "0", "no statement of step \"add status\" wrote a table anew");
 }
 
+static void nothing_is_no_more_than_nothing_in_the_baseline(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"errors.rate during rollback < 2 x baseline", "errors.rate during rollback <= 2 x baseline",
+		"errors.rate during migration < 2 x baseline"};
+	struct record *r = usual("rollback");
+	record_phase_start(r, "rollback", 4 * SECOND);
+	traffic(r, "rollback", 4, 1000, 10 * NS_PER_MS, 0, 0.2);
+	record_phase_end(r, 5 * SECOND);
+	assert_int_equal(judged(r, all, 3), VERDICT_FAIL);
+	assert_opinion(all[0], "PASS", "0 %", "no error in 1000 transactions during rollback; baseline 0 %: nothing in either");
+	assert_opinion(all[1], "PASS", "0 %", "baseline 0 %");
+	assert_opinion(all[2], "FAIL", "0.10 %", "baseline 0 %");
+}
+
 static void without_data_a_criterion_fails(void **state)
 {
 	(void)state;
@@ -523,6 +538,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(figures_are_those_of_the_record),
+		TEST(nothing_is_no_more_than_nothing_in_the_baseline),
 		TEST(without_data_a_criterion_fails),
 		TEST(lock_waits_without_an_observer_are_no_data),
 		TEST(who_has_no_answer_when_the_run_ends_has_waited_so_long),
