@@ -159,6 +159,20 @@ static bool find_limit(const struct facts *f, const struct criterion *c, const s
 	return true;
 }
 
+static enum verdict compare(const struct criterion *c, const struct figure *figure, double limit)
+{
+	bool holds = criterion_holds(c, figure->value, limit), at_upper = criterion_holds(c, figure->upper, limit);
+	bool below = c->comparison == CMP_LT || c->comparison == CMP_LE, above = c->comparison == CMP_GT || c->comparison == CMP_GE;
+	if (figure->state == FIGURE_KNOWN)
+		return holds ? VERDICT_PASS : VERDICT_FAIL;
+	if (figure->state == FIGURE_TOO_FEW)
+		return below && at_upper ? VERDICT_PASS : VERDICT_INCONCLUSIVE;
+	/* What lies between two values holds when it does for both, and fails when it does for neither. */
+	if (below || above)
+		return holds && at_upper ? VERDICT_PASS : !holds && !at_upper ? VERDICT_FAIL : VERDICT_INCONCLUSIVE;
+	return limit < figure->value || limit > figure->upper ? VERDICT_FAIL : VERDICT_INCONCLUSIVE;
+}
+
 static void judge_criterion(const struct facts *f, const struct criterion *c, struct opinion *o)
 {
 	struct figure figure;
@@ -185,11 +199,7 @@ static void judge_criterion(const struct facts *f, const struct criterion *c, st
 	}
 	if (o->verdict == VERDICT_INCONCLUSIVE)
 		return;
-	bool bounded = figure.state == FIGURE_TOO_FEW && (c->comparison == CMP_LT || c->comparison == CMP_LE);
-	if (figure.state == FIGURE_KNOWN)
-		o->verdict = criterion_holds(c, figure.value, limit) ? VERDICT_PASS : VERDICT_FAIL;
-	else
-		o->verdict = bounded && criterion_holds(c, figure.upper, limit) ? VERDICT_PASS : VERDICT_INCONCLUSIVE;
+	o->verdict = compare(c, &figure, limit);
 }
 
 /* ---- all of them ---- */

@@ -263,6 +263,160 @@ static void windows_without_reads_or_writes_are_counted_by_table_and_phase(void 
 	assert_opinion(all[7], "FAIL", "40.0 ms", "the longest of at least 40.0 ms");
 }
 
+static void what_was_not_seen_to_end_is_a_lower_limit(void **state)
+{
+	(void)state;
+	static const char *const all[] = {
+		"reads_blocked[users].max < 1s",
+		"reads_blocked[users].max < 300ms",
+		"reads_blocked[users].total > 300ms",
+		"reads_blocked[users].total > 500ms",
+		"reads_blocked[users].count = 1",
+		"reads_blocked[users].max = 1s",
+		"reads_blocked[users].max = 300ms",
+		"writes_blocked[users].max < 1s",
+		"lock_wait.max < 1s",
+		"lock_wait.max < 800ms",
+		"lock_wait.total > 1s",
+		"lock_wait.count = 3",
+		"lock_wait[users].max < 1s",
+		"step[add status].longest_wait < 1s",
+		"step[add status].victims = 3",
+	};
+	struct record *r = usual("forward");
+	static const char *const ends[] = {"unknown", "missing"};
+	for (int i = 0; i < 2; i++)
+		record_window(r,
+			json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:s}", "table", "users", "access", i == 0 ? "reads" : "writes",
+				"start_ns", (json_int_t)(3 * SECOND), "length_ns", (json_int_t)(400 * NS_PER_MS), "bound_ns",
+				(json_int_t)NS_PER_MS, "at_least", 1, "ended", ends[i]));
+	record_set(r, "availability", json_pack("{s:i, s:[s]}", "rounds", 100, "tables", "users"));
+	record_wait(r,
+		json_pack("{s:I, s:I, s:s, s:{s:s}, s:{s:s}, s:i}", "start_ns", (json_int_t)(3 * SECOND), "length_ns",
+			(json_int_t)(900 * NS_PER_MS), "ended", "unfinished", "waiter", "role", "load", "lock", "relation", "users",
+			"blamed", 1));
+	assert_int_equal(judged(r, all, sizeof all / sizeof all[0]), VERDICT_FAIL);
+	assert_opinion(all[0], "INCONCLUSIVE", "400 ms", "; 1 of them was not seen to end");
+	assert_opinion(all[1], "FAIL", "400 ms", "");
+	assert_opinion(all[2], "PASS", "400 ms", "");
+	assert_opinion(all[3], "INCONCLUSIVE", "400 ms", "");
+	assert_opinion(all[4], "PASS", "1", "");
+	assert_opinion(all[5], "INCONCLUSIVE", "400 ms", "");
+	assert_opinion(all[6], "FAIL", "400 ms", "");
+	assert_opinion(all[7], "PASS", "400 ms", ""); /* it ended with the table */
+	assert_opinion(all[8], "INCONCLUSIVE", "900 ms", "; 1 of them went on when the run ended");
+	assert_opinion(all[9], "FAIL", "900 ms", "");
+	assert_opinion(all[10], "PASS", "1.20 s", "");
+	assert_opinion(all[11], "PASS", "3", "");
+	assert_opinion(all[12], "INCONCLUSIVE", "900 ms", "");
+	assert_opinion(all[13], "INCONCLUSIVE", "900 ms", "went on when the run ended");
+	assert_opinion(all[14], "PASS", "3", "");
+}
+
+static void read_lag(struct record *r, const char *phase, int start_s, const char *standby, int64_t bytes)
+{
+	record_interval(r,
+		json_pack("{s:I, s:I, s:s, s:[{s:s, s:o}]}", "start_ns", (json_int_t)(start_s * SECOND), "end_ns",
+			(json_int_t)((start_s + 1) * SECOND), "phase", phase, "lag", "standby", standby, "replay_bytes",
+			bytes < 0 ? json_null() : json_integer((json_int_t)bytes)));
+}
+
+/* Migration of five seconds after a baseline of one; lags are read as `bytes` says, -1 being nothing. */
+static struct record *with_lags(const char *drill, const int64_t bytes[5])
+{
+	struct record *r = begin(drill);
+	record_phase_start(r, "baseline", 0);
+	read_lag(r, "baseline", 0, "standby1", 10);
+	record_phase_end(r, SECOND);
+	record_phase_start(r, "migration", SECOND);
+	for (int i = 0; i < 5; i++)
+		read_lag(r, "migration", 1 + i, "standby1", bytes[i]);
+	record_phase_end(r, 6 * SECOND);
+	return r;
+}
+
+static void a_standby_that_falls_silent_may_be_any_way_behind(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"replication.replay_bytes.max < 30MB", "replication.replay_bytes.max < 100B",
+		"replication.replay_bytes[standby1].max > 100B", "replication.replay_bytes.max during baseline < 1kB"};
+	assert_int_equal(judged(with_lags("forward", (int64_t[]){-1, 200, 300, -1, -1}), all, 4), VERDICT_FAIL);
+	assert_opinion(all[0], "INCONCLUSIVE", "300 B", "; at 2 looks standby1 was not there to be read");
+	assert_opinion(all[1], "FAIL", "300 B", "");
+	assert_opinion(all[2], "PASS", "300 B", "");
+	assert_opinion(all[3], "PASS", "10.0 B", "");
+	assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+	judged(with_lags("forward", (int64_t[]){-1, 200, 300, 10, 10}), all, 1);
+	assert_opinion(all[0], "PASS", "300 B", "some readings are missing");
+	assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+	struct record *r = with_lags("failover", (int64_t[]){200, 300, 10, -1, -1});
+	record_event(r, json_pack("{s:s, s:s, s:I}", "type", "failover", "edge", "start", "t_ns", (json_int_t)(4 * SECOND)));
+	judged(r, all, 1);
+	assert_opinion(all[0], "PASS", "300 B", ""); /* it is the primary then */
+}
+
+static void a_slot_that_the_server_gave_up_is_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"replication.slot_bytes.max < 1GB", "replication.slot_bytes[other].max < 1GB"};
+	struct record *r = usual("forward");
+	record_interval(r,
+		json_pack("{s:I, s:I, s:s, s:[{s:s, s:i, s:s}, {s:s, s:n, s:s}, {s:s, s:n, s:s}, {s:s, s:i, s:s}]}", "start_ns",
+			(json_int_t)(3 * SECOND), "end_ns", (json_int_t)(4 * SECOND), "phase", "migration", "slots", "slot", "cdc",
+			"restart_bytes", 1000, "wal_status", "reserved", "slot", "cdc", "restart_bytes", "wal_status", "lost", "slot",
+			"idle", "restart_bytes", "wal_status", "", "slot", "other", "restart_bytes", 5, "wal_status", "reserved"));
+	assert_int_equal(judged(r, all, 2), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "no data: slot cdc was lost");
+	assert_opinion(all[1], "PASS", "5.00 B", "");
+}
+
+static void wait_for_some_row(struct record *r, int64_t length_ns)
+{
+	record_wait(r,
+		json_pack("{s:I, s:I, s:s, s:{s:s}, s:{s:s, s:n}}", "start_ns", (json_int_t)(3 * SECOND), "length_ns",
+			(json_int_t)length_ns, "ended", "granted", "waiter", "role", "load", "lock", "type", "transactionid", "relation"));
+}
+
+static void waits_whose_table_is_not_known_may_be_any_tables(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"lock_wait[users].max < 1s", "lock_wait[users].max < 10s", "lock_wait[users].max < 150ms",
+		"lock_wait[users].count = 2", "lock_wait[users].total < 3s", "lock_wait[users].total < 2s", "lock_wait[orders].max < 1s",
+		"lock_wait[users].p50 < 1s", "lock_wait.max < 3s"};
+	struct record *r = usual("forward");
+	wait_for_some_row(r, 2 * SECOND);
+	wait_for_some_row(r, NS_PER_MS);
+	assert_int_equal(judged(r, all, sizeof all / sizeof all[0]), VERDICT_FAIL);
+	assert_opinion(all[0], "INCONCLUSIVE", "200 ms", "; 2 waits were for rows of tables that are not known");
+	assert_opinion(all[1], "PASS", "200 ms", "; 2 waits");
+	assert_opinion(all[2], "FAIL", "200 ms", "");
+	assert_opinion(all[3], "INCONCLUSIVE", "2", "");
+	assert_opinion(all[4], "PASS", "300 ms", "");
+	assert_opinion(all[5], "INCONCLUSIVE", "300 ms", "");
+	assert_opinion(all[6], "INCONCLUSIVE", "0 ns", "no lock wait on orders in 400 samples; 2 waits were for rows");
+	assert_opinion(all[7], "INCONCLUSIVE", "100 ms", "");
+	assert_opinion(all[8], "PASS", "2.00 s", "4 lock waits");
+}
+
+static void a_table_that_nobody_saw_is_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"lock_wait[ordres].max < 1s", "lock_wait[users].max < 1s", "lock_wait[orders].max < 1s",
+		"lock_wait[items].max < 1s", "lock_wait[codes].max < 1s", "lock_wait[logs].max < 1s"};
+	struct record *r = usual("forward");
+	record_set(r, "phase_state", json_pack("[{s:s, s:[{s:s}]}]", "phase", "migration", "tables", "table", "orders"));
+	record_set(r, "availability", json_pack("{s:i, s:[s]}", "rounds", 100, "tables", "items"));
+	record_event(r,
+		json_pack("{s:s, s:i, s:I, s:[{s:s, s:s}]}", "type", "statement", "id", 2, "start_ns", (json_int_t)(3 * SECOND), "locks",
+			"relation", "codes", "mode", "AccessShareLock"));
+	record_event(r, json_pack("{s:s, s:i, s:s}", "type", "lock", "statement", 2, "relation", "logs"));
+	assert_int_equal(judged(r, all, sizeof all / sizeof all[0]), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "no data: no table ordres was seen");
+	assert_opinion(all[1], "PASS", "200 ms", "");
+	for (int i = 2; i < 6; i++)
+		assert_opinion(all[i], "PASS", "0 ns", "no lock wait on");
+}
+
 static void availability_that_was_not_measured_is_no_data(void **state)
 {
 	(void)state;
@@ -544,6 +698,11 @@ int main(void)
 		TEST(who_has_no_answer_when_the_run_ends_has_waited_so_long),
 		TEST(a_percentile_needs_samples_above_it),
 		TEST(windows_without_reads_or_writes_are_counted_by_table_and_phase),
+		TEST(what_was_not_seen_to_end_is_a_lower_limit),
+		TEST(a_standby_that_falls_silent_may_be_any_way_behind),
+		TEST(a_slot_that_the_server_gave_up_is_no_data),
+		TEST(waits_whose_table_is_not_known_may_be_any_tables),
+		TEST(a_table_that_nobody_saw_is_no_data),
 		TEST(availability_that_was_not_measured_is_no_data),
 		TEST(the_rollback_is_judged_only_where_it_happened),
 		TEST(an_equivalent_rollback_is_clean_but_not_identical),
