@@ -226,6 +226,7 @@ static void add_statement(struct facts *f, const json_t *line)
 		.start_ns = json_get_int(line, "start_ns", 0),
 		.end_ns = json_get_int(line, "end_ns", 0),
 		.attempt = json_get_int(line, "attempt", 1),
+		.external = json_is_true(json_object_get(line, "external")),
 	};
 	s.phase = phase_at(f, s.start_ns);
 	snprintf(s.step, sizeof s.step, "%s", json_get_string(line, "step", ""));
@@ -249,6 +250,7 @@ static void add_step_edge(struct facts *f, const json_t *line)
 	if (strcmp(json_get_string(line, "edge", ""), "start") == 0) {
 		struct step_facts s = {.down = down, .start_ns = json_get_int(line, "t_ns", 0), .duration_ns = -1};
 		s.phase = phase_at(f, s.start_ns);
+		s.program = strcmp(json_get_string(line, "kind", ""), "exec") == 0;
 		snprintf(s.name, sizeof s.name, "%s", name);
 		VEC_PUSH(&f->steps, s);
 		return;

@@ -66,6 +66,7 @@ struct statement_facts {
 	int phase;
 	int64_t id, start_ns, end_ns, attempt;
 	int rewrites, scans; /* of tables, to which it was put */
+	bool external;       /* of a program, whose work nobody sees */
 	char step[NAME_SIZE], sql[80], sqlstate[8];
 };
 
@@ -73,6 +74,7 @@ struct step_facts {
 	int phase;
 	bool down, ok;
 	bool interrupted;              /* by the drill, on purpose */
+	bool program;                  /* it is one that a step runs */
 	int64_t start_ns, duration_ns; /* -1: it did not end */
 	char name[NAME_SIZE], error[256];
 };

@@ -494,15 +494,23 @@ static void measure_work(const struct facts *f, const struct criterion *c, const
 {
 	bool rewrites = c->stat == STAT_REWRITES;
 	int64_t n = 0;
+	bool unseen = false;
 	const struct statement_facts *first = NULL;
+	for (size_t i = 0; i < f->steps.n; i++)
+		unseen = unseen || (f->steps.at[i].program && strcmp(f->steps.at[i].name, c->label) == 0);
 	for (size_t i = 0; i < f->statements.n; i++) {
 		const struct statement_facts *st = &f->statements.at[i];
+		unseen = unseen || (st->external && strcmp(st->step, c->label) == 0);
 		int here = rewrites ? st->rewrites : st->scans;
 		if (here == 0 || !in_scope(s, st->phase) || strcmp(st->step, c->label) != 0)
 			continue;
 		n += here;
 		if (first == NULL)
 			first = st;
+	}
+	if (unseen) {
+		MISSING(out, "step \"%s\" runs a program: what programs make the server do is not observed", c->label);
+		return;
 	}
 	out->value = (double)n;
 	const char *did = rewrites ? "wrote a table anew" : "read a whole table to prove a constraint";

@@ -569,6 +569,27 @@ static void a_lost_commit_is_not_clean(void **state)
 	assert_opinion(all[1], "PASS", "2", "");
 }
 
+static void what_programs_make_the_server_do_is_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"step[tool].rewrites = 0", "step[flyway].scans = 0", "step[add status].rewrites = 0"};
+	struct record *r = usual("forward");
+	step(r, "flyway", 3, 4, true);
+	record_event(r,
+		json_pack("{s:s, s:i, s:b, s:s, s:I}", "type", "statement", "id", 1000001, "external", 1, "step", "flyway", "start_ns",
+			(json_int_t)(3 * SECOND)));
+	record_event(r,
+		json_pack("{s:I, s:s, s:s, s:s, s:s, s:s}", "t_ns", (json_int_t)(3 * SECOND), "type", "step", "name", "tool", "kind",
+			"exec", "direction", "up", "edge", "start"));
+	record_event(r,
+		json_pack("{s:I, s:s, s:s, s:s, s:s, s:b, s:I}", "t_ns", (json_int_t)(4 * SECOND), "type", "step", "name", "tool",
+			"direction", "up", "edge", "end", "ok", 1, "duration_ns", (json_int_t)SECOND));
+	assert_int_equal(judged(r, all, 3), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "no data: step \"tool\" runs a program: what programs make the server do is not observed");
+	assert_opinion(all[1], "FAIL", "", "not observed");
+	assert_opinion(all[2], "PASS", "0", "");
+}
+
 static void a_failed_step_fails_the_migration(void **state)
 {
 	(void)state;
@@ -713,6 +734,7 @@ int main(void)
 		TEST(a_ledger_that_there_was_not_is_no_data),
 		TEST(an_empty_ledger_is_no_data),
 		TEST(a_lost_commit_is_not_clean),
+		TEST(what_programs_make_the_server_do_is_no_data),
 		TEST(a_failed_step_fails_the_migration),
 		TEST(a_busy_generator_makes_the_run_invalid),
 		TEST(workers_that_sleep_through_their_work_make_the_run_invalid),

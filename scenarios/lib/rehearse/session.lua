@@ -170,6 +170,15 @@ local function look_after(self, event, sql, counters)
 	self.files = after
 end
 
+local SAY_WORK = "SET client_min_messages = debug1" -- the server then says what a statement makes it do: see work.lua
+
+-- A statement may have switched that off, as the first lines of a dump do.
+local function keep_saying(self, sql)
+	local word = work.first_word(sql)
+	if not self.step or not self.step.lock_timeout then return end
+	if word == "SET" or word == "RESET" or word == "DISCARD" or sql:lower():find("client_min_messages", 1, true) then self.raw:query(SAY_WORK) end
+end
+
 local function overdue(self)
 	self.is_overdue = true
 	self:fail("the step took longer than its timeout of %.1f s", self.timeout_ns / 1e9)
@@ -197,6 +206,7 @@ function Session:attempt_statement(sql, ...)
 	local tx = self.transaction_now
 	if tx then tx.first, tx.last, tx.failed_ns = tx.first or id, id, not out.ok and out.end_ns or nil end
 	if out.ok and self.raw:connected() then
+		keep_saying(self, sql)
 		if self.in_transaction then
 			event.wal_bytes = read_locks(self, event) - before
 			event.locks_from_ns = out.start_ns
@@ -290,7 +300,7 @@ function Session:begin_step(step, direction)
 	self:internal("SET lock_timeout = " .. milliseconds(step.lock_timeout or DEFAULT_LOCK_TIMEOUT_NS))
 	self:internal("SET statement_timeout = " .. milliseconds(step.statement_timeout or 0))
 	if not step.lock_timeout then return end
-	self:internal("SET client_min_messages = debug1") -- the server then says what a statement makes it do: see work.lua
+	self:internal(SAY_WORK)
 	self.files = read_files(self)
 end
 
