@@ -331,6 +331,7 @@ enum status facts_read(const char *dir, struct facts **out, struct error *err)
 		facts_free(f);
 		return st;
 	}
+	f->bad_lines = reader_bad_lines(f->reader);
 	*out = f;
 	return ST_OK;
 }
@@ -394,6 +395,11 @@ bool facts_has_table(const struct facts *f, const char *name)
 	struct table_search search = {.name = name};
 	struct error err;
 	return reader_each(f->reader, "events", look_for_locks, &search, &err) != ST_OK || search.found;
+}
+
+int64_t facts_bad_lines(const struct facts *f)
+{
+	return f->bad_lines;
 }
 
 const json_t *facts_run(const struct facts *f)

@@ -15,6 +15,9 @@ struct facts;
 enum status facts_read(const char *dir, struct facts **out, struct error *err) MUST_CHECK;
 void facts_free(struct facts *);
 
+/* Lines of the record that could not be read, but for a last one that was cut short. */
+int64_t facts_bad_lines(const struct facts *);
+
 /* run.json, as long as facts live. */
 const json_t *facts_run(const struct facts *);
 

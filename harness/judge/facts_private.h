@@ -111,6 +111,7 @@ struct facts {
 	VEC(struct statement_facts) statements;
 	VEC(struct step_facts) steps;
 	VEC(struct eta_facts) etas;
+	int64_t bad_lines;
 	int64_t failover_ns; /* since when a standby is the primary; INT64_MAX: no failover */
 };
 

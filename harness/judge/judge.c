@@ -60,6 +60,14 @@ static void check_status(const json_t *run, json_t *reasons)
 		add_reason(reasons, "the run has not ended yet");
 }
 
+/* What they held is missing from the figures, which would be too good. */
+static void check_lines(const struct facts *f, json_t *reasons)
+{
+	int64_t bad = facts_bad_lines(f);
+	if (bad > 0)
+		add_reason(reasons, "%" PRId64 " line%s of the record cannot be read", bad, bad == 1 ? "" : "s");
+}
+
 static bool is_too_often(int bad, int all)
 {
 	return bad >= BAD_SECONDS_MIN && bad > BAD_SECONDS_SHARE * all;
@@ -102,6 +110,7 @@ static json_t *find_reasons(const struct facts *f)
 	json_t *reasons = json_array(), *given = json_array(), *reason, *ours;
 	size_t i, k;
 	check_status(facts_run(f), reasons);
+	check_lines(f, reasons);
 	check_generator(f, reasons);
 	json_array_foreach(json_object_get(facts_run(f), "invalid"), i, reason)
 	{

@@ -675,6 +675,36 @@ static void workers_whose_timers_are_late_make_the_run_invalid(void **state)
 	assert_int_equal(judged_with_lag(100, 5, 101 * NS_PER_MS), VERDICT_PASS);
 }
 
+static enum verdict judged_with_line(const char *series, const char *line)
+{
+	char path[128];
+	struct error err;
+	enum verdict verdict;
+	assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+	judged(usual("forward"), NULL, 0);
+	snprintf(path, sizeof path, "%s/%s", dir(), series);
+	FILE *file = fopen(path, "ae");
+	assert_non_null(file);
+	fputs(line, file);
+	fclose(file);
+	assert_int_equal(judge_record(dir(), NULL, 0, &verdict, &err), ST_OK);
+	return verdict;
+}
+
+static void lines_that_cannot_be_read_make_the_run_invalid(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		judged_with_line("waits.jsonl", "{\"start_ns\": 2000000000, \"len"), VERDICT_PASS); /* cut by the end of its writer */
+	assert_int_equal(judged_with_line("latency.hlog", "Tag=total/response/ok,9,1,0,HIST"), VERDICT_PASS);
+	assert_int_equal(judged_with_line("waits.jsonl", "{\"start_ns\": 2000000000, \"len\n{}\n[]\n"), VERDICT_INVALID);
+	struct record_reader *reader;
+	assert_int_equal(record_open(dir(), &reader, NULL), ST_OK);
+	const json_t *reason = json_array_get(json_object_get(reader_run(reader), "invalid"), 0);
+	assert_string_equal(json_string_value(reason), "2 lines of the record cannot be read");
+	record_reader_free(reader);
+}
+
 static void judging_again_gives_the_same_answer(void **state)
 {
 	(void)state;
@@ -740,6 +770,7 @@ int main(void)
 		TEST(workers_that_sleep_through_their_work_make_the_run_invalid),
 		TEST(workers_whose_timers_are_late_make_the_run_invalid),
 		TEST(a_late_generator_makes_the_run_invalid_when_enough_arrivals_say_so),
+		TEST(lines_that_cannot_be_read_make_the_run_invalid),
 		TEST(judging_again_gives_the_same_answer),
 		TEST(a_criterion_that_is_not_understood_changes_nothing),
 	};
