@@ -205,6 +205,8 @@ subtest 'names, SQL and messages full of markup stay text' => sub {
 		next if $format eq 'text';
 		unlike($text, qr/<script|<i>|<b>/, "$format: no markup from the record");
 		is(ill_formed($text, %VOID), '', "$format: well-formed") if $format ne 'markdown';
+		unlike($text, qr/could not draw/, "$format: no picture is missing") if $format eq 'html';
+		like($text, qr{<text[^>]*>(?:<[^>]*>|\s)*status is 100%}, "$format: a label of a picture with a percent sign") if $format eq 'html';
 	}
 	is(breaks_junit(content("$folder/nasty.junit")), '', 'JUnit');
 	my @broken = grep { /^\|/ && !/^\|(?: [^|]* \|)+$/ } split /\n/, content("$folder/nasty.markdown");

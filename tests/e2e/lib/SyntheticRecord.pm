@@ -73,7 +73,8 @@ sub write_record
 	my $end = $back ? 130 : 96;
 	my @phases = (['baseline', 0, 20], ['migration', 20, 90], $back ? ['rollback', 90, 124] : (), ['recovery', $back ? 124 : 90, $end]);
 	my $cut = $o{until} // $end;
-	my $table = $o{nasty} ? 'us"ers <b>&amp;' : 'users';
+	my $table = $o{nasty} ? 'us"ers 100% <b>&amp;' : 'users';
+	my $complete = $o{nasty} ? 'status is 100%' : 'status is complete';
 	my $sql_default = $o{nasty} ? "ALTER TABLE users ADD note text DEFAULT '<script>alert(\"x\")</script> & ]]> \x{1}'" : 'ALTER TABLE users ALTER COLUMN status SET NOT NULL';
 	my @blocks = $o{pass} ? ([61, 61.018, 6]) : ([24.0, 24.052, 1], [60, 66.2, 6]);
 	push @blocks, [92, 92.4, 8] if $back && !$o{pass};
@@ -110,14 +111,14 @@ sub write_record
 		$event->($s, 'backfill', step => 'fill status', batches => int($share * 120), rows => int($share * 100000), total => 100000,
 			eta_ns => ns(58 - $s), paused_ns => ns($share * 6), reason => ($s > 40 && $s < 44 ? 'replay_lag' : undef), done => $s == 58 ? JSON::PP::true : JSON::PP::false);
 	}
-	$step->('status is complete', 'sql', 'up', 60, $o{pass} ? 61.1 : 66.3);
-	$run_sql->('status is complete', 'up', 1, $sql_default, $o{pass} ? (61, 61.018) : (60, 66.2), '00000', 'AccessExclusiveLock', 24576);
+	$step->($complete, 'sql', 'up', 60, $o{pass} ? 61.1 : 66.3);
+	$run_sql->($complete, 'up', 1, $sql_default, $o{pass} ? (61, 61.018) : (60, 66.2), '00000', 'AccessExclusiveLock', 24576);
 	$step->('roll out v2', 'deploy', 'up', 70, 82);
 	$event->(70 + 3 * $_, 'deploy', step => 'roll out v2', pod => $_, from => 'v1', to => 'v2') for 1 .. 4;
 	if ($back) {
 		$step->('roll out v2', 'deploy', 'down', 91, 91.8);
-		$step->('status is complete', 'sql', 'down', 92, 92.5);
-		$run_sql->('status is complete', 'down', 1, 'ALTER TABLE users ALTER COLUMN status DROP NOT NULL', 92, 92.4, '00000', 'AccessExclusiveLock', 8192);
+		$step->($complete, 'sql', 'down', 92, 92.5);
+		$run_sql->($complete, 'down', 1, 'ALTER TABLE users ALTER COLUMN status DROP NOT NULL', 92, 92.4, '00000', 'AccessExclusiveLock', 8192);
 		$step->('add status', 'sql', 'down', 100, 100.2);
 		$run_sql->('add status', 'down', 1, 'ALTER TABLE users DROP COLUMN status', 100.1, 100.13, '00000', 'AccessExclusiveLock', 8192);
 	}
