@@ -142,7 +142,9 @@ return function(report)
 		end
 		local ledger = f.run.totals and f.run.totals.ledger
 		if ledger and ledger.acknowledged then
-			sentence(string.format("Of %s %s are not in the database.", words.number_of(ledger.acknowledged, "acknowledged commit"), words.count(ledger.lost)), "  ")
+			local strange = ledger.strange or 0
+			sentence(string.format("Of %s %s are not in the database%s.", words.number_of(ledger.acknowledged, "acknowledged commit"), words.count(ledger.lost),
+				strange > 0 and "; " .. words.number_of(strange, "row") .. " of the ledger nobody wrote, or twice" or ""), "  ")
 		end
 		local measures = fidelity.measures(f)
 		if #measures > 0 then

@@ -716,7 +716,10 @@ static void measure_ledger(const struct facts *f, const struct criterion *c, str
 		return;
 	}
 	out->value = c->stat == STAT_CLEAN ? lost == 0 && strange == 0 : (double)lost;
-	sentence(out, "%" PRId64 " of %" PRId64 " acknowledged commits are not in the database", lost, acknowledged);
+	char twice[80] = "";
+	if (strange > 0)
+		snprintf(twice, sizeof twice, "; %" PRId64 " row%s of the ledger nobody wrote, or twice", strange, strange == 1 ? "" : "s");
+	sentence(out, "%" PRId64 " of %" PRId64 " acknowledged commits are not in the database%s", lost, acknowledged, twice);
 }
 
 static void measure_rollback(const struct facts *f, const struct criterion *c, struct figure *out)

@@ -347,8 +347,10 @@ local function ledger(l)
 	if not l then return "" end
 	if l.error then return "<p>" .. page.tag("FAIL").html .. " The ledger could not be checked: " .. E(l.error) .. ".</p>\n" end
 	local unknown = (l.unknown_found or 0) + (l.unknown_lost or 0)
-	return "<p>" .. page.tag((l.lost or 0) == 0 and "PASS" or "FAIL").html .. " Ledger: of " .. words.number_of(l.acknowledged or 0, "acknowledged commit") .. " " .. words.count(l.found) .. " were found afterwards, " ..
-		words.count(l.lost) .. " were lost" .. (unknown > 0 and "; of " .. words.count(unknown) .. " whose connection was lost during COMMIT " .. words.count(l.unknown_found) .. " are there" or "") .. ".</p>\n"
+	local strange = l.strange or 0
+	return "<p>" .. page.tag((l.lost or 0) == 0 and strange == 0 and "PASS" or "FAIL").html .. " Ledger: of " .. words.number_of(l.acknowledged or 0, "acknowledged commit") .. " " .. words.count(l.found) .. " were found afterwards, " ..
+		words.count(l.lost) .. " were lost" .. (unknown > 0 and "; of " .. words.count(unknown) .. " whose connection was lost during COMMIT " .. words.count(l.unknown_found) .. " are there" or "") ..
+		(strange > 0 and "; " .. words.number_of(strange, "row") .. (strange == 1 and " is" or " are") .. " there that nobody wrote, or twice" or "") .. ".</p>\n"
 end
 
 local function counters(c)

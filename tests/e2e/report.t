@@ -240,6 +240,19 @@ subtest 'what could not be told or was unfit is an error, not a failure' => sub 
 	like($text, qr/^INVALID .*unfit: the generator was the bottleneck/s, 'the reason stands at the top');
 };
 
+subtest 'rows of the ledger that nobody wrote are told' => sub {
+	my $record = "$folder/strange";
+	my $run = SyntheticRecord::write_record($record)->{run};
+	$run->{totals}{ledger} = {acknowledged => 700, found => 700, lost => 0, unknown_found => 0, unknown_lost => 0, strange => 3};
+	open my $out, '>:raw', "$record/run.json" or die;
+	print $out encode_json($run);
+	close $out;
+	report($record);
+	like(content("$record/report.html"), qr/FAIL<\/span> Ledger: of 700 acknowledged commits 700 were found afterwards, 0 were lost; 3 rows are there that nobody wrote, or twice\./, 'in the page');
+	my (undef, $text) = report($record, '--format', 'text');
+	like($text =~ s/\s+/ /gr, qr/Of 700 acknowledged commits 0 are not in the database; 3 rows of the ledger nobody wrote, or twice\./, '... and in the text');
+};
+
 subtest 'Markdown stays under 1 MiB whatever the record holds' => sub {
 	my $long = 'x' x 3000;
 	SyntheticRecord::write_record("$folder/vast", drill => 'rollback', run => {

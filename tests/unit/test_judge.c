@@ -569,6 +569,19 @@ static void a_lost_commit_is_not_clean(void **state)
 	assert_opinion(all[1], "PASS", "2", "");
 }
 
+static void a_row_of_the_ledger_that_nobody_wrote_is_not_clean(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"ledger.clean", "ledger.lost = 0"};
+	struct record *r = usual("forward");
+	record_set(r, "totals",
+		json_pack(
+			"{s:b, s:{s:i, s:i, s:i, s:i}}", "holds", 1, "ledger", "acknowledged", 700, "found", 700, "lost", 0, "strange", 3));
+	judged(r, all, 2);
+	assert_opinion(all[0], "FAIL", "no", "0 of 700 acknowledged commits are not in the database; 3 rows of the ledger nobody wrote");
+	assert_opinion(all[1], "PASS", "0", "");
+}
+
 static void what_programs_make_the_server_do_is_no_data(void **state)
 {
 	(void)state;
@@ -764,6 +777,7 @@ int main(void)
 		TEST(a_ledger_that_there_was_not_is_no_data),
 		TEST(an_empty_ledger_is_no_data),
 		TEST(a_lost_commit_is_not_clean),
+		TEST(a_row_of_the_ledger_that_nobody_wrote_is_not_clean),
 		TEST(what_programs_make_the_server_do_is_no_data),
 		TEST(a_failed_step_fails_the_migration),
 		TEST(a_busy_generator_makes_the_run_invalid),
