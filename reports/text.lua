@@ -5,6 +5,7 @@ local words = require "lib.words"
 local felt = require "lib.felt"
 local fidelity = require "lib.fidelity"
 local facts = require "lib.facts"
+local server = require "lib.server"
 
 local paint = { PASS = "32", FAIL = "31", FAILED = "31", INVALID = "35", INCONCLUSIVE = "33", INTERRUPTED = "33", RUNNING = "36", ["NOT JUDGED"] = "33" }
 
@@ -139,6 +140,10 @@ return function(report)
 		if felt.observing(f) then
 			say("")
 			sentence(felt.observing(f), "  ")
+		end
+		for _, name in ipairs { "migration", "rollback" } do
+			local said = server.sentence(f, name)
+			if said then sentence(said, "  ") end
 		end
 		local ledger = f.run.totals and f.run.totals.ledger
 		if ledger and ledger.acknowledged then

@@ -61,8 +61,8 @@ sub write_lines
 	close $f;
 }
 
-# write_record(DIR, drill => 'forward'|'rollback', seed =>, status =>, pass => 1, nasty => 1, until => seconds, rate =>)
-# pass: a gentle migration; otherwise one statement blocks the table users for 6.2 s. nasty: names and SQL full of markup.
+# write_record(DIR, drill => 'forward'|'rollback', seed =>, status =>, pass => 1, nasty => 1, until => seconds, rate =>, host => 1)
+# pass: a gentle migration; otherwise one statement blocks the table users for 6.2 s. nasty: names and SQL full of markup. host: what the machine was like.
 # until: the writer died at that second. Returns what it wrote: {run, events, intervals, waits}.
 sub write_record
 {
@@ -215,6 +215,8 @@ sub write_record
 			lag => [{standby => 's1', replay_bytes => int $behind, sent_bytes => 0, write_bytes => int($behind * 0.2), flush_bytes => int($behind * 0.4),
 				heartbeat_ns => $from == 50 ? undef : ns($behind / 2**20 * 0.21 + 0.004 * unit()), replay_lag_ns => ns($behind / 2**20 * 0.2)}],
 			wal_bytes => int($fill ? 2.4e6 * (1 + 0.2 * gaussian()) : 4e5 * (1 + 0.1 * gaussian())), waiting => scalar @waiting, longest_wait_ns => $longest,
+			$o{host} ? (host => {cpu => $fill ? 0.97 : 0.5, runnable => $fill ? 7 : 2, blocked => 1, memory_available_bytes => ($fill ? 1 : 2) * 2**30, disk_read_bytes => 0,
+				disk_write_bytes => ($fill ? 50 : 1) * 2**20, disk_busy => $fill ? 0.9 : 0.1}) : (),
 			cpu => {host => 0.42 + 0.1 * unit(), worker => 0.21 + 0.05 * unit(), observer => 0.03}};
 		push @hlog, ["$_", $from, $to, $hist{$_}] for sort keys %hist;
 		if ($to % 10 == 0 || grep { $_->[2] == $to } @phases) {
