@@ -373,7 +373,7 @@ static void measure_lock_wait(const struct facts *f, const struct criterion *c, 
 		return;
 	}
 	if (n == 0 && c->label[0] != '\0' && !facts_has_table(f, c->label)) {
-		MISSING(out, "no table %s was seen", c->label);
+		MISSING(out, "no table %s was seen: nobody used it, locked it or waited for it", c->label);
 		free(waits);
 		return;
 	}
