@@ -252,6 +252,7 @@ static void add_step_edge(struct facts *f, const json_t *line)
 		s.phase = phase_at(f, s.start_ns);
 		s.program = strcmp(json_get_string(line, "kind", ""), "exec") == 0;
 		snprintf(s.name, sizeof s.name, "%s", name);
+		snprintf(s.within, sizeof s.within, "%s", json_get_string(line, "within", ""));
 		VEC_PUSH(&f->steps, s);
 		return;
 	}

@@ -73,10 +73,10 @@ struct statement_facts {
 struct step_facts {
 	int phase;
 	bool down, ok;
-	bool interrupted;              /* by the drill, on purpose */
-	bool program;                  /* it is one that a step runs */
-	int64_t start_ns, duration_ns; /* -1: it did not end */
-	char name[NAME_SIZE], error[256];
+	bool interrupted;                                    /* by the drill, on purpose */
+	bool program;                                        /* it is one that a step runs */
+	int64_t start_ns, duration_ns;                       /* -1: it did not end */
+	char name[NAME_SIZE], within[NAME_SIZE], error[256]; /* within: the parallel step that it is part of, "" */
 };
 
 /* Of a backfill: what was estimated before it began, and how far off that was (NAN: it did not end). */

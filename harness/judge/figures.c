@@ -460,11 +460,22 @@ static void measure_eta(const struct facts *f, const struct criterion *c, struct
 		e->production ? "of production" : "that are here", time_text(e->low_ns, times[1]), time_text(e->high_ns, times[2]));
 }
 
+/* Whether `part` is the step, or one that ran within it. */
+static bool is_part_of(const struct facts *f, const char *part, const char *step)
+{
+	if (strcmp(part, step) == 0)
+		return true;
+	for (size_t i = 0; i < f->steps.n; i++)
+		if (strcmp(f->steps.at[i].name, part) == 0)
+			return strcmp(f->steps.at[i].within, step) == 0;
+	return false;
+}
+
 static bool is_of_step(const struct facts *f, int64_t statement, const char *step)
 {
 	for (size_t i = 0; i < f->statements.n; i++)
 		if (f->statements.at[i].id == statement)
-			return strcmp(f->statements.at[i].step, step) == 0;
+			return is_part_of(f, f->statements.at[i].step, step);
 	return false;
 }
 
@@ -497,12 +508,12 @@ static void measure_work(const struct facts *f, const struct criterion *c, const
 	bool unseen = false;
 	const struct statement_facts *first = NULL;
 	for (size_t i = 0; i < f->steps.n; i++)
-		unseen = unseen || (f->steps.at[i].program && strcmp(f->steps.at[i].name, c->label) == 0);
+		unseen = unseen || (f->steps.at[i].program && is_part_of(f, f->steps.at[i].name, c->label));
 	for (size_t i = 0; i < f->statements.n; i++) {
 		const struct statement_facts *st = &f->statements.at[i];
-		unseen = unseen || (st->external && strcmp(st->step, c->label) == 0);
+		unseen = unseen || (st->external && is_part_of(f, st->step, c->label));
 		int here = rewrites ? st->rewrites : st->scans;
-		if (here == 0 || !in_scope(s, st->phase) || strcmp(st->step, c->label) != 0)
+		if (here == 0 || !in_scope(s, st->phase) || !is_part_of(f, st->step, c->label))
 			continue;
 		n += here;
 		if (first == NULL)

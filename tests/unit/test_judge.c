@@ -569,6 +569,27 @@ static void a_lost_commit_is_not_clean(void **state)
 	assert_opinion(all[1], "PASS", "2", "");
 }
 
+static void what_runs_within_a_step_is_its_own(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"step[both].scans = 0", "step[both].victims = 0", "step[both].rewrites = 0"};
+	struct record *r = usual("forward");
+	step(r, "both", 3, 4, true);
+	record_event(r,
+		json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "t_ns", (json_int_t)(3 * SECOND), "type", "step", "name", "one of them",
+			"kind", "sql", "direction", "up", "edge", "start", "within", "both"));
+	record_event(r,
+		json_pack("{s:s, s:i, s:s, s:I, s:[{s:s}]}", "type", "statement", "id", 7, "step", "one of them", "start_ns",
+			(json_int_t)(3 * SECOND), "work", "what", "scan"));
+	record_wait(r,
+		json_pack("{s:I, s:I, s:{s:s}, s:{s:s}, s:i}", "start_ns", (json_int_t)(3 * SECOND), "length_ns", (json_int_t)NS_PER_MS,
+			"waiter", "role", "load", "lock", "relation", "users", "blamed", 7));
+	assert_int_equal(judged(r, all, 3), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "1", "statement 7");
+	assert_opinion(all[1], "FAIL", "1", "1 lock wait");
+	assert_opinion(all[2], "PASS", "0", "");
+}
+
 static void a_row_of_the_ledger_that_nobody_wrote_is_not_clean(void **state)
 {
 	(void)state;
@@ -777,6 +798,7 @@ int main(void)
 		TEST(a_ledger_that_there_was_not_is_no_data),
 		TEST(an_empty_ledger_is_no_data),
 		TEST(a_lost_commit_is_not_clean),
+		TEST(what_runs_within_a_step_is_its_own),
 		TEST(a_row_of_the_ledger_that_nobody_wrote_is_not_clean),
 		TEST(what_programs_make_the_server_do_is_no_data),
 		TEST(a_failed_step_fails_the_migration),
