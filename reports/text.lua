@@ -5,6 +5,7 @@ local words = require "lib.words"
 local felt = require "lib.felt"
 local fidelity = require "lib.fidelity"
 local facts = require "lib.facts"
+local server = require "lib.server"
 
 local paint = { PASS = "32", FAIL = "31", FAILED = "31", INVALID = "35", INCONCLUSIVE = "33", INTERRUPTED = "33", RUNNING = "36", ["NOT JUDGED"] = "33" }
 
@@ -141,9 +142,15 @@ return function(report)
 			say("")
 			sentence(felt.observing(f), "  ")
 		end
+		for _, name in ipairs { "migration", "rollback" } do
+			local said = server.sentence(f, name)
+			if said then sentence(said, "  ") end
+		end
 		local ledger = f.run.totals and f.run.totals.ledger
 		if ledger and ledger.acknowledged then
-			sentence(string.format("Of %s %s are not in the database.", words.number_of(ledger.acknowledged, "acknowledged commit"), words.count(ledger.lost)), "  ")
+			local strange = ledger.strange or 0
+			sentence(string.format("Of %s %s are not in the database%s.", words.number_of(ledger.acknowledged, "acknowledged commit"), words.count(ledger.lost),
+				strange > 0 and "; " .. words.number_of(strange, "row") .. " of the ledger nobody wrote, or twice" or ""), "  ")
 		end
 		local measures = fidelity.measures(f)
 		if #measures > 0 then

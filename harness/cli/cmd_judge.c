@@ -13,7 +13,9 @@ static const char HELP[] =
 	"usage: pgrehearse judge DIR [--require CRITERION]...\n\n"
 	"Judges the record in DIR, or each record of the rehearsal in DIR, by the criteria of its scenario, and writes the\n"
 	"verdict into it. The same record gives the same answer on any machine.\n\n"
-	"  --require CRITERION   a further criterion: metric[label].stat [during PHASE] OP VALUE [x baseline]\n\n"
+	"  --require CRITERION   a further criterion: metric[label].stat [during PHASE] OP VALUE [x baseline]\n"
+	"                        (what is of no phase, as a check, takes no `during`, and what the baseline has not,\n"
+	"                        as a step, no `x baseline`)\n\n"
 	"Exit code: 0 PASS, 1 FAIL, 3 INCONCLUSIVE or INVALID.\n\n"
 	"Example: pgrehearse judge rehearsals/latest --require 'latency.p99 during migration < 250ms'\n";
 

@@ -177,6 +177,44 @@ static enum status read_stat(struct cursor *c, const struct metric_row *m, struc
 	return wrong(c, "this metric has no such statistic", hint);
 }
 
+/* Of the run as a whole: no phase has a figure of its own. */
+static bool is_of_the_run(const struct criterion *c)
+{
+	switch (c->metric) {
+	case METRIC_CHECK:
+	case METRIC_ROLLBACK:
+	case METRIC_LEDGER:
+	case METRIC_DRILL:
+	case METRIC_RECONCILE:
+		return true;
+	default:
+		return c->stat == STAT_ETA || c->stat == STAT_ETA_ERROR;
+	}
+}
+
+/* What happens in the baseline, too, so that there is something to compare with. */
+static bool has_baseline(const struct criterion *c)
+{
+	return !is_of_the_run(c) && c->metric != METRIC_STATEMENT && c->metric != METRIC_STEP && c->metric != METRIC_MIGRATION;
+}
+
+#define PHASED "latency, service, errors, throughput, backlog, lock_wait, reads_blocked, writes_blocked, replication and wal"
+
+static enum status check_phase(const struct cursor *c, const struct criterion *out)
+{
+	char what[160];
+	if (is_of_the_run(out)) {
+		snprintf(what, sizeof what, "`during %s` is not accepted here: this figure is of the run as a whole", out->phase);
+		return wrong(
+			c, what, "leave it out; figures of a phase are " PHASED ", and most of step, migration and migration.statement");
+	}
+	if (out->metric == METRIC_STEP && (strcmp(out->phase, "baseline") == 0 || strcmp(out->phase, "warmup") == 0)) {
+		snprintf(what, sizeof what, "`during %s` is not accepted here: no step runs then", out->phase);
+		return wrong(c, what, "a step's figures are `during migration`, which may be left out, or `during rollback`");
+	}
+	return ST_OK;
+}
+
 static enum status read_phase(struct cursor *c, struct criterion *out)
 {
 	skip_blanks(c);
@@ -191,24 +229,25 @@ static enum status read_phase(struct cursor *c, struct criterion *out)
 	memcpy(out->phase, c->at, n);
 	c->at += n;
 	skip_blanks(c);
-	return ST_OK;
+	return check_phase(c, out);
 }
 
-static const char *unit_hint(enum unit unit)
+static const char *unit_hint(const struct criterion *c)
 {
-	switch (unit) {
+	bool factor = has_baseline(c);
+	switch (c->unit) {
 	case UNIT_TIME:
-		return "this metric is a time: 50ms, 2s, 24h, or a factor: 2 x baseline";
+		return factor ? "this metric is a time: 50ms, 2s, 24h, or a factor: 2 x baseline" : "this metric is a time: 50ms, 2s, 24h";
 	case UNIT_BYTES:
 		return "this metric is a size: 30MB, or a factor: 2 x baseline";
 	case UNIT_SHARE:
-		return "this metric is a share: 0.1%, or a factor: 2 x baseline";
+		return factor ? "this metric is a share: 0.1%, or a factor: 2 x baseline" : "this metric is a share: 0.1%";
 	case UNIT_RATE:
 		return "this metric is a rate: 400/s, or a factor: 0.9 x baseline";
 	case UNIT_NONE:
 		break;
 	}
-	return "this metric is a plain number: 5, or a factor: 2 x baseline";
+	return factor ? "this metric is a plain number: 5, or a factor: 2 x baseline" : "this metric is a plain number: 5";
 }
 
 static enum status read_value(struct cursor *c, struct criterion *out)
@@ -220,28 +259,28 @@ static enum status read_value(struct cursor *c, struct criterion *out)
 		/* "2 x baseline": the x is a word or a multiplication sign, and nothing follows. */
 		out->relative = true;
 		if (baseline[8 + strspn(baseline + 8, " \t")] != '\0')
-			return wrong(c, "something stands behind `baseline`", unit_hint(out->unit));
+			return wrong(c, "something stands behind `baseline`", unit_hint(out));
 		n = (size_t)(baseline - c->at);
 		while (n > 0 && isblank((unsigned char)c->at[n - 1]))
 			n--;
 		if (n > 0 && (c->at[n - 1] == 'x' || c->at[n - 1] == '*'))
 			n--;
 		else
-			return wrong(c, "an x is missing before `baseline`", unit_hint(out->unit));
+			return wrong(c, "an x is missing before `baseline`", unit_hint(out));
 	}
 	while (n > 0 && isblank((unsigned char)c->at[n - 1]))
 		n--;
 	if (n == 0 || n >= sizeof value)
-		return wrong(c, "the value to compare with is missing", unit_hint(out->unit));
+		return wrong(c, "the value to compare with is missing", unit_hint(out));
 	memcpy(value, c->at, n);
 	value[n] = '\0';
 	enum unit unit;
 	struct error why;
 	if (units_parse_quantity(value, &out->value, &unit, &why) != ST_OK)
-		return wrong(c, why.what, unit_hint(out->unit));
+		return wrong(c, why.what, unit_hint(out));
 	enum unit wanted = out->relative ? UNIT_NONE : out->unit;
 	if (unit != wanted && !(out->value == 0 && unit == UNIT_NONE))
-		return wrong(c, "the value has the wrong unit", unit_hint(out->unit));
+		return wrong(c, "the value has the wrong unit", unit_hint(out));
 	return ST_OK;
 }
 
@@ -295,6 +334,9 @@ enum status criterion_parse(const char *text, struct criterion *out, struct erro
 		st = read_phase(&c, out);
 	if (st == ST_OK)
 		st = read_comparison(&c, out);
+	if (st == ST_OK && out->relative && !has_baseline(out))
+		st = wrong(&c, "there is nothing in the baseline to compare this with",
+			"name a value instead of a factor; `x baseline` is for " PHASED);
 	if (st == ST_OK && out->relative && strcmp(out->phase, "baseline") == 0)
 		st = wrong(&c, "the baseline would be compared with itself", "name another phase behind `during`");
 	return st;

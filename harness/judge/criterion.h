@@ -3,6 +3,9 @@
  *     latency.p99 during migration < 2 x baseline        step[fill status].duration < 24h
  *     lock_wait[users].max < 1s                           rollback.clean
  *     reads_blocked[users].max < 100ms                    writes_blocked.total during migration < 2s
+ *
+ * `during` is refused where no phase has a figure of its own (checks, rollback, ledger, drill, reconcile, a step's eta and eta_error),
+ * `x baseline` there and where the baseline has none (step, migration, migration.statement).
  */
 #ifndef PGR_JUDGE_CRITERION_H
 #define PGR_JUDGE_CRITERION_H

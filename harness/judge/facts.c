@@ -116,12 +116,24 @@ static void add_slots(struct facts *f, const json_t *slots, int phase)
 	{
 		struct lag_facts l = {
 			.phase = phase, .slot = true, .heartbeat_ns = -1, .replay_bytes = json_get_int(slot, "restart_bytes", -1)};
+		l.lost = strcmp(json_get_string(slot, "wal_status", ""), "lost") == 0;
 		snprintf(l.standby, sizeof l.standby, "%s", json_get_string(slot, "slot", ""));
 		VEC_PUSH(&f->lags, l);
 	}
 }
 
-static void add_lags(struct facts *f, const json_t *lags, int phase)
+/* Has the standby an earlier reading of the phase? */
+static bool was_read(const struct facts *f, const char *standby, int phase)
+{
+	for (size_t i = f->lags.n; i-- > 0;) {
+		const struct lag_facts *l = &f->lags.at[i];
+		if (!l->slot && strcmp(l->standby, standby) == 0)
+			return l->phase == phase;
+	}
+	return false;
+}
+
+static void add_lags(struct facts *f, const json_t *lags, int phase, int64_t end_ns)
 {
 	size_t i;
 	json_t *lag;
@@ -131,6 +143,7 @@ static void add_lags(struct facts *f, const json_t *lags, int phase)
 			.heartbeat_ns = json_get_int(lag, "heartbeat_ns", -1),
 			.replay_bytes = json_get_int(lag, "replay_bytes", -1)};
 		snprintf(l.standby, sizeof l.standby, "%s", json_get_string(lag, "standby", ""));
+		l.expected = end_ns <= f->failover_ns && was_read(f, l.standby, phase);
 		VEC_PUSH(&f->lags, l);
 	}
 }
@@ -157,7 +170,7 @@ static bool add_interval(const json_t *line, void *arg)
 		at.ok += json_get_int(counts, "ok", 0);
 		json_object_foreach(json_object_get(counts, "failed"), state, n) count_error(&at, f, state, json_integer_value(n));
 	}
-	add_lags(f, json_object_get(line, "lag"), at.phase);
+	add_lags(f, json_object_get(line, "lag"), at.phase, at.end_ns);
 	add_slots(f, json_object_get(line, "slots"), at.phase);
 	VEC_PUSH(&f->intervals, at);
 	return true;
@@ -177,6 +190,7 @@ static bool add_wait(const json_t *line, void *arg)
 		.length_ns = json_get_int(line, "length_ns", 0),
 		.blamed = json_get_int(line, "blamed", 0),
 		.root_pid = json_get_int(root, "pid", 0),
+		.unfinished = strcmp(json_get_string(line, "ended", ""), "unfinished") == 0,
 	};
 	snprintf(w.relation, sizeof w.relation, "%s", json_get_string(json_object_get(line, "lock"), "relation", ""));
 	const char *name = json_get_string(waiter, "transaction", NULL);
@@ -196,6 +210,8 @@ static bool add_window(const json_t *line, void *arg)
 		.at_least = json_is_true(json_object_get(line, "at_least")),
 		.blamed = json_get_int(line, "blamed", 0),
 	};
+	const char *ended = json_get_string(line, "ended", "");
+	w.open = strcmp(ended, "unknown") == 0 || strcmp(ended, "unfinished") == 0;
 	w.phase = phase_at(f, w.start_ns);
 	snprintf(w.table, sizeof w.table, "%s", json_get_string(line, "table", ""));
 	snprintf(w.access, sizeof w.access, "%s", json_get_string(line, "access", ""));
@@ -210,6 +226,7 @@ static void add_statement(struct facts *f, const json_t *line)
 		.start_ns = json_get_int(line, "start_ns", 0),
 		.end_ns = json_get_int(line, "end_ns", 0),
 		.attempt = json_get_int(line, "attempt", 1),
+		.external = json_is_true(json_object_get(line, "external")),
 	};
 	s.phase = phase_at(f, s.start_ns);
 	snprintf(s.step, sizeof s.step, "%s", json_get_string(line, "step", ""));
@@ -233,7 +250,9 @@ static void add_step_edge(struct facts *f, const json_t *line)
 	if (strcmp(json_get_string(line, "edge", ""), "start") == 0) {
 		struct step_facts s = {.down = down, .start_ns = json_get_int(line, "t_ns", 0), .duration_ns = -1};
 		s.phase = phase_at(f, s.start_ns);
+		s.program = strcmp(json_get_string(line, "kind", ""), "exec") == 0;
 		snprintf(s.name, sizeof s.name, "%s", name);
+		snprintf(s.within, sizeof s.within, "%s", json_get_string(line, "within", ""));
 		VEC_PUSH(&f->steps, s);
 		return;
 	}
@@ -283,6 +302,8 @@ static bool add_event(const json_t *line, void *arg)
 		add_step_edge(f, line);
 	else if (strcmp(type, "eta") == 0)
 		add_eta(f, line);
+	else if (strcmp(type, "failover") == 0 && f->failover_ns == INT64_MAX)
+		f->failover_ns = json_get_int(line, "t_ns", INT64_MAX);
 	return true;
 }
 
@@ -292,6 +313,7 @@ enum status facts_read(const char *dir, struct facts **out, struct error *err)
 	struct facts *f = calloc(1, sizeof *f);
 	if (f == NULL)
 		return error_errno(err, ST_FAILED, "cannot read %s", dir);
+	f->failover_ns = INT64_MAX;
 	enum status st = record_open(dir, &f->reader, err);
 	if (st == ST_OK) {
 		f->run = reader_run(f->reader);
@@ -310,6 +332,7 @@ enum status facts_read(const char *dir, struct facts **out, struct error *err)
 		facts_free(f);
 		return st;
 	}
+	f->bad_lines = reader_bad_lines(f->reader);
 	*out = f;
 	return ST_OK;
 }
@@ -331,6 +354,53 @@ void facts_free(struct facts *f)
 	VEC_FREE(&f->etas);
 	record_reader_free(f->reader);
 	free(f);
+}
+
+/* A record names no more tables in use: one that is not among so many may have been in use, too. */
+#define TABLES_LISTED_MAX 16
+
+struct table_search {
+	const char *name;
+	bool found;
+};
+
+static bool look_for_locks(const json_t *line, void *arg)
+{
+	struct table_search *search = arg;
+	size_t i;
+	json_t *lock;
+	json_array_foreach(json_object_get(line, "locks"), i, lock)
+		search->found = search->found || strcmp(json_get_string(lock, "relation", ""), search->name) == 0;
+	search->found = search->found || strcmp(json_get_string(line, "relation", ""), search->name) == 0;
+	return !search->found;
+}
+
+bool facts_has_table(const struct facts *f, const char *name)
+{
+	const json_t *phase, *table, *watched = json_object_get(json_object_get(f->run, "availability"), "tables");
+	size_t i, k, listed = json_array_size(watched);
+	for (i = 0; i < f->waits.n; i++)
+		if (strcmp(f->waits.at[i].relation, name) == 0)
+			return true;
+	json_array_foreach(watched, i, table) if (json_is_string(table) && strcmp(json_string_value(table), name) == 0) return true;
+	json_array_foreach(json_object_get(f->run, "phase_state"), i, phase)
+	{
+		const json_t *tables = json_object_get(phase, "tables");
+		listed += json_array_size(tables);
+		if (json_array_size(tables) >= TABLES_LISTED_MAX)
+			return true;
+		json_array_foreach(tables, k, table) if (strcmp(json_get_string(table, "table", ""), name) == 0) return true;
+	}
+	if (listed == 0 || json_array_size(watched) >= TABLES_LISTED_MAX)
+		return true;
+	struct table_search search = {.name = name};
+	struct error err;
+	return reader_each(f->reader, "events", look_for_locks, &search, &err) != ST_OK || search.found;
+}
+
+int64_t facts_bad_lines(const struct facts *f)
+{
+	return f->bad_lines;
 }
 
 const json_t *facts_run(const struct facts *f)

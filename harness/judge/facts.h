@@ -15,6 +15,9 @@ struct facts;
 enum status facts_read(const char *dir, struct facts **out, struct error *err) MUST_CHECK;
 void facts_free(struct facts *);
 
+/* Lines of the record that could not be read, but for a last one that was cut short. */
+int64_t facts_bad_lines(const struct facts *);
+
 /* run.json, as long as facts live. */
 const json_t *facts_run(const struct facts *);
 
@@ -22,11 +25,12 @@ struct figure {
 	enum {
 		FIGURE_KNOWN,
 		FIGURE_TOO_FEW,     /* value is there, but too few samples stand behind it to tell */
+		FIGURE_AT_LEAST,    /* it lies between value and upper: part of what it is about was not seen */
 		FIGURE_MISSING,     /* no data: evidence says what is missing */
 		FIGURE_OTHER_DRILL, /* the criterion is about a phase that this drill does not have */
 	} state;
-	double value;       /* in the base unit of the criterion */
-	double upper;       /* of a percentile with too few samples: the largest value seen, which the percentile cannot exceed */
+	double value; /* in the base unit of the criterion */
+	double upper; /* what it cannot exceed: of a percentile with too few samples the largest value seen; INFINITY when not known */
 	char evidence[600]; /* one sentence: where the value comes from, or what is missing */
 };
 

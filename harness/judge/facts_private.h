@@ -47,7 +47,9 @@ struct lag_facts {
 	int phase;
 	char standby[64];
 	int64_t heartbeat_ns, replay_bytes; /* -1: not known */
+	bool expected;                      /* not the standby's first of a phase, nor after it became the primary */
 	bool slot;                          /* of a replication slot, whose name and bytes these are */
+	bool lost;                          /* a slot that the server gave up */
 };
 
 /* Lock waits of the application; those of the migration and of ourselves are left out. */
@@ -56,6 +58,7 @@ struct wait_facts {
 	int64_t start_ns, length_ns;
 	int64_t blamed; /* statement id, 0: none */
 	int64_t root_pid;
+	bool unfinished; /* it went on when the run ended */
 	char relation[NAME_SIZE], waiter[64], root_role[24];
 };
 
@@ -63,15 +66,17 @@ struct statement_facts {
 	int phase;
 	int64_t id, start_ns, end_ns, attempt;
 	int rewrites, scans; /* of tables, to which it was put */
+	bool external;       /* of a program, whose work nobody sees */
 	char step[NAME_SIZE], sql[80], sqlstate[8];
 };
 
 struct step_facts {
 	int phase;
 	bool down, ok;
-	bool interrupted;              /* by the drill, on purpose */
-	int64_t start_ns, duration_ns; /* -1: it did not end */
-	char name[NAME_SIZE], error[256];
+	bool interrupted;                                    /* by the drill, on purpose */
+	bool program;                                        /* it is one that a step runs */
+	int64_t start_ns, duration_ns;                       /* -1: it did not end */
+	char name[NAME_SIZE], within[NAME_SIZE], error[256]; /* within: the parallel step that it is part of, "" */
 };
 
 /* Of a backfill: what was estimated before it began, and how far off that was (NAN: it did not end). */
@@ -87,6 +92,7 @@ struct window_facts {
 	int phase;
 	int64_t start_ns, length_ns, bound_ns;
 	bool at_least;  /* length_ns is a lower limit */
+	bool open;      /* because its end was not seen */
 	int64_t blamed; /* statement id, 0: none */
 	char table[NAME_SIZE], access[16];
 };
@@ -105,7 +111,12 @@ struct facts {
 	VEC(struct statement_facts) statements;
 	VEC(struct step_facts) steps;
 	VEC(struct eta_facts) etas;
+	int64_t bad_lines;
+	int64_t failover_ns; /* since when a standby is the primary; INT64_MAX: no failover */
 };
+
+/* Whether the record knows of a table by that name: it was in use, watched, waited for or locked. True also where nobody looked. */
+bool facts_has_table(const struct facts *f, const char *name);
 
 /* METRIC_READS_BLOCKED and METRIC_WRITES_BLOCKED over the phases whose bits are set; scope: "during migration". */
 void figure_blocked(const struct facts *f, const struct criterion *c, uint64_t phases, const char *scope, struct figure *out);

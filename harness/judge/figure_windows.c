@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "judge/facts_private.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,13 +78,14 @@ void figure_blocked(const struct facts *f, const struct criterion *c, uint64_t p
 		return;
 	struct window_facts *windows = calloc(f->windows.n + 1, sizeof *windows);
 	const struct window_facts *longest = NULL;
-	size_t n = 0;
+	size_t n = 0, open = 0;
 	for (size_t i = 0; windows != NULL && i < f->windows.n; i++) {
 		const struct window_facts *w = &f->windows.at[i];
 		if (w->phase < 0 || (phases >> w->phase & 1) == 0 || strcmp(w->access, access) != 0 ||
 			(c->label[0] != '\0' && strcmp(c->label, w->table) != 0))
 			continue;
 		windows[n++] = *w;
+		open += w->open;
 		if (longest == NULL || w->length_ns > longest->length_ns)
 			longest = w;
 	}
@@ -102,4 +104,10 @@ void figure_blocked(const struct facts *f, const struct criterion *c, uint64_t p
 		n == 1 ? "" : "s", access, scope, longest->at_least ? "at least " : "",
 		units_format_time(longest->length_ns, length, sizeof length), units_format_time(longest->bound_ns, bound, sizeof bound),
 		longest->table, units_format_time(longest->start_ns, at, sizeof at), behind);
+	if (open == 0 || c->stat == STAT_COUNT)
+		return;
+	out->state = FIGURE_AT_LEAST;
+	out->upper = INFINITY;
+	size_t len = strlen(out->evidence);
+	snprintf(out->evidence + len, sizeof out->evidence - len, "; %zu of them %s not seen to end", open, open == 1 ? "was" : "were");
 }

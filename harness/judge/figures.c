@@ -319,26 +319,67 @@ static void describe_longest(const struct facts *f, const struct wait_facts *w, 
 		time_text(w->length_ns, len), w->waiter, w->relation[0] ? " on " : "", w->relation, behind, seconds(w->start_ns));
 }
 
+/* Lock waits that went on when the run ended, of those that count; and of those that may belong to the criterion's table. */
+struct wait_doubts {
+	int64_t unfinished;
+	int64_t unnamed, unnamed_longest_ns, unnamed_total_ns;
+	bool unnamed_unfinished;
+};
+
+static void tell_doubts(const struct wait_doubts *d, enum stat stat, struct figure *out)
+{
+	double upper = stat == STAT_COUNT ? out->value + (double)d->unnamed
+		: stat == STAT_TOTAL      ? out->value + seconds(d->unnamed_total_ns)
+					  : fmax(out->value, seconds(d->unnamed_longest_ns));
+	if (stat != STAT_COUNT && (d->unfinished > 0 || d->unnamed_unfinished))
+		upper = INFINITY;
+	size_t n = strlen(out->evidence);
+	if (d->unfinished > 0)
+		n += (size_t)snprintf(
+			out->evidence + n, sizeof out->evidence - n, "; %lld of them went on when the run ended", (long long)d->unfinished);
+	if (d->unnamed > 0 && n < sizeof out->evidence)
+		snprintf(out->evidence + n, sizeof out->evidence - n, "; %lld wait%s for rows of tables that are not known",
+			(long long)d->unnamed, d->unnamed == 1 ? " was" : "s were");
+	out->upper = upper;
+	out->state = upper > out->value ? FIGURE_AT_LEAST : FIGURE_KNOWN;
+}
+
 static void measure_lock_wait(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
 {
 	int64_t samples = json_get_int(json_object_get(f->run, "observer"), "samples", 0);
 	struct wait_facts *waits = calloc(f->waits.n + 1, sizeof *waits);
+	struct wait_doubts doubts = {0};
 	size_t n = 0;
 	int64_t total_ns = 0;
 	for (size_t i = 0; waits != NULL && i < f->waits.n; i++) {
 		const struct wait_facts *w = &f->waits.at[i];
-		if (!in_scope(s, w->phase) || (c->label[0] != '\0' && strcmp(c->label, w->relation) != 0))
+		if (!in_scope(s, w->phase))
 			continue;
-		waits[n++] = *w;
-		total_ns += w->length_ns;
+		if (c->label[0] != '\0' && w->relation[0] == '\0') {
+			doubts.unnamed++;
+			doubts.unnamed_total_ns += w->length_ns;
+			doubts.unnamed_unfinished = doubts.unnamed_unfinished || w->unfinished;
+			if (w->length_ns > doubts.unnamed_longest_ns)
+				doubts.unnamed_longest_ns = w->length_ns;
+		} else if (c->label[0] == '\0' || strcmp(c->label, w->relation) == 0) {
+			waits[n++] = *w;
+			doubts.unfinished += w->unfinished;
+			total_ns += w->length_ns;
+		}
 	}
 	if (n == 0 && samples == 0) {
 		MISSING(out, "lock waits were not observed: the observer took no sample");
 		free(waits);
 		return;
 	}
+	if (n == 0 && c->label[0] != '\0' && !facts_has_table(f, c->label)) {
+		MISSING(out, "no table %s was seen: nobody used it, locked it or waited for it", c->label);
+		free(waits);
+		return;
+	}
 	if (n == 0) {
 		sentence(out, "no lock wait%s%s in %lld samples", c->label[0] ? " on " : "", c->label, (long long)samples);
+		tell_doubts(&doubts, c->stat, out);
 		free(waits);
 		return;
 	}
@@ -362,6 +403,7 @@ static void measure_lock_wait(const struct facts *f, const struct criterion *c, 
 	default:
 		out->value = (double)n;
 	}
+	tell_doubts(&doubts, c->stat, out);
 	free(waits);
 }
 
@@ -418,11 +460,22 @@ static void measure_eta(const struct facts *f, const struct criterion *c, struct
 		e->production ? "of production" : "that are here", time_text(e->low_ns, times[1]), time_text(e->high_ns, times[2]));
 }
 
+/* Whether `part` is the step, or one that ran within it. */
+static bool is_part_of(const struct facts *f, const char *part, const char *step)
+{
+	if (strcmp(part, step) == 0)
+		return true;
+	for (size_t i = 0; i < f->steps.n; i++)
+		if (strcmp(f->steps.at[i].name, part) == 0)
+			return strcmp(f->steps.at[i].within, step) == 0;
+	return false;
+}
+
 static bool is_of_step(const struct facts *f, int64_t statement, const char *step)
 {
 	for (size_t i = 0; i < f->statements.n; i++)
 		if (f->statements.at[i].id == statement)
-			return strcmp(f->statements.at[i].step, step) == 0;
+			return is_part_of(f, f->statements.at[i].step, step);
 	return false;
 }
 
@@ -430,18 +483,21 @@ static bool is_of_step(const struct facts *f, int64_t statement, const char *ste
 static void measure_victims(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
 {
 	int64_t n = 0, longest_ns = 0;
+	struct wait_doubts doubts = {0};
 	char len[32];
 	for (size_t i = 0; i < f->waits.n; i++) {
 		const struct wait_facts *w = &f->waits.at[i];
 		if (!in_scope(s, w->phase) || w->blamed == 0 || !is_of_step(f, w->blamed, c->label))
 			continue;
 		n++;
+		doubts.unfinished += w->unfinished;
 		if (w->length_ns > longest_ns)
 			longest_ns = w->length_ns;
 	}
 	out->value = c->stat == STAT_VICTIMS ? (double)n : seconds(longest_ns);
 	sentence(out, "%lld lock wait%s of the application %s blamed on statements of step \"%s\"; the longest took %s", (long long)n,
 		n == 1 ? "" : "s", n == 1 ? "is" : "are", c->label, time_text(longest_ns, len));
+	tell_doubts(&doubts, c->stat == STAT_VICTIMS ? STAT_COUNT : STAT_MAX, out);
 }
 
 /* Whole tables that statements of the step wrote anew or read; small or large, so that a small copy tells of it, too. */
@@ -449,15 +505,23 @@ static void measure_work(const struct facts *f, const struct criterion *c, const
 {
 	bool rewrites = c->stat == STAT_REWRITES;
 	int64_t n = 0;
+	bool unseen = false;
 	const struct statement_facts *first = NULL;
+	for (size_t i = 0; i < f->steps.n; i++)
+		unseen = unseen || (f->steps.at[i].program && is_part_of(f, f->steps.at[i].name, c->label));
 	for (size_t i = 0; i < f->statements.n; i++) {
 		const struct statement_facts *st = &f->statements.at[i];
+		unseen = unseen || (st->external && is_part_of(f, st->step, c->label));
 		int here = rewrites ? st->rewrites : st->scans;
-		if (here == 0 || !in_scope(s, st->phase) || strcmp(st->step, c->label) != 0)
+		if (here == 0 || !in_scope(s, st->phase) || !is_part_of(f, st->step, c->label))
 			continue;
 		n += here;
 		if (first == NULL)
 			first = st;
+	}
+	if (unseen) {
+		MISSING(out, "step \"%s\" runs a program: what programs make the server do is not observed", c->label);
+		return;
 	}
 	out->value = (double)n;
 	const char *did = rewrites ? "wrote a table anew" : "read a whole table to prove a constraint";
@@ -552,16 +616,22 @@ static void measure_migration(const struct facts *f, const struct criterion *c, 
 static void measure_lag(const struct facts *f, const struct criterion *c, const struct scope *s, struct figure *out)
 {
 	double max = -1, total = 0;
-	int64_t n = 0, unknown = 0;
-	const char *standby = "";
+	int64_t n = 0, unknown = 0, unseen = 0;
+	const char *standby = "", *silent = "";
 	bool of_slots = c->metric == METRIC_SLOT_BYTES;
 	for (size_t i = 0; i < f->lags.n; i++) {
 		const struct lag_facts *l = &f->lags.at[i];
 		if (l->slot != of_slots || !in_scope(s, l->phase) || (c->label[0] != '\0' && strcmp(c->label, l->standby) != 0))
 			continue;
+		if (l->lost) {
+			MISSING(out, "slot %s was lost: the server threw away WAL that it needs", l->standby);
+			return;
+		}
 		int64_t raw = c->metric == METRIC_REPLAY_LAG ? l->heartbeat_ns : l->replay_bytes;
 		if (raw < 0) {
 			unknown++;
+			unseen += l->expected;
+			silent = l->expected ? l->standby : silent;
 			continue;
 		}
 		double v = c->metric == METRIC_REPLAY_LAG ? seconds(raw) : (double)raw;
@@ -585,7 +655,13 @@ static void measure_lag(const struct facts *f, const struct criterion *c, const 
 	}
 	out->value = c->stat == STAT_MAX ? max : total / (double)n;
 	sentence(out, "%lld readings %s; the largest on %s%s", (long long)n, s->text, standby,
-		unknown > 0 ? "; some readings are missing" : "");
+		unknown > 0 && unseen == 0 ? "; some readings are missing" : "");
+	if (unseen == 0)
+		return;
+	out->state = FIGURE_AT_LEAST;
+	out->upper = INFINITY;
+	size_t len = strlen(out->evidence);
+	snprintf(out->evidence + len, sizeof out->evidence - len, "; at %lld looks %s was not there to be read", (long long)unseen, silent);
 }
 
 /* ---- checks and rollback ---- */
@@ -651,7 +727,10 @@ static void measure_ledger(const struct facts *f, const struct criterion *c, str
 		return;
 	}
 	out->value = c->stat == STAT_CLEAN ? lost == 0 && strange == 0 : (double)lost;
-	sentence(out, "%" PRId64 " of %" PRId64 " acknowledged commits are not in the database", lost, acknowledged);
+	char twice[80] = "";
+	if (strange > 0)
+		snprintf(twice, sizeof twice, "; %" PRId64 " row%s of the ledger nobody wrote, or twice", strange, strange == 1 ? "" : "s");
+	sentence(out, "%" PRId64 " of %" PRId64 " acknowledged commits are not in the database%s", lost, acknowledged, twice);
 }
 
 static void measure_rollback(const struct facts *f, const struct criterion *c, struct figure *out)

@@ -9,6 +9,7 @@
 #include "record/reader.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,14 @@ static void check_status(const json_t *run, json_t *reasons)
 		add_reason(reasons, "the run could not be carried out%s%s", what[0] ? ": " : "", what);
 	else if (strcmp(status, "running") == 0)
 		add_reason(reasons, "the run has not ended yet");
+}
+
+/* What they held is missing from the figures, which would be too good. */
+static void check_lines(const struct facts *f, json_t *reasons)
+{
+	int64_t bad = facts_bad_lines(f);
+	if (bad > 0)
+		add_reason(reasons, "%" PRId64 " line%s of the record cannot be read", bad, bad == 1 ? "" : "s");
 }
 
 static bool is_too_often(int bad, int all)
@@ -117,6 +126,7 @@ static json_t *find_reasons(const struct facts *f)
 	json_t *reasons = json_array(), *given = json_array(), *reason, *ours;
 	size_t i, k;
 	check_status(facts_run(f), reasons);
+	check_lines(f, reasons);
 	check_generator(f, reasons);
 	json_array_foreach(json_object_get(facts_run(f), "invalid"), i, reason)
 	{
@@ -148,7 +158,7 @@ static void observe_value(const struct criterion *c, double value, struct opinio
 }
 
 /* The limit of a relative criterion: its factor times the baseline's figure. False when that is not there. */
-static bool find_limit(const struct facts *f, const struct criterion *c, double *limit, struct opinion *o)
+static bool find_limit(const struct facts *f, const struct criterion *c, const struct figure *figure, double *limit, struct opinion *o)
 {
 	struct figure baseline;
 	char text[32];
@@ -162,11 +172,30 @@ static bool find_limit(const struct facts *f, const struct criterion *c, double 
 	}
 	*limit = c->value * baseline.value;
 	size_t n = strlen(o->evidence);
-	snprintf(o->evidence + n, sizeof o->evidence - n, "; baseline %s",
-		units_format_quantity(baseline.value, c->unit, text, sizeof text));
-	if (baseline.state == FIGURE_TOO_FEW)
+	/* No more than before, although 0 is not below 2 x 0. */
+	bool nothing = baseline.value == 0 && figure->value == 0 && figure->state == FIGURE_KNOWN && c->comparison == CMP_LT &&
+		c->value > 0;
+	snprintf(o->evidence + n, sizeof o->evidence - n, "; baseline %s%s",
+		units_format_quantity(baseline.value, c->unit, text, sizeof text), nothing ? ": nothing in either" : "");
+	if (nothing)
+		*limit = INFINITY;
+	if (baseline.state != FIGURE_KNOWN)
 		o->verdict = VERDICT_INCONCLUSIVE;
 	return true;
+}
+
+static enum verdict compare(const struct criterion *c, const struct figure *figure, double limit)
+{
+	bool holds = criterion_holds(c, figure->value, limit), at_upper = criterion_holds(c, figure->upper, limit);
+	bool below = c->comparison == CMP_LT || c->comparison == CMP_LE, above = c->comparison == CMP_GT || c->comparison == CMP_GE;
+	if (figure->state == FIGURE_KNOWN)
+		return holds ? VERDICT_PASS : VERDICT_FAIL;
+	if (figure->state == FIGURE_TOO_FEW)
+		return below && at_upper ? VERDICT_PASS : VERDICT_INCONCLUSIVE;
+	/* What lies between two values holds when it does for both, and fails when it does for neither. */
+	if (below || above)
+		return holds && at_upper ? VERDICT_PASS : !holds && !at_upper ? VERDICT_FAIL : VERDICT_INCONCLUSIVE;
+	return limit < figure->value || limit > figure->upper ? VERDICT_FAIL : VERDICT_INCONCLUSIVE;
 }
 
 static void judge_criterion(const struct facts *f, const struct criterion *c, struct opinion *o)
@@ -189,17 +218,13 @@ static void judge_criterion(const struct facts *f, const struct criterion *c, st
 		return;
 	}
 	double limit;
-	if (!find_limit(f, c, &limit, o)) {
+	if (!find_limit(f, c, &figure, &limit, o)) {
 		o->verdict = VERDICT_FAIL;
 		return;
 	}
 	if (o->verdict == VERDICT_INCONCLUSIVE)
 		return;
-	bool bounded = figure.state == FIGURE_TOO_FEW && (c->comparison == CMP_LT || c->comparison == CMP_LE);
-	if (figure.state == FIGURE_KNOWN)
-		o->verdict = criterion_holds(c, figure.value, limit) ? VERDICT_PASS : VERDICT_FAIL;
-	else
-		o->verdict = bounded && criterion_holds(c, figure.upper, limit) ? VERDICT_PASS : VERDICT_INCONCLUSIVE;
+	o->verdict = compare(c, &figure, limit);
 }
 
 /* ---- all of them ---- */

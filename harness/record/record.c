@@ -6,6 +6,7 @@
 #include "base/fs.h"
 #include "measure/hist.h"
 #include "measure/hlog.h"
+#include "record/series.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -74,9 +75,37 @@ static void append(struct record *r, int which, const char *data, size_t len)
 	s->length += (off_t)len;
 }
 
+/* Halves the longest of a line's lists, and says beside it how many of it are left out. False when there is none. */
+static bool shorten(json_t *line)
+{
+	const char *key, *longest = NULL;
+	json_t *value;
+	size_t n = 1;
+	json_object_foreach(line, key, value)
+	{
+		if (json_array_size(value) <= n)
+			continue;
+		n = json_array_size(value);
+		longest = key;
+	}
+	if (longest == NULL)
+		return false;
+	char count[80];
+	json_t *list = json_object_get(line, longest);
+	snprintf(count, sizeof count, "%.60s_left_out", longest);
+	for (size_t i = n; i-- > n / 2;)
+		json_array_remove(list, i);
+	json_object_set_new(line, count, json_integer(json_get_int(line, count, 0) + (json_int_t)(n - n / 2)));
+	return true;
+}
+
 static void append_json(struct record *r, int which, json_t *line)
 {
 	char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(12));
+	while (text != NULL && strlen(text) > SERIES_LINE_MAX && shorten(line)) {
+		free(text);
+		text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(12));
+	}
 	json_decref(line);
 	if (text == NULL)
 		return;

@@ -274,6 +274,7 @@ local function read_intervals(rec, f)
 		p.abandoned = p.abandoned + (i.abandoned or 0)
 		p.wal_bytes = p.wal_bytes + (i.wal_bytes or 0)
 		p.span_ns = p.span_ns + (i.end_ns - i.start_ns)
+		if i.end_ns - i.start_ns >= SLIVER_NS then server.gather_host(p, i) end
 		for _, v in pairs(i.versions or {}) do
 			p.started = p.started + (v.started or 0)
 			p.ok = p.ok + (v.ok or 0)

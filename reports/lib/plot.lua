@@ -38,6 +38,9 @@ end
 -- A label for gnuplot's double quotes.
 local function quoted(text) return (words.clean(text):gsub('[\\"]', "\\%0"):gsub("[\n\t]", " "):gsub("`", "'")) end
 
+-- A row of bars at `at`: its label is a format to gnuplot.
+local function tic(label, at) return string.format('"%s" %.1f', (quoted(words.cut(label, 24)):gsub("%%", "%%%%")), at) end
+
 -- Number without exponent surprises; nil breaks the line that is drawn.
 local function number(x)
 	if x == nil then return "NaN" end
@@ -285,7 +288,7 @@ function plot:availability(a)
 	local rows, tics, at = { reads = {}, writes = {} }, {}, {}
 	for i, name in ipairs(a.tables) do
 		if i > 16 then break end
-		at[name], tics[i] = i, string.format('"%s" %.1f', quoted(words.cut(name, 24)), i - 0.5)
+		at[name], tics[i] = i, tic(name, i - 0.5)
 	end
 	local least = self.f.last_ns / self.scale * 0.0015
 	for _, w in ipairs(a.longest) do
@@ -319,7 +322,7 @@ function plot:lanes()
 	end
 	local function lane(label)
 		row = row + 1
-		tics[row] = string.format('"%s" %.1f', quoted(words.cut(label, 24)), row - 0.5)
+		tics[row] = tic(label, row - 0.5)
 	end
 	local shown = 0
 	for _, g in ipairs(self.f.blame.groups) do

@@ -130,11 +130,12 @@ local function who_behind_whom(f)
 		local who = (waiter.role == "load" and ((waiter.transaction or "?") .. (waiter.version and ", " .. waiter.version or "")) or waiter.role or "?")
 		local mode = root.mode and ", " .. words.mode(root.mode) or ""
 		local behind = (root.role or "?") .. (root.pid and " " .. root.pid or "") .. mode .. (root.state and root.state ~= "active" and ", " .. root.state or "")
+		local age = root.xact_age_ns and ", in a transaction of " .. words.time(root.xact_age_ns) or ""
 		local through = w.chain and #w.chain > 1 and ", through " .. words.number_of(#w.chain - 1, "other") or ""
 		rows[i] = { words.at(w.start_ns), (w.quality == "bounded" and "≈ " or "") .. words.time(w.length_ns), w.ended or "",
 			page.join(who, { html = "<br>" }, page.code(words.sql(waiter.sql, 90))),
 			page.join(words.relation(lock.relation) or lock.type or words.none, { html = "<br>" }, { html = '<span class="soft">' .. E(words.mode(lock.mode)) .. "</span>" }),
-			page.join(behind, { html = '<span class="soft">' .. E((blocker.queued and ", queued itself" or "") .. through) .. "</span><br>" }, page.code(words.sql(root.sql, 90))) }
+			page.join(behind, { html = '<span class="soft">' .. E(age .. (blocker.queued and ", queued itself" or "") .. through) .. "</span><br>" }, page.code(words.sql(root.sql, 90))) }
 	end
 	local table_text = page.table({ { "At", "num" }, { "Waited", "num" }, { "Ended" }, { "Who", "wide" }, { "For", "tight" }, { "Behind", "wide" } }, rows)
 	local rest = f.blame.all.n - #list
@@ -347,8 +348,10 @@ local function ledger(l)
 	if not l then return "" end
 	if l.error then return "<p>" .. page.tag("FAIL").html .. " The ledger could not be checked: " .. E(l.error) .. ".</p>\n" end
 	local unknown = (l.unknown_found or 0) + (l.unknown_lost or 0)
-	return "<p>" .. page.tag((l.lost or 0) == 0 and "PASS" or "FAIL").html .. " Ledger: of " .. words.number_of(l.acknowledged or 0, "acknowledged commit") .. " " .. words.count(l.found) .. " were found afterwards, " ..
-		words.count(l.lost) .. " were lost" .. (unknown > 0 and "; of " .. words.count(unknown) .. " whose connection was lost during COMMIT " .. words.count(l.unknown_found) .. " are there" or "") .. ".</p>\n"
+	local strange = l.strange or 0
+	return "<p>" .. page.tag((l.lost or 0) == 0 and strange == 0 and "PASS" or "FAIL").html .. " Ledger: of " .. words.number_of(l.acknowledged or 0, "acknowledged commit") .. " " .. words.count(l.found) .. " were found afterwards, " ..
+		words.count(l.lost) .. " were lost" .. (unknown > 0 and "; of " .. words.count(unknown) .. " whose connection was lost during COMMIT " .. words.count(l.unknown_found) .. " are there" or "") ..
+		(strange > 0 and "; " .. words.number_of(strange, "row") .. (strange == 1 and " is" or " are") .. " there that nobody wrote, or twice" or "") .. ".</p>\n"
 end
 
 local function counters(c)

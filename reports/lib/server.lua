@@ -48,6 +48,59 @@ local function phases(f)
 		{ "Longest transaction" }, { "Idle in transaction" }, { "Autovacuum on", "wide" }, { "Shared lock table, at most", "num" } }, rows)
 end
 
+-- Of an interval what its machine was like: the most in its phase `p`, of memory the least that was left.
+function server.gather_host(p, interval)
+	local h, s = interval.host, (interval.end_ns - interval.start_ns) / 1e9
+	if not h then return end
+	local most = p.host or {}
+	p.host = most
+	local function keep(key, value) if value then most[key] = math.max(most[key] or 0, value) end end
+	keep("cpu", h.cpu)
+	keep("runnable", h.runnable)
+	keep("blocked", h.blocked)
+	keep("read_per_s", h.disk_read_bytes and h.disk_read_bytes / s)
+	keep("written_per_s", h.disk_write_bytes and h.disk_write_bytes / s)
+	keep("disk_busy", h.disk_busy)
+	if h.memory_available_bytes then most.memory_left = math.min(most.memory_left or math.huge, h.memory_available_bytes) end
+end
+
+local function state_of(f, name)
+	for _, p in ipairs(f.run.phase_state or {}) do if p.phase == name then return p end end
+	return {}
+end
+
+local function percent(share) return share and words.share(share, 1) or nil end
+
+local function machine(f)
+	local rows = {}
+	for _, phase in ipairs(f.phases) do
+		local p, h = state_of(f, phase.name), (f.by_phase[phase.name] or {}).host or {}
+		if next(p) or next(h) then
+			rows[#rows + 1] = { phase.name, p.temp_bytes and words.bytes(p.temp_bytes), p.deadlocks and words.count(p.deadlocks), p.prepared and words.count(p.prepared),
+				p.xid_age and words.count(p.xid_age), percent(h.cpu), h.runnable and words.count(h.runnable), h.blocked and words.count(h.blocked),
+				h.read_per_s and words.bytes(h.read_per_s), h.written_per_s and words.bytes(h.written_per_s), percent(h.disk_busy), h.memory_left and words.bytes(h.memory_left) }
+		end
+	end
+	if #rows == 0 then return "" end
+	return page.table({ { "Phase", "tight" }, { "Temporary files", "num" }, { "Deadlocks", "num" }, { "Prepared transactions", "num" }, { "Transactions since the oldest freeze", "num" }, { "Processors busy", "num" },
+		{ "Processes to run", "num" }, { "Waiting for a disk", "num" }, { "Read per second", "num" }, { "Written per second", "num" }, { "Busiest disk", "num" }, { "Memory left", "num" } }, rows) ..
+		'<p class="note">Of prepared transactions and of the machine the most in the phase, of memory the least; of a server on another machine that is not known.</p>\n'
+end
+
+-- The same of one phase in a sentence, as far as it is known; nil when nothing is.
+function server.sentence(f, name)
+	local p, h, parts = state_of(f, name), (f.by_phase[name] or {}).host or {}, {}
+	local function add(...) parts[#parts + 1] = string.format(...) end
+	if h.cpu then add("the machine's processors %s busy", percent(h.cpu)) end
+	if h.runnable then add("%s to run", words.number_of(h.runnable, "process", "processes")) end
+	if h.disk_busy then add("the busiest disk %s", percent(h.disk_busy)) end
+	if h.memory_left then add("%s of memory left", words.bytes(h.memory_left)) end
+	if (p.temp_bytes or 0) > 0 then add("%s of temporary files", words.bytes(p.temp_bytes)) end
+	if (p.deadlocks or 0) > 0 then add("%s", words.number_of(p.deadlocks, "deadlock")) end
+	if (p.prepared or 0) > 0 then add("%s", words.number_of(p.prepared, "prepared transaction")) end
+	return #parts > 0 and "During " .. name .. ", at worst: " .. table.concat(parts, ", ") .. "." or nil
+end
+
 local function change(before, after, format)
 	if not before or not after then return nil end
 	return before == after and "" or (after > before and "+ " or "− ") .. format(math.abs(after - before))
@@ -69,7 +122,7 @@ local function tables(f)
 end
 
 function server.section(f)
-	local out = phases(f) .. tables(f)
+	local out = phases(f) .. machine(f) .. tables(f)
 	return out ~= "" and out or nil
 end
 

@@ -80,6 +80,7 @@ local LINES = {
 		versions = map { started = N, ok = N, failed = COUNTS, retries = COUNTS, abandoned = N, in_flight = N }, response = { n = N, p50_ns = N, p99_ns = N, max_ns = N },
 		lag = list { standby = S, replay_bytes = N, heartbeat_ns = N, replay_lag_ns = N, conflicts = N, need = { "standby" } },
 		slots = list { slot = S, active = B, wal_status = S, restart_bytes = N, need = { "slot" } }, cpu = { host = N, worker = N, observer = N }, counters = COUNTS,
+		host = { cpu = N, runnable = N, blocked = N, memory_available_bytes = N, disk_read_bytes = N, disk_write_bytes = N, disk_busy = N },
 		need = { "start_ns", "end_ns" } },
 	waits = { start_ns = N, length_ns = N, quality = S, bound_ns = N, ended = S, waiter = SESSION, lock = { type = S, relation = S, mode = S }, blockers = list(SESSION), root = SESSION, chain = list(N),
 		blamed = N, need = { "start_ns", "length_ns" } },

@@ -205,6 +205,8 @@ subtest 'names, SQL and messages full of markup stay text' => sub {
 		next if $format eq 'text';
 		unlike($text, qr/<script|<i>|<b>/, "$format: no markup from the record");
 		is(ill_formed($text, %VOID), '', "$format: well-formed") if $format ne 'markdown';
+		unlike($text, qr/could not draw/, "$format: no picture is missing") if $format eq 'html';
+		like($text, qr{<text[^>]*>(?:<[^>]*>|\s)*status is 100%}, "$format: a label of a picture with a percent sign") if $format eq 'html';
 	}
 	is(breaks_junit(content("$folder/nasty.junit")), '', 'JUnit');
 	my @broken = grep { /^\|/ && !/^\|(?: [^|]* \|)+$/ } split /\n/, content("$folder/nasty.markdown");
@@ -236,6 +238,36 @@ subtest 'what could not be told or was unfit is an error, not a failure' => sub 
 	like($xml, qr/failures="0" errors="2" skipped="1"/, 'two errors');
 	my (undef, $text) = report("$folder/unfit", '--format', 'text');
 	like($text, qr/^INVALID .*unfit: the generator was the bottleneck/s, 'the reason stands at the top');
+};
+
+subtest 'rows of the ledger that nobody wrote are told' => sub {
+	my $record = "$folder/strange";
+	my $run = SyntheticRecord::write_record($record)->{run};
+	$run->{totals}{ledger} = {acknowledged => 700, found => 700, lost => 0, unknown_found => 0, unknown_lost => 0, strange => 3};
+	open my $out, '>:raw', "$record/run.json" or die;
+	print $out encode_json($run);
+	close $out;
+	report($record);
+	like(content("$record/report.html"), qr/FAIL<\/span> Ledger: of 700 acknowledged commits 700 were found afterwards, 0 were lost; 3 rows are there that nobody wrote, or twice\./, 'in the page');
+	my (undef, $text) = report($record, '--format', 'text');
+	like($text =~ s/\s+/ /gr, qr/Of 700 acknowledged commits 0 are not in the database; 3 rows of the ledger nobody wrote, or twice\./, '... and in the text');
+};
+
+subtest 'what the server and its machine went through is told by phase' => sub {
+	my $record = "$folder/busy";
+	my $run = SyntheticRecord::write_record($record, host => 1)->{run};
+	$run->{phase_state} = [{phase => 'migration', temp_bytes => 3 * 2**20, deadlocks => 2, prepared => 1, xid_age => 12345}];
+	open my $out, '>:raw', "$record/run.json" or die;
+	print $out encode_json($run);
+	close $out;
+	report($record);
+	my $html = content("$record/report.html");
+	my $row = join '', map { qq{<td class="num">$_</td>} } '3.00 MB', 2, 1, '12,345', '97 %', 7, 1, '0 B', '50.0 MB', '90 %', '1.00 GB';
+	like($html, qr/<td class="tight">migration<\/td>\Q$row\E/, 'a row of the migration');
+	like($html, qr/<td class="tight">baseline<\/td>.*?<td class="num">50 %<\/td><td class="num">2<\/td>/s, '... and of the baseline');
+	like($html, qr/, in a transaction of [\d.]+ (?:s|ms)/, 'how old the transaction was that others waited behind');
+	my (undef, $text) = report($record, '--format', 'text');
+	like($text =~ s/\s+/ /gr, qr/During migration, at worst: the machine's processors 97 % busy, 7 processes to run, the busiest disk 90 %, 1\.00 GB of memory left, 3\.00 MB of temporary files, 2 deadlocks, 1 prepared transaction\./, 'the same in the text');
 };
 
 subtest 'Markdown stays under 1 MiB whatever the record holds' => sub {

@@ -42,6 +42,10 @@ static void the_criteria_of_the_design_are_understood(void **state)
 	assert_int_equal(c.stat, STAT_CLEAN);
 	c = parsed("throughput.mean during migration > 0.9 x baseline");
 	assert_float_equal(c.value, 0.9, 1e-12);
+	c = parsed("step[fill].duration during rollback < 1s");
+	assert_string_equal(c.phase, "rollback");
+	c = parsed("migration.duration during rollback < 1min");
+	assert_string_equal(c.phase, "rollback");
 }
 
 static void what_is_not_understood_is_named_with_what_would_be_accepted(void **state)
@@ -68,6 +72,20 @@ static void what_is_not_understood_is_named_with_what_would_be_accepted(void **s
 		{"wal[x].bytes < 1GB", "no name"},
 		{"lock_wait[users.max < 1s", "brackets"},
 		{"rollback.clean < 1", "alone"},
+		{"migration.duration < 1.5 x baseline", "name a value"},
+		{"step[fill].eta_error < 2 x baseline", "name a value"},
+		{"step[fill].duration < 2 x baseline", "name a value"},
+		{"migration.statement.max < 2 x baseline", "name a value"},
+		{"check[all].rows < 2 x baseline", "name a value"},
+		{"ledger.lost < 2 x baseline", "name a value"},
+		{"reconcile[status].mismatches < 2 x baseline", "name a value"},
+		{"check[all].rows during migration = 0", "leave it out"},
+		{"checks.clean during migration", "leave it out"},
+		{"rollback.clean during rollback", "leave it out"},
+		{"ledger.lost during migration = 0", "leave it out"},
+		{"reconcile[status].mismatches during rollback = 0", "leave it out"},
+		{"step[fill].eta during migration < 24h", "leave it out"},
+		{"step[fill].duration during baseline < 1s", "during rollback"},
 		{"", "latency"},
 	};
 	for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {

@@ -179,6 +179,21 @@ static void figures_are_those_of_the_record(void **state)
 	assert_opinion(all[19], "PASS", "0", "no statement of step \"add status\" wrote a table anew");
 }
 
+static void nothing_is_no_more_than_nothing_in_the_baseline(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"errors.rate during rollback < 2 x baseline", "errors.rate during rollback <= 2 x baseline",
+		"errors.rate during migration < 2 x baseline"};
+	struct record *r = usual("rollback");
+	record_phase_start(r, "rollback", 4 * SECOND);
+	traffic(r, "rollback", 4, 1000, 10 * NS_PER_MS, 0, 0.2);
+	record_phase_end(r, 5 * SECOND);
+	assert_int_equal(judged(r, all, 3), VERDICT_FAIL);
+	assert_opinion(all[0], "PASS", "0 %", "no error in 1000 transactions during rollback; baseline 0 %: nothing in either");
+	assert_opinion(all[1], "PASS", "0 %", "baseline 0 %");
+	assert_opinion(all[2], "FAIL", "0.10 %", "baseline 0 %");
+}
+
 static void without_data_a_criterion_fails(void **state)
 {
 	(void)state;
@@ -246,6 +261,160 @@ static void windows_without_reads_or_writes_are_counted_by_table_and_phase(void 
 	assert_opinion(all[5], "FAIL", "", "lacks the privilege");
 	assert_opinion(all[6], "PASS", "0 ns", "reads were possible at every look");
 	assert_opinion(all[7], "FAIL", "40.0 ms", "the longest of at least 40.0 ms");
+}
+
+static void what_was_not_seen_to_end_is_a_lower_limit(void **state)
+{
+	(void)state;
+	static const char *const all[] = {
+		"reads_blocked[users].max < 1s",
+		"reads_blocked[users].max < 300ms",
+		"reads_blocked[users].total > 300ms",
+		"reads_blocked[users].total > 500ms",
+		"reads_blocked[users].count = 1",
+		"reads_blocked[users].max = 1s",
+		"reads_blocked[users].max = 300ms",
+		"writes_blocked[users].max < 1s",
+		"lock_wait.max < 1s",
+		"lock_wait.max < 800ms",
+		"lock_wait.total > 1s",
+		"lock_wait.count = 3",
+		"lock_wait[users].max < 1s",
+		"step[add status].longest_wait < 1s",
+		"step[add status].victims = 3",
+	};
+	struct record *r = usual("forward");
+	static const char *const ends[] = {"unknown", "missing"};
+	for (int i = 0; i < 2; i++)
+		record_window(r,
+			json_pack("{s:s, s:s, s:I, s:I, s:I, s:b, s:s}", "table", "users", "access", i == 0 ? "reads" : "writes",
+				"start_ns", (json_int_t)(3 * SECOND), "length_ns", (json_int_t)(400 * NS_PER_MS), "bound_ns",
+				(json_int_t)NS_PER_MS, "at_least", 1, "ended", ends[i]));
+	record_set(r, "availability", json_pack("{s:i, s:[s]}", "rounds", 100, "tables", "users"));
+	record_wait(r,
+		json_pack("{s:I, s:I, s:s, s:{s:s}, s:{s:s}, s:i}", "start_ns", (json_int_t)(3 * SECOND), "length_ns",
+			(json_int_t)(900 * NS_PER_MS), "ended", "unfinished", "waiter", "role", "load", "lock", "relation", "users",
+			"blamed", 1));
+	assert_int_equal(judged(r, all, sizeof all / sizeof all[0]), VERDICT_FAIL);
+	assert_opinion(all[0], "INCONCLUSIVE", "400 ms", "; 1 of them was not seen to end");
+	assert_opinion(all[1], "FAIL", "400 ms", "");
+	assert_opinion(all[2], "PASS", "400 ms", "");
+	assert_opinion(all[3], "INCONCLUSIVE", "400 ms", "");
+	assert_opinion(all[4], "PASS", "1", "");
+	assert_opinion(all[5], "INCONCLUSIVE", "400 ms", "");
+	assert_opinion(all[6], "FAIL", "400 ms", "");
+	assert_opinion(all[7], "PASS", "400 ms", ""); /* it ended with the table */
+	assert_opinion(all[8], "INCONCLUSIVE", "900 ms", "; 1 of them went on when the run ended");
+	assert_opinion(all[9], "FAIL", "900 ms", "");
+	assert_opinion(all[10], "PASS", "1.20 s", "");
+	assert_opinion(all[11], "PASS", "3", "");
+	assert_opinion(all[12], "INCONCLUSIVE", "900 ms", "");
+	assert_opinion(all[13], "INCONCLUSIVE", "900 ms", "went on when the run ended");
+	assert_opinion(all[14], "PASS", "3", "");
+}
+
+static void read_lag(struct record *r, const char *phase, int start_s, const char *standby, int64_t bytes)
+{
+	record_interval(r,
+		json_pack("{s:I, s:I, s:s, s:[{s:s, s:o}]}", "start_ns", (json_int_t)(start_s * SECOND), "end_ns",
+			(json_int_t)((start_s + 1) * SECOND), "phase", phase, "lag", "standby", standby, "replay_bytes",
+			bytes < 0 ? json_null() : json_integer((json_int_t)bytes)));
+}
+
+/* Migration of five seconds after a baseline of one; lags are read as `bytes` says, -1 being nothing. */
+static struct record *with_lags(const char *drill, const int64_t bytes[5])
+{
+	struct record *r = begin(drill);
+	record_phase_start(r, "baseline", 0);
+	read_lag(r, "baseline", 0, "standby1", 10);
+	record_phase_end(r, SECOND);
+	record_phase_start(r, "migration", SECOND);
+	for (int i = 0; i < 5; i++)
+		read_lag(r, "migration", 1 + i, "standby1", bytes[i]);
+	record_phase_end(r, 6 * SECOND);
+	return r;
+}
+
+static void a_standby_that_falls_silent_may_be_any_way_behind(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"replication.replay_bytes.max < 30MB", "replication.replay_bytes.max < 100B",
+		"replication.replay_bytes[standby1].max > 100B", "replication.replay_bytes.max during baseline < 1kB"};
+	assert_int_equal(judged(with_lags("forward", (int64_t[]){-1, 200, 300, -1, -1}), all, 4), VERDICT_FAIL);
+	assert_opinion(all[0], "INCONCLUSIVE", "300 B", "; at 2 looks standby1 was not there to be read");
+	assert_opinion(all[1], "FAIL", "300 B", "");
+	assert_opinion(all[2], "PASS", "300 B", "");
+	assert_opinion(all[3], "PASS", "10.0 B", "");
+	assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+	judged(with_lags("forward", (int64_t[]){-1, 200, 300, 10, 10}), all, 1);
+	assert_opinion(all[0], "PASS", "300 B", "some readings are missing");
+	assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+	struct record *r = with_lags("failover", (int64_t[]){200, 300, 10, -1, -1});
+	record_event(r, json_pack("{s:s, s:s, s:I}", "type", "failover", "edge", "start", "t_ns", (json_int_t)(4 * SECOND)));
+	judged(r, all, 1);
+	assert_opinion(all[0], "PASS", "300 B", ""); /* it is the primary then */
+}
+
+static void a_slot_that_the_server_gave_up_is_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"replication.slot_bytes.max < 1GB", "replication.slot_bytes[other].max < 1GB"};
+	struct record *r = usual("forward");
+	record_interval(r,
+		json_pack("{s:I, s:I, s:s, s:[{s:s, s:i, s:s}, {s:s, s:n, s:s}, {s:s, s:n, s:s}, {s:s, s:i, s:s}]}", "start_ns",
+			(json_int_t)(3 * SECOND), "end_ns", (json_int_t)(4 * SECOND), "phase", "migration", "slots", "slot", "cdc",
+			"restart_bytes", 1000, "wal_status", "reserved", "slot", "cdc", "restart_bytes", "wal_status", "lost", "slot",
+			"idle", "restart_bytes", "wal_status", "", "slot", "other", "restart_bytes", 5, "wal_status", "reserved"));
+	assert_int_equal(judged(r, all, 2), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "no data: slot cdc was lost");
+	assert_opinion(all[1], "PASS", "5.00 B", "");
+}
+
+static void wait_for_some_row(struct record *r, int64_t length_ns)
+{
+	record_wait(r,
+		json_pack("{s:I, s:I, s:s, s:{s:s}, s:{s:s, s:n}}", "start_ns", (json_int_t)(3 * SECOND), "length_ns",
+			(json_int_t)length_ns, "ended", "granted", "waiter", "role", "load", "lock", "type", "transactionid", "relation"));
+}
+
+static void waits_whose_table_is_not_known_may_be_any_tables(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"lock_wait[users].max < 1s", "lock_wait[users].max < 10s", "lock_wait[users].max < 150ms",
+		"lock_wait[users].count = 2", "lock_wait[users].total < 3s", "lock_wait[users].total < 2s", "lock_wait[orders].max < 1s",
+		"lock_wait[users].p50 < 1s", "lock_wait.max < 3s"};
+	struct record *r = usual("forward");
+	wait_for_some_row(r, 2 * SECOND);
+	wait_for_some_row(r, NS_PER_MS);
+	assert_int_equal(judged(r, all, sizeof all / sizeof all[0]), VERDICT_FAIL);
+	assert_opinion(all[0], "INCONCLUSIVE", "200 ms", "; 2 waits were for rows of tables that are not known");
+	assert_opinion(all[1], "PASS", "200 ms", "; 2 waits");
+	assert_opinion(all[2], "FAIL", "200 ms", "");
+	assert_opinion(all[3], "INCONCLUSIVE", "2", "");
+	assert_opinion(all[4], "PASS", "300 ms", "");
+	assert_opinion(all[5], "INCONCLUSIVE", "300 ms", "");
+	assert_opinion(all[6], "INCONCLUSIVE", "0 ns", "no lock wait on orders in 400 samples; 2 waits were for rows");
+	assert_opinion(all[7], "INCONCLUSIVE", "100 ms", "");
+	assert_opinion(all[8], "PASS", "2.00 s", "4 lock waits");
+}
+
+static void a_table_that_nobody_saw_is_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"lock_wait[ordres].max < 1s", "lock_wait[users].max < 1s", "lock_wait[orders].max < 1s",
+		"lock_wait[items].max < 1s", "lock_wait[codes].max < 1s", "lock_wait[logs].max < 1s"};
+	struct record *r = usual("forward");
+	record_set(r, "phase_state", json_pack("[{s:s, s:[{s:s}]}]", "phase", "migration", "tables", "table", "orders"));
+	record_set(r, "availability", json_pack("{s:i, s:[s]}", "rounds", 100, "tables", "items"));
+	record_event(r,
+		json_pack("{s:s, s:i, s:I, s:[{s:s, s:s}]}", "type", "statement", "id", 2, "start_ns", (json_int_t)(3 * SECOND), "locks",
+			"relation", "codes", "mode", "AccessShareLock"));
+	record_event(r, json_pack("{s:s, s:i, s:s}", "type", "lock", "statement", 2, "relation", "logs"));
+	assert_int_equal(judged(r, all, sizeof all / sizeof all[0]), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "no data: no table ordres was seen");
+	assert_opinion(all[1], "PASS", "200 ms", "");
+	for (int i = 2; i < 6; i++)
+		assert_opinion(all[i], "PASS", "0 ns", "no lock wait on");
 }
 
 static void availability_that_was_not_measured_is_no_data(void **state)
@@ -400,6 +569,61 @@ static void a_lost_commit_is_not_clean(void **state)
 	assert_opinion(all[1], "PASS", "2", "");
 }
 
+static void what_runs_within_a_step_is_its_own(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"step[both].scans = 0", "step[both].victims = 0", "step[both].rewrites = 0"};
+	struct record *r = usual("forward");
+	step(r, "both", 3, 4, true);
+	record_event(r,
+		json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "t_ns", (json_int_t)(3 * SECOND), "type", "step", "name", "one of them",
+			"kind", "sql", "direction", "up", "edge", "start", "within", "both"));
+	record_event(r,
+		json_pack("{s:s, s:i, s:s, s:I, s:[{s:s}]}", "type", "statement", "id", 7, "step", "one of them", "start_ns",
+			(json_int_t)(3 * SECOND), "work", "what", "scan"));
+	record_wait(r,
+		json_pack("{s:I, s:I, s:{s:s}, s:{s:s}, s:i}", "start_ns", (json_int_t)(3 * SECOND), "length_ns", (json_int_t)NS_PER_MS,
+			"waiter", "role", "load", "lock", "relation", "users", "blamed", 7));
+	assert_int_equal(judged(r, all, 3), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "1", "statement 7");
+	assert_opinion(all[1], "FAIL", "1", "1 lock wait");
+	assert_opinion(all[2], "PASS", "0", "");
+}
+
+static void a_row_of_the_ledger_that_nobody_wrote_is_not_clean(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"ledger.clean", "ledger.lost = 0"};
+	struct record *r = usual("forward");
+	record_set(r, "totals",
+		json_pack(
+			"{s:b, s:{s:i, s:i, s:i, s:i}}", "holds", 1, "ledger", "acknowledged", 700, "found", 700, "lost", 0, "strange", 3));
+	judged(r, all, 2);
+	assert_opinion(all[0], "FAIL", "no", "0 of 700 acknowledged commits are not in the database; 3 rows of the ledger nobody wrote");
+	assert_opinion(all[1], "PASS", "0", "");
+}
+
+static void what_programs_make_the_server_do_is_no_data(void **state)
+{
+	(void)state;
+	static const char *const all[] = {"step[tool].rewrites = 0", "step[flyway].scans = 0", "step[add status].rewrites = 0"};
+	struct record *r = usual("forward");
+	step(r, "flyway", 3, 4, true);
+	record_event(r,
+		json_pack("{s:s, s:i, s:b, s:s, s:I}", "type", "statement", "id", 1000001, "external", 1, "step", "flyway", "start_ns",
+			(json_int_t)(3 * SECOND)));
+	record_event(r,
+		json_pack("{s:I, s:s, s:s, s:s, s:s, s:s}", "t_ns", (json_int_t)(3 * SECOND), "type", "step", "name", "tool", "kind",
+			"exec", "direction", "up", "edge", "start"));
+	record_event(r,
+		json_pack("{s:I, s:s, s:s, s:s, s:s, s:b, s:I}", "t_ns", (json_int_t)(4 * SECOND), "type", "step", "name", "tool",
+			"direction", "up", "edge", "end", "ok", 1, "duration_ns", (json_int_t)SECOND));
+	assert_int_equal(judged(r, all, 3), VERDICT_FAIL);
+	assert_opinion(all[0], "FAIL", "", "no data: step \"tool\" runs a program: what programs make the server do is not observed");
+	assert_opinion(all[1], "FAIL", "", "not observed");
+	assert_opinion(all[2], "PASS", "0", "");
+}
+
 static void a_failed_step_fails_the_migration(void **state)
 {
 	(void)state;
@@ -509,6 +733,36 @@ static void workers_whose_timers_are_late_make_the_run_invalid(void **state)
 	assert_int_equal(judged_with_lag(100, 5, 101 * NS_PER_MS), VERDICT_PASS);
 }
 
+static enum verdict judged_with_line(const char *series, const char *line)
+{
+	char path[128];
+	struct error err;
+	enum verdict verdict;
+	assert_int_equal(fs_remove_tree(dir(), NULL), ST_OK);
+	judged(usual("forward"), NULL, 0);
+	snprintf(path, sizeof path, "%s/%s", dir(), series);
+	FILE *file = fopen(path, "ae");
+	assert_non_null(file);
+	fputs(line, file);
+	fclose(file);
+	assert_int_equal(judge_record(dir(), NULL, 0, &verdict, &err), ST_OK);
+	return verdict;
+}
+
+static void lines_that_cannot_be_read_make_the_run_invalid(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		judged_with_line("waits.jsonl", "{\"start_ns\": 2000000000, \"len"), VERDICT_PASS); /* cut by the end of its writer */
+	assert_int_equal(judged_with_line("latency.hlog", "Tag=total/response/ok,9,1,0,HIST"), VERDICT_PASS);
+	assert_int_equal(judged_with_line("waits.jsonl", "{\"start_ns\": 2000000000, \"len\n{}\n[]\n"), VERDICT_INVALID);
+	struct record_reader *reader;
+	assert_int_equal(record_open(dir(), &reader, NULL), ST_OK);
+	const json_t *reason = json_array_get(json_object_get(reader_run(reader), "invalid"), 0);
+	assert_string_equal(json_string_value(reason), "2 lines of the record cannot be read");
+	record_reader_free(reader);
+}
+
 static void judging_again_gives_the_same_answer(void **state)
 {
 	(void)state;
@@ -547,11 +801,17 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(figures_are_those_of_the_record),
+		TEST(nothing_is_no_more_than_nothing_in_the_baseline),
 		TEST(without_data_a_criterion_fails),
 		TEST(lock_waits_without_an_observer_are_no_data),
 		TEST(who_has_no_answer_when_the_run_ends_has_waited_so_long),
 		TEST(a_percentile_needs_samples_above_it),
 		TEST(windows_without_reads_or_writes_are_counted_by_table_and_phase),
+		TEST(what_was_not_seen_to_end_is_a_lower_limit),
+		TEST(a_standby_that_falls_silent_may_be_any_way_behind),
+		TEST(a_slot_that_the_server_gave_up_is_no_data),
+		TEST(waits_whose_table_is_not_known_may_be_any_tables),
+		TEST(a_table_that_nobody_saw_is_no_data),
 		TEST(availability_that_was_not_measured_is_no_data),
 		TEST(the_rollback_is_judged_only_where_it_happened),
 		TEST(an_equivalent_rollback_is_clean_but_not_identical),
@@ -562,12 +822,16 @@ int main(void)
 		TEST(a_ledger_that_there_was_not_is_no_data),
 		TEST(an_empty_ledger_is_no_data),
 		TEST(a_lost_commit_is_not_clean),
+		TEST(what_runs_within_a_step_is_its_own),
+		TEST(a_row_of_the_ledger_that_nobody_wrote_is_not_clean),
+		TEST(what_programs_make_the_server_do_is_no_data),
 		TEST(a_failed_step_fails_the_migration),
 		TEST(a_busy_generator_makes_the_run_invalid),
 		TEST(workers_that_sleep_through_their_work_make_the_run_invalid),
 		TEST(workers_whose_timers_are_late_make_the_run_invalid),
 		TEST(a_late_generator_makes_the_run_invalid_when_enough_arrivals_say_so),
 		TEST(the_schedule_of_a_replay_is_judged_by_its_fidelity),
+		TEST(lines_that_cannot_be_read_make_the_run_invalid),
 		TEST(judging_again_gives_the_same_answer),
 		TEST(a_criterion_that_is_not_understood_changes_nothing),
 	};

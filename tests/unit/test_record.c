@@ -236,6 +236,36 @@ static void text_that_is_not_utf8_is_kept_as_far_as_it_goes(void **state)
 	json_decref(text);
 }
 
+static bool check_left_out(const json_t *line, void *arg)
+{
+	(void)arg;
+	size_t kept = json_array_size(json_object_get(line, "locks"));
+	assert_in_range(kept, 1000, 19999);
+	assert_int_equal(kept + (size_t)json_get_int(line, "locks_left_out", 0), 20005);
+	assert_int_equal(json_array_size(json_object_get(line, "work")), 1);
+	return true;
+}
+
+static void a_line_that_would_be_too_long_to_read_leaves_out_part_of_its_longest_list(void **state)
+{
+	(void)state;
+	struct error err;
+	struct record *r = created();
+	json_t *locks = json_array();
+	for (int i = 0; i < 20000; i++)
+		json_array_append_new(
+			locks, json_pack("{s:s, s:s}", "relation", "a_partition_of_a_table_with_a_long_name", "mode", "ShareLock"));
+	record_event(r,
+		json_pack("{s:s, s:o, s:i, s:[{s:s}]}", "type", "statement", "locks", locks, "locks_left_out", 5, "work", "what", "scan"));
+	assert_int_equal(record_finish(r, "finished", NULL, &err), ST_OK);
+	record_close(r);
+	struct record_reader *reader = opened();
+	assert_int_equal(reader_each(reader, "events", check_left_out, NULL, NULL), ST_OK);
+	assert_int_equal(lines(reader, "events"), 1);
+	assert_int_equal(reader_bad_lines(reader), 0);
+	record_reader_free(reader);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
 
 int main(void)
@@ -245,6 +275,7 @@ int main(void)
 		TEST(a_folder_that_holds_something_is_refused),
 		TEST(a_writer_that_was_killed_leaves_all_its_lines_and_is_shown_as_interrupted),
 		TEST(a_cut_last_line_is_passed_over_and_a_bad_one_counted),
+		TEST(a_line_that_would_be_too_long_to_read_leaves_out_part_of_its_longest_list),
 		TEST(a_full_disk_is_told_once_and_leaves_whole_lines),
 		TEST(a_newer_format_is_refused_by_name),
 		TEST(a_rehearsal_lists_its_records),

@@ -131,11 +131,11 @@ end
 local function read_locks(self, event)
 	local out, tx = self:internal(LOCKS), self.transaction_now
 	local seen, files = {}, {}
-	event.locks = self.host.array {}
+	local locks = self.host.array {}
 	for _, row in ipairs(out.values) do
 		if row[2] then
 			local lock = { relation = row[2], mode = row[3], granted = row[4] }
-			event.locks[#event.locks + 1] = lock
+			locks[#locks + 1] = lock
 			if row[4] then seen[row[6] .. row[3]] = lock end
 			files[row[6]] = { name = row[2], kind = row[7], file = row[8] }
 			if row[3] ~= "AccessShareLock" and row[3] ~= "RowShareLock" then self.touched[row[5]] = true end
@@ -145,6 +145,7 @@ local function read_locks(self, event)
 	-- What writes a relation anew locks it in the strongest mode, so that it is among these.
 	work.compare_files(event.work, tx.files, files)
 	for oid, file in pairs(files) do tx.files[oid] = file end
+	work.keep_locks(event, locks, self.host.array)
 	self.host.note_locks(event.id, event.pid, event.locks)
 	return out.values[1][1]
 end
@@ -170,6 +171,15 @@ local function look_after(self, event, sql, counters)
 	local invalid = work.invalid_indexes(self.files, after)
 	if #invalid > 0 then event.invalid_indexes = self.host.array(invalid) end
 	self.files = after
+end
+
+local SAY_WORK = "SET client_min_messages = debug1" -- the server then says what a statement makes it do: see work.lua
+
+-- A statement may have switched that off, as the first lines of a dump do.
+local function keep_saying(self, sql)
+	local word = work.first_word(sql)
+	if not self.step or not self.step.lock_timeout then return end
+	if word == "SET" or word == "RESET" or word == "DISCARD" or sql:lower():find("client_min_messages", 1, true) then self.raw:query(SAY_WORK) end
 end
 
 local function overdue(self)
@@ -199,6 +209,7 @@ function Session:attempt_statement(sql, ...)
 	local tx = self.transaction_now
 	if tx then tx.first, tx.last, tx.failed_ns = tx.first or id, id, not out.ok and out.end_ns or nil end
 	if out.ok and self.raw:connected() then
+		keep_saying(self, sql)
 		if self.in_transaction then
 			event.wal_bytes = read_locks(self, event) - before
 			event.locks_from_ns = out.start_ns
@@ -293,7 +304,7 @@ function Session:begin_step(step, direction)
 	self:internal("SET lock_timeout = " .. milliseconds(step.lock_timeout or DEFAULT_LOCK_TIMEOUT_NS))
 	self:internal("SET statement_timeout = " .. milliseconds(step.statement_timeout or 0))
 	if not step.lock_timeout then return end
-	self:internal("SET client_min_messages = debug1") -- the server then says what a statement makes it do: see work.lua
+	self:internal(SAY_WORK)
 	self.files = read_files(self)
 end
 
@@ -333,9 +344,10 @@ local function write_transaction(self, tx, committed, ended, counters)
 	if not tx.first then return end -- nothing was asked in it
 	local event = { type = "transaction", step = self.step and self.step.name, direction = self.direction, attempt = self.attempt,
 		pid = self.raw:pid(), first = tx.first, last = tx.last, committed = committed, sqlstate = ended.sqlstate, start_ns = tx.start_ns,
-		ending_ns = ended.start_ns, end_ns = ended.end_ns, locks = tx.holds }
+		ending_ns = ended.start_ns, end_ns = ended.end_ns }
 	-- The server gives locks back when a statement fails, before ROLLBACK comes.
 	for _, hold in ipairs(tx.holds) do hold.to_ns = hold.to_ns or not committed and tx.failed_ns or ended.end_ns end
+	work.keep_locks(event, tx.holds, self.host.array)
 	if self.raw:connected() then work.count(event, counters, read_counters(self), self.counters_scope) end
 	if committed then for oid, file in pairs(tx.files) do self.files[oid] = file end end
 	self.host.event(event)

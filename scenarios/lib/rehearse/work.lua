@@ -105,6 +105,21 @@ function work.invalid_indexes(before, after)
 	return names
 end
 
+local LOCKS_KEPT = 2000
+local STRENGTH = { AccessExclusiveLock = 8, ExclusiveLock = 7, ShareRowExclusiveLock = 6, ShareLock = 5, ShareUpdateExclusiveLock = 4, RowExclusiveLock = 3,
+	RowShareLock = 2, AccessShareLock = 1 }
+
+-- Of more locks than a line of the record is to hold the strongest, and how many are left out.
+function work.keep_locks(event, locks, array)
+	event.locks = locks
+	if #locks <= LOCKS_KEPT then return end
+	local order = {}
+	for i, lock in ipairs(locks) do order[i] = { i, STRENGTH[lock.mode] or 0 } end
+	table.sort(order, function(a, b) return a[2] > b[2] or a[2] == b[2] and a[1] < b[1] end)
+	event.locks, event.locks_left_out = array {}, #locks - LOCKS_KEPT
+	for i = 1, LOCKS_KEPT do event.locks[i] = locks[order[i][1]] end
+end
+
 -- Counters as of the end of the session's last transaction, once work.FLUSH has run before. The server has them for a single
 -- session since 18 and can be made to flush them since 15; temporary files are counted by database.
 work.FLUSH = "SELECT pg_catalog.pg_stat_force_next_flush()"

@@ -61,8 +61,8 @@ sub write_lines
 	close $f;
 }
 
-# write_record(DIR, drill => 'forward'|'rollback', seed =>, status =>, pass => 1, nasty => 1, until => seconds, rate =>)
-# pass: a gentle migration; otherwise one statement blocks the table users for 6.2 s. nasty: names and SQL full of markup.
+# write_record(DIR, drill => 'forward'|'rollback', seed =>, status =>, pass => 1, nasty => 1, until => seconds, rate =>, host => 1)
+# pass: a gentle migration; otherwise one statement blocks the table users for 6.2 s. nasty: names and SQL full of markup. host: what the machine was like.
 # until: the writer died at that second. Returns what it wrote: {run, events, intervals, waits}.
 sub write_record
 {
@@ -73,7 +73,8 @@ sub write_record
 	my $end = $back ? 130 : 96;
 	my @phases = (['baseline', 0, 20], ['migration', 20, 90], $back ? ['rollback', 90, 124] : (), ['recovery', $back ? 124 : 90, $end]);
 	my $cut = $o{until} // $end;
-	my $table = $o{nasty} ? 'us"ers <b>&amp;' : 'users';
+	my $table = $o{nasty} ? 'us"ers 100% <b>&amp;' : 'users';
+	my $complete = $o{nasty} ? 'status is 100%' : 'status is complete';
 	my $sql_default = $o{nasty} ? "ALTER TABLE users ADD note text DEFAULT '<script>alert(\"x\")</script> & ]]> \x{1}'" : 'ALTER TABLE users ALTER COLUMN status SET NOT NULL';
 	my @blocks = $o{pass} ? ([61, 61.018, 6]) : ([24.0, 24.052, 1], [60, 66.2, 6]);
 	push @blocks, [92, 92.4, 8] if $back && !$o{pass};
@@ -110,14 +111,14 @@ sub write_record
 		$event->($s, 'backfill', step => 'fill status', batches => int($share * 120), rows => int($share * 100000), total => 100000,
 			eta_ns => ns(58 - $s), paused_ns => ns($share * 6), reason => ($s > 40 && $s < 44 ? 'replay_lag' : undef), done => $s == 58 ? JSON::PP::true : JSON::PP::false);
 	}
-	$step->('status is complete', 'sql', 'up', 60, $o{pass} ? 61.1 : 66.3);
-	$run_sql->('status is complete', 'up', 1, $sql_default, $o{pass} ? (61, 61.018) : (60, 66.2), '00000', 'AccessExclusiveLock', 24576);
+	$step->($complete, 'sql', 'up', 60, $o{pass} ? 61.1 : 66.3);
+	$run_sql->($complete, 'up', 1, $sql_default, $o{pass} ? (61, 61.018) : (60, 66.2), '00000', 'AccessExclusiveLock', 24576);
 	$step->('roll out v2', 'deploy', 'up', 70, 82);
 	$event->(70 + 3 * $_, 'deploy', step => 'roll out v2', pod => $_, from => 'v1', to => 'v2') for 1 .. 4;
 	if ($back) {
 		$step->('roll out v2', 'deploy', 'down', 91, 91.8);
-		$step->('status is complete', 'sql', 'down', 92, 92.5);
-		$run_sql->('status is complete', 'down', 1, 'ALTER TABLE users ALTER COLUMN status DROP NOT NULL', 92, 92.4, '00000', 'AccessExclusiveLock', 8192);
+		$step->($complete, 'sql', 'down', 92, 92.5);
+		$run_sql->($complete, 'down', 1, 'ALTER TABLE users ALTER COLUMN status DROP NOT NULL', 92, 92.4, '00000', 'AccessExclusiveLock', 8192);
 		$step->('add status', 'sql', 'down', 100, 100.2);
 		$run_sql->('add status', 'down', 1, 'ALTER TABLE users DROP COLUMN status', 100.1, 100.13, '00000', 'AccessExclusiveLock', 8192);
 	}
@@ -214,6 +215,8 @@ sub write_record
 			lag => [{standby => 's1', replay_bytes => int $behind, sent_bytes => 0, write_bytes => int($behind * 0.2), flush_bytes => int($behind * 0.4),
 				heartbeat_ns => $from == 50 ? undef : ns($behind / 2**20 * 0.21 + 0.004 * unit()), replay_lag_ns => ns($behind / 2**20 * 0.2)}],
 			wal_bytes => int($fill ? 2.4e6 * (1 + 0.2 * gaussian()) : 4e5 * (1 + 0.1 * gaussian())), waiting => scalar @waiting, longest_wait_ns => $longest,
+			$o{host} ? (host => {cpu => $fill ? 0.97 : 0.5, runnable => $fill ? 7 : 2, blocked => 1, memory_available_bytes => ($fill ? 1 : 2) * 2**30, disk_read_bytes => 0,
+				disk_write_bytes => ($fill ? 50 : 1) * 2**20, disk_busy => $fill ? 0.9 : 0.1}) : (),
 			cpu => {host => 0.42 + 0.1 * unit(), worker => 0.21 + 0.05 * unit(), observer => 0.03}};
 		push @hlog, ["$_", $from, $to, $hist{$_}] for sort keys %hist;
 		if ($to % 10 == 0 || grep { $_->[2] == $to } @phases) {

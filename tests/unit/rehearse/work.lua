@@ -28,6 +28,17 @@ tests["another file than before is a rewrite, a relation that was not there is n
 	assert(#works == 2 and works[1].object == "a.orders" and works[1].by == "files" and works[2].object == "users" and works[2].by == "both")
 end
 
+tests["of many locks the strongest are kept, and how many are left out is told"] = function()
+	local event, locks = {}, {}
+	for i = 1, 3000 do locks[i] = { relation = "t" .. i, mode = i == 2500 and "AccessExclusiveLock" or i % 2 == 0 and "AccessShareLock" or "RowExclusiveLock" } end
+	work.keep_locks(event, locks, function(list) return list end)
+	assert(#event.locks == 2000 and event.locks_left_out == 1000)
+	assert(event.locks[1].relation == "t2500" and event.locks[2].relation == "t1" and event.locks[2000].mode == "AccessShareLock")
+	event = {}
+	work.keep_locks(event, { locks[1] }, nil)
+	assert(#event.locks == 1 and event.locks_left_out == nil)
+end
+
 tests["an index is told when it is invalid and was not before"] = function()
 	local before = { [1] = { name = "old", kind = "i", valid = false }, [2] = { name = "good", kind = "i", valid = true } }
 	local after = { [1] = before[1], [2] = { name = "good", kind = "i", valid = false }, [3] = { name = "new", kind = "i", valid = false }, [4] = { name = "parted", kind = "I", valid = false } }
