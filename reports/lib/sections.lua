@@ -93,7 +93,7 @@ local function blame_table(f)
 				(#g.relations > 0 and " · on " .. words.cut(words.relation(table.concat(g.relations, ", ")), 80) or "") ..
 				attempts_of(g) .. (g.held_up_ns > 0 and " · somebody waited during " .. words.time(g.held_up_ns) or ""), { html = "</span>" })
 		else
-			local names = { load = "The application itself", actor = "Background actors", foreign = "Foreign sessions", observer = "The observer", migration = "The migration, statement not known" }
+			local names = { load = "The application itself", actor = "Background actors", foreign = "Foreign sessions", observer = "The observer, checks and comparisons", migration = "The migration, statement not known" }
 			who = page.join(names[g.role] or "Others, blocker not known", { html = ' <span class="soft">(not the migration\'s doing)</span>' })
 			if g.role == "migration" then who = names.migration end
 		end
