@@ -29,8 +29,9 @@ function written.note(m, text)
 	local parsed, tables = require "sql".parse(text), {}   -- the workers' states, which load scenarios too, do without
 	if not parsed or written.find(parsed, tables) then m.touched.anything = true end
 	for _, name in pairs(tables) do
-		local row = m:internal(FULL_NAME, name[1] or "", name[2]).values[1]
-		if row then m.touched[row[1]] = true end
+		local out = m.raw:query(FULL_NAME, name[1] or "", name[2])
+		if not out.ok then m.touched.anything = true   -- its session is gone, say
+		elseif out.values[1] then m.touched[out.values[1][1]] = true end
 	end
 end
 
