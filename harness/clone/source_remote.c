@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "runtime/dsn.h"
 
 #include <errno.h>
 #include <libpq-fe.h>
@@ -19,33 +20,17 @@
 
 /* Connection strings. */
 
-static void add_word(struct buf *out, const char *key, const char *value)
-{
-	buf_printf(out, "%s%s='", out->len > 0 ? " " : "", key);
-	for (; *value != '\0'; value++) {
-		if (*value == '\'' || *value == '\\')
-			buf_char(out, '\\');
-		buf_char(out, *value);
-	}
-	buf_char(out, '\'');
-}
-
 enum status source_replace_database(const char *dsn, const char *database, char *out, size_t size, struct error *err)
 {
-	char *problem = NULL;
-	PQconninfoOption *options = PQconninfoParse(dsn, &problem);
-	PQfreemem(problem); /* it may quote the password */
-	if (options == NULL) {
-		error_set(err, ST_USAGE, "the target is not a connection string that libpq understands");
-		error_hint(err, "for example \"host=/var/run/postgresql dbname=clone\" or postgresql:///clone");
+	PQconninfoOption *options = dsn_parse(dsn, err);
+	if (options == NULL)
 		return ST_USAGE;
-	}
 	struct buf text;
 	buf_init(&text, size - 1);
 	for (PQconninfoOption *o = options; o->keyword != NULL; o++)
 		if (o->val != NULL && strcmp(o->keyword, "dbname") != 0)
-			add_word(&text, o->keyword, o->val);
-	add_word(&text, "dbname", database);
+			dsn_add_word(&text, o->keyword, o->val);
+	dsn_add_word(&text, "dbname", database);
 	snprintf(out, size, "%s", text.data);
 	enum status st = text.overflow ? error_set(err, ST_USAGE, "the target's connection string is too long") : ST_OK;
 	buf_free(&text);

@@ -228,6 +228,47 @@ remove_tree("$home/record");
 ($code, $text) = run('clone', 'mark', $dsn, '--yes', 'postgres');
 is($code, 0, 'it can be marked anew') or diag $text;
 is((run('clone', 'show', $dsn))[0], 0, '... which holds');
+
+# A trace names databases of its own, which the target's connection string need not.
+{
+	my %at = map { $_ => "host=$socket user=postgres dbname=$_" } qw(precious spare);
+	for (sort keys %at) {
+		ask("CREATE DATABASE $_");
+		ask_at($at{$_}, 'CREATE TABLE t (a int)');
+	}
+	open my $log, '>', "$home/theirs.log" or die;
+	printf $log "2026-01-01 00:00:%02d.000 UTC|postgres|precious|6650a1.1|%d|00000|app|LOG:  duration: 1.000 ms  statement: INSERT INTO t VALUES (%d)\n", $_ * 3, $_, $_ for 0, 1;
+	close $log;
+	($code, $text) = run('capture', "$home/theirs.log", '--prefix', '%m|%u|%d|%c|%l|%e|%a|', '--out', "$home/theirs.trace");
+	is($code, 0, 'a trace of another database') or diag $text;
+	my $rows = sub { join ' ', map { ask_at("$at{$_} application_name=pgrehearse-test", 'SELECT count(*) FROM t') } qw(precious spare) };
+	my @replay = ('load', '--trace', "$home/theirs.trace", '--pacing', 'asap', '--max-diverged', '0%', '--no-record', '--target');
+	my $unmarked = qr/rule "mark".*"precious" is not marked as a clone.*pgrehearse clone mark DSN; sessions of the trace are in the database precious/s;
+	for my $named ("host=$socket user=postgres", "host=$socket user=postgres dbname=''", 'postgresql:///?host=' . $socket =~ s{/}{%2F}gr . '&user=postgres') {
+		refused_untouched('where the target names no database, one of the trace without the mark', $unmarked, @replay, $named);
+	}
+	is((run('clone', 'mark', $at{spare}, '--yes', 'spare'))[0], 0, 'another database, marked');
+	{
+		local @ENV{qw(PGHOST PGUSER)} = ($socket, 'postgres');
+		($code, $text) = run(@replay, 'spare');
+		is($code, 0, 'a target may be the bare name of a database') or diag $text;
+		is($rows->(), '0 2', '... and that is where the replay goes');
+	}
+	open my $lua, '>', "$home/traced.lua" or die;
+	print $lua "return require('rehearse').scenario { title = 'traced', workload = '$home/theirs.trace', phases = { warmup = '0s', baseline = '1s', settle = '1s' },",
+		" steps = { require('rehearse').sql { name = 'add', up = 'ALTER TABLE t ADD COLUMN b int', down = 'ALTER TABLE t DROP COLUMN b' } } }";
+	close $lua;
+	($code, $text) = run('run', "$home/traced.lua", '--target', "host=$socket user=postgres", '--out', "$home/record");
+	is($code, 2, 'under a scenario the target has to name its database') or diag $text;
+	like($text, qr/names no database.*add dbname=/s, '... which is said');
+	is($rows->(), '0 2', '... and nothing went anywhere');
+	remove_tree("$home/record");
+	is((run('clone', 'mark', $at{precious}, '--yes', 'precious'))[0], 0, 'when the database of the trace is marked');
+	($code, $text) = run(@replay, "host=$socket user=postgres");
+	is($code, 0, '... its sessions go there') or diag $text;
+	is($rows->(), '2 2', '... each statement of them');
+}
+
 ($code, $text) = run('clone', 'unmark', $dsn);
 is($code, 0, 'the mark can be taken away') or diag $text;
 is(ask("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"), "the shop's", '... and the comment is what it was');
