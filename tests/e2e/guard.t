@@ -136,6 +136,39 @@ for my $case (['PGREHEARSE_DENY', "host=$socket"], ['PGREHEARSE_DENY', 'database
 	}
 }
 
+# ---- its standbys, which reads may go to ----
+
+{
+	my ($code, $said) = theirs('up', 'other', '--standbys', '1');
+	is($code, 0, 'there is another server with a standby') or diag $said;
+	my ($elsewhere) = $said =~ /host=(\S+)/;
+	my ($bin, $data) = ((glob '/usr/lib/postgresql/*/bin')[-1], "$home/behind");
+	my $as_they = $> == 0 ? 'setpriv --reuid=postgres --regid=postgres --clear-groups' : '';
+	mkdir $data, 0700;
+	chown((getpwnam 'postgres')[2, 3], $data) if $> == 0;
+	is(system("cd /; $as_they pg_basebackup -D '$data' -d '$dsn' -c fast -X stream >'$home/backup.log' 2>&1"), 0, 'and a copy of the first') or diag content("$home/backup.log");
+	open my $conf, '>>', "$data/postgresql.auto.conf" or die;
+	print $conf "port = 5434\n";
+	close $conf;
+	is(system("cd /; $as_they $bin/pg_ctl -D '$data' -w -l '$data/said' start >/dev/null 2>&1"), 0, '... which runs') or diag content("$data/said");
+	ask('SELECT pg_switch_wal()') && ask('SELECT pg_create_restore_point($$ahead$$)') for 1, 2;
+	my ($copy, $standby) = map { "host=$socket port=$_ user=postgres dbname=postgres" } 5434, 5433;
+	is((run('clone', 'mark', $copy, '--yes', 'postgres', '--allow-standby', '*'))[0], 0, '... and is a clone');
+	for (1 .. 1200) { last if ask_at($standby, 'SELECT pg_last_wal_replay_lsn()') eq ask('SELECT pg_current_wal_insert_lsn()'); select undef, undef, undef, 0.05; }
+	for my $case (
+		['on another machine', $dsn, 'host=192.0.2.1 password=hunter2', '', qr/--standby: .*192\.0\.2\.1 is not this machine.*--allow-host 192\.0\.2\.1/s],
+		['on the deny list', $dsn, $standby, "host=$socket:5433", qr/is on the deny list: host=\Q$socket\E:5433/],
+		['of another server', $dsn, "host=$elsewhere port=5433 user=postgres dbname=postgres", '', qr/--standby: .*does not follow the target: its system identifier is another/],
+		['of the server that the target is a copy of', $copy, $standby, '', qr/--standby: .*does not follow the target: it has WAL that the target has not/],
+	) {
+		my ($what, $target, $at, $denied, $pattern) = @$case;
+		local $ENV{PGREHEARSE_DENY} = $denied;
+		refused_untouched("a standby $what", $pattern, 'load', 'shop', '--duration', '1s', '--out', "$home/record", '--target', $target, '--allow-standby', '*', '--standby', $at);
+	}
+	system "cd /; $as_they $bin/pg_ctl -D '$data' -m immediate stop >/dev/null 2>&1";
+	theirs('down', 'other');
+}
+
 # ---- a pooler before it ----
 
 SKIP: {
