@@ -114,6 +114,27 @@ $in->('CREATE EXTENSION dblink');
 like($in->("SELECT * FROM dblink('host=127.0.0.1 dbname=x', 'SELECT 1') AS t(a int)"), qr/Network is unreachable/, 'and there is no network');
 run('sandbox', 'down', '--all');
 
+# Packed by hand: links in an archive lead to the folders of the original.
+mkdir "packed_$_" for qw(spaces wal whole);
+system 'cp', '-a', 'base', 'linked';
+system 'cp', '-aL', 'base', 'whole';
+write_file('linked/pg_wal/archive_status/kept.ready', '');
+rename 'linked/pg_wal', 'wal' and symlink "$home/wal", 'linked/pg_wal' or die;
+write_file('odd.conf', "work_mem = '1GB'\n");
+symlink "$home/odd.conf", 'whole/odd.conf' or die;
+my $outside = sub { return scalar `find '$home/mapped' '$home/wal' '$home/odd.conf' -printf '%p %T@ %s\n' | sort` };
+my $original = $outside->();
+system 'tar', '-C', $_->[0], '-cf', "packed_$_->[1]/base.tar", @$_[2 .. $#$_], '.' for ['base', 'spaces'], ['linked', 'wal', '--exclude', './pg_tblspc/*'], ['whole', 'whole'];
+system 'tar', '-C', 'wal', '-cf', 'packed_wal/pg_wal.tar', '.';
+for my $case (['spaces', qr{pg_tblspc/\d+ is a symbolic link}], ['wal', qr{pg_wal is a symbolic link}]) {
+	($code, $text) = run('run', 'widen.lua', '--target', "base:packed_$case->[0]", '--drill', 'forward');
+	is($code, 2, "an archive with a link where data should be ($case->[0]) is refused") or diag $text;
+	like($text, qr/$case->[1] in it.*--dereference/s, '... and it says why');
+}
+my ($packed) = rehearse('an archive with another link', 'base:packed_whole');
+ok((grep { "$_->{what} $_->{name}" eq 'link odd.conf' } @{$packed->{target}{defused} // []}), '... without the link');
+is($outside->(), $original, 'what the links lead to is as it was');
+
 $ENV{TMPDIR} = "$home/theirs";
 my $folder = "$home/theirs/pgrehearse-$>/theirs/servers/primary";
 $ENV{TMPDIR} = "$home/ours";
