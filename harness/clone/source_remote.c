@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/hide.h"
 #include "runtime/dsn.h"
 
 #include <errno.h>
@@ -232,6 +233,15 @@ static void last_line(const char *text, char *out, size_t size)
 	}
 }
 
+/* What a program said last, to be quoted: it may be a connection string, or hold one. */
+static void quote_line(const char *text, char *out, size_t size)
+{
+	char line[SOURCE_DSN_MAX]; /* whole, as a password is found by what stands behind it */
+	last_line(text, line, sizeof line);
+	hide_passwords(line);
+	snprintf(out, size, "%.*s", (int)size - 1, line);
+}
+
 enum status source_run_shell(
 	const char *command, const char *dsn, const volatile sig_atomic_t *stop, char *line, size_t size, struct error *err)
 {
@@ -253,9 +263,10 @@ enum status source_run_shell(
 		st = error_set(err, ST_INTERRUPTED, "interrupted");
 	if (st == ST_OK && result.exit_code != 0) {
 		(void)!fs_read_file(said, &complaint, NULL);
-		char why[400];
-		last_line(complaint.len > 0 ? complaint.data : output.data, why, sizeof why);
-		st = error_set(err, ST_FAILED, "%.200s ended with exit code %d: %s", command, result.exit_code, why);
+		char why[400], what[200];
+		quote_line(complaint.len > 0 ? complaint.data : output.data, why, sizeof why);
+		quote_line(command, what, sizeof what);
+		st = error_set(err, ST_FAILED, "%s ended with exit code %d: %s", what, result.exit_code, why);
 	}
 	last_line(output.data, line, size);
 	(void)!unlink(said);
@@ -280,7 +291,9 @@ enum status source_command_up(struct source_command *c, const volatile sig_atomi
 	c->called = true;
 	st = source_run_shell(c->up, "", stop, c->dsn, sizeof c->dsn, err);
 	if (st == ST_OK && c->dsn[0] == '\0') {
-		st = error_set(err, ST_USAGE, "%.200s printed no connection string", c->up);
+		char what[200];
+		quote_line(c->up, what, sizeof what);
+		st = error_set(err, ST_USAGE, "%s printed no connection string", what);
 		error_hint(err, "the last line that it writes to its standard output is taken for one");
 	}
 	/* A new watcher, which knows where it is. */

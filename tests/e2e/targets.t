@@ -309,6 +309,10 @@ is($code, 5, 'a command that fails: exit code 5');
 like($text, qr/exit code 1: no room/, '... with what it said');
 like(content('calls'), qr/^up\ndown/, '... and the other one is called');
 unlink 'broken', 'calls';
+write_file('half', "#!/bin/sh\necho 'postgresql://app:hunter2\@localhost/" . 'x' x 500 . "'\nexit 3\n");
+chmod 0755, 'half';
+($code, $text) = run('run', 'widen.lua', '--drill', 'forward', '--target', "command:$home/half,true");
+like($text, qr/half ended with exit code 3: postgresql:\/\/app:\*{7}\@/, 'a command that fails with nothing but a connection string is quoted without the password') or diag $text;
 for my $signal (qw(INT KILL)) {
 	remove_tree('killed');
 	$pid = fork // die;
