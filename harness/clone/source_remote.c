@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/hide.h"
+#include "base/sha256.h"
 #include "runtime/dsn.h"
 
 #include <errno.h>
@@ -14,10 +15,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FILE_COPY_BYTES (INT64_C(256) << 20) /* from here on files are copied faster than they are logged */
 #define COMMENT "pgrehearse copy, pid "
+#define PREFIX "pgrehearse_" /* of the names of copies */
+#define DROP_LIMIT_NS (30 * NS_PER_S)
 
 /* Connection strings. */
 
@@ -94,22 +100,87 @@ static void host_name(char *out, size_t size)
 	out[size - 1] = '\0';
 }
 
-/* Copies whose comment names a process of this machine that is no more. */
+/* Where our number is ours alone: on this machine, since it was started, among the processes that we see. */
+static void name_place(char out[9])
+{
+	char text[256], hex[SHA256_HEX_SIZE], space[64] = "";
+	struct buf boot;
+	buf_init(&boot, 4096);
+	(void)!fs_read_file("/proc/sys/kernel/random/boot_id", &boot, NULL);
+	ssize_t n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+	host_name(text, 64);
+	size_t used = strlen(text);
+	snprintf(text + used, sizeof text - used, " %.64s %.*s", boot.data, n > 0 ? (int)n : 0, space);
+	sha256_hex(text, strlen(text), hex);
+	snprintf(out, 9, "%.8s", hex);
+	buf_free(&boot);
+}
+
+/* pgrehearse_PLACE_PID_RANDOM_TEMPLATE: the process that made a copy is told by its name as well, which it has from its first moment on. */
+static enum status make_name(struct source_template *t, struct error *err)
+{
+	char place[9];
+	unsigned number;
+	name_place(place);
+	if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)
+		return error_errno(err, ST_FAILED, "getrandom");
+	snprintf(t->name, sizeof t->name, PREFIX "%s_%d_%08x_%.20s", place, (int)getpid(), number, t->template);
+	return ST_OK;
+}
+
+/* The process that the name of a copy tells of; 0: it is not of our place, or no such name. */
+static long maker_by_name(const char *name)
+{
+	char place[9], *end;
+	name_place(place);
+	size_t begin = sizeof PREFIX - 1;
+	if (strncmp(name, PREFIX, begin) != 0 || strncmp(name + begin, place, 8) != 0 || name[begin + 8] != '_')
+		return 0;
+	long pid = strtol(name + begin + 9, &end, 10);
+	return end[0] == '_' && strspn(end + 1, "0123456789abcdef") >= 8 && end[9] == '_' ? pid : 0;
+}
+
+static long maker_by_comment(const char *text)
+{
+	char host[64], *end;
+	host_name(host, sizeof host);
+	long pid = strtol(text + sizeof COMMENT - 1, &end, 10);
+	return strncmp(end, " on ", 4) == 0 && strcmp(end + 4, host) == 0 ? pid : 0;
+}
+
+/* Copies of a process of this machine that is no more: their comment names it, or, where it did not get so far, their name does. */
 static void sweep(PGconn *conn)
 {
-	char host[64];
-	host_name(host, sizeof host);
 	PGresult *r = PQexec(conn,
-		"SELECT datname, pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database "
-		"WHERE pg_catalog.shobj_description(oid, 'pg_database') LIKE '" COMMENT "%'");
+		"SELECT d.datname, COALESCE(c.text, '') FROM pg_catalog.pg_database d,"
+		" LATERAL (SELECT pg_catalog.shobj_description(d.oid, 'pg_database') AS text) c WHERE c.text LIKE '" COMMENT "%'"
+		" OR c.text IS NULL AND d.datname LIKE 'pgrehearse\\_%'"
+		" AND pg_catalog.pg_get_userbyid(d.datdba) OPERATOR(pg_catalog.=) current_user");
 	for (int i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < PQntuples(r); i++) {
-		char *end;
-		long pid = strtol(PQgetvalue(r, i, 1) + sizeof COMMENT - 1, &end, 10);
-		bool here = strncmp(end, " on ", 4) == 0 && strcmp(end + 4, host) == 0;
-		if (here && pid > 1 && kill((pid_t)pid, 0) != 0 && errno == ESRCH)
-			(void)!drop_database(conn, PQgetvalue(r, i, 0), NULL);
+		const char *name = PQgetvalue(r, i, 0), *text = PQgetvalue(r, i, 1);
+		long pid = text[0] != '\0' ? maker_by_comment(text) : maker_by_name(name);
+		if (pid > 1 && kill((pid_t)pid, 0) != 0 && errno == ESRCH)
+			(void)!drop_database(conn, name, NULL);
 	}
 	PQclear(r);
+}
+
+/* Nobody else's database is ever dropped under this name: it was free when we took it. */
+static enum status take_name(const struct source_template *t, PGconn *conn, struct error *err)
+{
+	char sql[512], found[8];
+	char *literal = PQescapeLiteral(conn, t->name, strlen(t->name));
+	snprintf(
+		sql, sizeof sql, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s", literal);
+	bool known = ask(conn, sql, found, sizeof found);
+	/* By the name of its session the watcher finds the one that still copies. */
+	snprintf(sql, sizeof sql, "SELECT pg_catalog.set_config('application_name', %s, false)", literal);
+	PQfreemem(literal);
+	if (known && strcmp(found, "0") != 0)
+		return error_set(err, ST_FAILED, "there is a database %s already", t->name);
+	if (!known || !ask(conn, sql, found, sizeof found))
+		return error_set(err, ST_FAILED, "%s", PQerrorMessage(conn));
+	return ST_OK;
 }
 
 static enum status copy_database(struct source_template *t, PGconn *conn, struct source_job *job, struct error *err)
@@ -159,13 +230,31 @@ static enum status comment(const struct source_template *t, PGconn *conn, struct
 	return source_execute_on(conn, sql, job->stop, err);
 }
 
+/* A session that still copies does not notice that we are gone, and its copy is seen by nobody before it is done. */
+static bool end_copying(const struct source_template *t, PGconn *conn)
+{
+	char sql[512], sessions[16];
+	char *literal = PQescapeLiteral(conn, t->name, strlen(t->name));
+	snprintf(sql, sizeof sql,
+		"SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity WHERE application_name"
+		" OPERATOR(pg_catalog.=) %s AND usename OPERATOR(pg_catalog.=) current_user",
+		literal);
+	PQfreemem(literal);
+	return ask(conn, sql, sessions, sizeof sessions) && strcmp(sessions, "0") == 0;
+}
+
 static void drop_afterwards(void *arg)
 {
 	const struct source_template *t = arg;
-	PGconn *conn = connect_to(t->admin, NULL);
-	if (conn != NULL)
-		(void)!drop_database(conn, t->name, NULL);
-	PQfinish(conn);
+	int64_t until_ns = clock_now_ns() + DROP_LIMIT_NS;
+	bool done = false;
+	while (!done && clock_now_ns() < until_ns) {
+		PGconn *conn = connect_to(t->admin, NULL);
+		done = conn != NULL && end_copying(t, conn) && drop_database(conn, t->name, NULL) == ST_OK;
+		PQfinish(conn);
+		if (!done)
+			nanosleep(&(struct timespec){.tv_nsec = 100 * NS_PER_MS}, NULL);
+	}
 }
 
 static enum status find_names(struct source_template *t, const char *dsn, struct error *err)
@@ -175,8 +264,8 @@ static enum status find_names(struct source_template *t, const char *dsn, struct
 		return ST_FAILED;
 	snprintf(t->template, sizeof t->template, "%.63s", PQdb(conn));
 	PQfinish(conn);
-	snprintf(t->name, sizeof t->name, "pgrehearse_%d_%.40s", (int)getpid(), t->template);
-	return source_replace_database(dsn, t->name, t->dsn, sizeof t->dsn, err);
+	enum status st = make_name(t, err);
+	return st == ST_OK ? source_replace_database(dsn, t->name, t->dsn, sizeof t->dsn, err) : st;
 }
 
 enum status source_template_make(struct source_template *t, const char *dsn, struct source_job *job, struct error *err)
@@ -191,8 +280,10 @@ enum status source_template_make(struct source_template *t, const char *dsn, str
 	if (job->progress != NULL)
 		job->progress("copying the template", 0, 0, job->arg);
 	int64_t start = clock_now_ns();
-	st = proc_watch(drop_afterwards, t, &t->watcher, err);
-	t->made = st == ST_OK;
+	st = take_name(t, conn, err);
+	if (st == ST_OK)
+		st = proc_watch(drop_afterwards, t, &t->watcher, err);
+	t->made = st == ST_OK; /* as far as it is: what is under the name from now on is ours */
 	if (st == ST_OK)
 		st = copy_database(t, conn, job, err);
 	if (st == ST_OK)

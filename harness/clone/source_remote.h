@@ -21,12 +21,12 @@ struct source_template {
 	char admin[SOURCE_DSN_MAX]; /* of a database beside it */
 	char name[64];              /* of the copy */
 	char template[64];
-	bool made;
-	struct proc_watcher watcher; /* drops the copy when we are killed */
+	bool made;                   /* or begun: what is under the name is ours */
+	struct proc_watcher watcher; /* ends the copying and drops the copy when we are killed */
 };
 
 /* Copies the database of dsn, which the guard has let pass, on its own server; a copy that t had made before is dropped first. Drops those
- * that dead runs of this machine left, too. facts: `strategy`, `copy_ns`. */
+ * that dead runs of this machine left, too: by their comment, or by their name where no comment was written yet. facts: `strategy`, `copy_ns`. */
 enum status source_template_make(struct source_template *t, const char *dsn, struct source_job *job, struct error *err) MUST_CHECK;
 
 /* Drops the copy. Repeats and a zeroed t are fine. */

@@ -282,10 +282,44 @@ if (!$pid) {
 }
 comes_true(sub { -s 'killed/intervals.jsonl' });
 is($copies->(), '1', 'what a dead run left is dropped by the next one');
+my ($place) = $ask->("SELECT datname FROM pg_database WHERE datname LIKE 'pgrehearse%'") =~ /^pgrehearse_([0-9a-f]{8})_${pid}_[0-9a-f]{8}_/;
+ok($place, '... and a copy is named after who makes it');
 kill KILL => $pid;
 waitpid $pid, 0;
 comes_true(sub { $copies->() eq '0' });
 is($copies->(), '0', '... and what is killed leaves nothing');
+
+# ... by its name, where it was killed before it could say so in a comment; nobody else's.
+my %left = ('of a dead run' => "pgrehearse_${place}_${stale}_01234567_x", 'of one that lives' => "pgrehearse_${place}_${$}_01234567_x",
+	'of another machine' => "pgrehearse_00000000_${stale}_01234567_x", 'of another name' => "pgrehearse_${place}_${stale}_x",
+	'with a comment of its own' => "pgrehearse_${place}_${stale}_89abcdef_x");
+$ask->("CREATE DATABASE \\\"$_\\\"") for values %left;
+$ask->(qq{COMMENT ON DATABASE \\"$left{'with a comment of its own'}\\" IS 'kept'});
+
+# A session in the template lets CREATE DATABASE wait for some seconds, in which the run is killed.
+open my $holder, '|-', 'psql', '-XqAt', '-o', '/dev/null', "$theirs application_name=holder" or die;
+$holder->autoflush;
+print $holder "SELECT 1;\n";
+(my $beside = $theirs) =~ s/dbname=\S+/dbname=postgres/;
+my $count = sub { my ($which) = @_; $ask->("SELECT count(*) FROM pg_stat_activity WHERE $which", $beside) };
+comes_true(sub { $count->("application_name = 'holder'") eq '1' });
+$pid = fork // die;
+if (!$pid) {
+	open STDERR, '>', '/dev/null';
+	open STDOUT, '>', '/dev/null';
+	exec $program, 'load', 'notes.lua', '--target', "template:$theirs", '--allow-standby', '*', '--allow-client', 'holder', '--duration', '60s', '--rate', '5', '--out', 'killed2';
+}
+ok(comes_true(sub { $count->("query LIKE 'CREATE DATABASE%' AND state = 'active'") eq '1' }), 'a copy is being made');
+kill KILL => $pid;
+waitpid $pid, 0;
+close $holder;
+comes_true(sub { $count->("query LIKE 'CREATE DATABASE%' AND state = 'active'") eq '0' });
+comes_true(sub { $ask->("SELECT count(*) FROM pg_database WHERE datname LIKE 'pgrehearse\\_${place}\\_${pid}\\_%'", $beside) eq '0' });
+for my $whose (sort keys %left) {
+	is($ask->("SELECT count(*) FROM pg_database WHERE datname = '$left{$whose}'", $beside), $whose eq 'of a dead run' ? '0' : '1', "a database $whose " . ($whose eq 'of a dead run' ? 'is dropped' : 'stays'));
+	$ask->("DROP DATABASE IF EXISTS \\\"$left{$whose}\\\"", $beside);
+}
+is($copies->(), '0', 'what is killed while it is copied leaves nothing either');
 
 my ($standby) = map { s/port=5432/port=5433/r } $theirs;
 ($run) = both_drills('a connection string that a command resets', '--target', "dsn:$theirs", '--standby', $standby,
