@@ -333,8 +333,8 @@ static void quote_line(const char *text, char *out, size_t size)
 	snprintf(out, size, "%.*s", (int)size - 1, line);
 }
 
-enum status source_run_shell(
-	const char *command, const char *dsn, const volatile sig_atomic_t *stop, char *line, size_t size, struct error *err)
+static enum status run_shell(const char *command, const char *dsn, const volatile sig_atomic_t *stop, volatile pid_t *group, char *line,
+	size_t size, struct error *err)
 {
 	/* What it says to people is kept apart, and quoted when it fails. */
 	char said[] = "/tmp/pgrehearse-said-XXXXXX", variable[SOURCE_DSN_MAX + 32];
@@ -349,7 +349,9 @@ enum status source_run_shell(
 	struct proc_result result;
 	buf_init(&output, 1 << 20);
 	buf_init(&complaint, 1 << 20);
-	enum status st = proc_run(&(struct proc_spec){.argv = argv, .env = env, .own_session = true, .stop = stop}, &output, &result, err);
+	struct proc_spec spec = {.argv = argv, .env = env, .own_session = true, .stop = stop};
+	spec.group = group;
+	enum status st = proc_run(&spec, &output, &result, err);
 	if (st == ST_OK && stop != NULL && *stop != 0)
 		st = error_set(err, ST_INTERRUPTED, "interrupted");
 	if (st == ST_OK && result.exit_code != 0) {
@@ -366,31 +368,65 @@ enum status source_run_shell(
 	return st;
 }
 
+enum status source_run_shell(
+	const char *command, const char *dsn, const volatile sig_atomic_t *stop, char *line, size_t size, struct error *err)
+{
+	return run_shell(command, dsn, stop, NULL, line, size, err);
+}
+
+/* An UP that is still at work would have its clone made after DOWN has been called. */
 static void down_afterwards(void *arg)
 {
 	const struct source_command *c = arg;
 	char ignored[64];
+	if (c->group != NULL && *c->group > 1)
+		proc_end_group(*c->group);
 	(void)!source_run_shell(c->down, c->dsn, NULL, ignored, sizeof ignored, NULL);
+}
+
+static void forget_group(struct source_command *c)
+{
+	munmap((void *)(uintptr_t)c->group, sizeof *c->group);
+	c->group = NULL;
+}
+
+/* What a program that failed said last may be chat. */
+static bool is_connection_string(const char *line)
+{
+	PQconninfoOption *options = strchr(line, '=') != NULL || strstr(line, "://") != NULL ? dsn_parse(line, NULL) : NULL;
+	PQconninfoFree(options);
+	return options != NULL;
 }
 
 enum status source_command_up(struct source_command *c, const volatile sig_atomic_t *stop, struct error *err)
 {
 	c->dsn[0] = '\0';
+	void *shared = mmap(NULL, sizeof *c->group, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return error_errno(err, ST_FAILED, "mmap");
+	c->group = shared;
 	enum status st = proc_watch(down_afterwards, c, &c->watcher, err);
-	if (st != ST_OK)
+	if (st != ST_OK) {
+		forget_group(c);
 		return st;
+	}
 	c->called = true;
-	st = source_run_shell(c->up, "", stop, c->dsn, sizeof c->dsn, err);
+	st = run_shell(c->up, "", stop, c->group, c->dsn, sizeof c->dsn, err);
+	forget_group(c);
+	if (st != ST_OK && !is_connection_string(c->dsn))
+		c->dsn[0] = '\0';
 	if (st == ST_OK && c->dsn[0] == '\0') {
 		char what[200];
 		quote_line(c->up, what, sizeof what);
 		st = error_set(err, ST_USAGE, "%s printed no connection string", what);
 		error_hint(err, "the last line that it writes to its standard output is taken for one");
 	}
-	/* A new watcher, which knows where it is. */
-	proc_unwatch(&c->watcher);
-	if (st == ST_OK)
+	/* A new watcher, which knows where it is, before the old one goes. */
+	if (st == ST_OK) {
+		struct proc_watcher old = c->watcher;
 		st = proc_watch(down_afterwards, c, &c->watcher, err);
+		proc_unwatch(&old);
+	}
 	if (st != ST_OK)
 		(void)!source_command_down(c, NULL);
 	return st;

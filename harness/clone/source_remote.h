@@ -37,11 +37,13 @@ enum status source_template_drop(struct source_template *t, struct error *err);
 struct source_command {
 	const char *up, *down;
 	char dsn[SOURCE_DSN_MAX];
-	bool called; /* UP was, so DOWN is to be */
+	bool called;           /* UP was, so DOWN is to be */
+	volatile pid_t *group; /* of UP's processes while it works; shared with the watcher. NULL: it does not */
 	struct proc_watcher watcher;
 };
 
-/* Calls UP, whose last line of output is the connection string. After a failure DOWN has been called. */
+/* Calls UP, whose last line of output is the connection string. After a failure DOWN has been called, with what UP had printed if that is a
+ * connection string. When we are interrupted or killed, all of UP's processes are ended before DOWN is called. */
 enum status source_command_up(struct source_command *c, const volatile sig_atomic_t *stop, struct error *err) MUST_CHECK;
 
 /* Calls DOWN, with the connection string in $PGREHEARSE_DSN. Repeats and a zeroed c are fine. */

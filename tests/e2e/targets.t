@@ -362,6 +362,26 @@ for my $signal (qw(INT KILL)) {
 	like(content('calls'), qr/down \Q$theirs\E/, "... also after SIG$signal");
 	unlink 'calls';
 }
+# What UP has begun when it is cut off, DOWN knows only by what it has printed.
+write_file('slow', "#!/bin/sh\necho '$theirs'\nsh -c 'echo \$\$ > $home/worker.new; mv $home/worker.new $home/worker; exec sleep 600'\necho up >> '$home/calls'\n");
+chmod 0755, 'slow';
+for my $signal (qw(INT KILL)) {
+	unlink 'worker', 'calls';
+	remove_tree('killed');
+	$pid = fork // die;
+	if (!$pid) {
+		open STDERR, '>', '/dev/null';
+		open STDOUT, '>', '/dev/null';
+		exec $program, 'load', 'notes.lua', '--target', "command:$home/slow,$home/down", '--allow-standby', '*', '--out', 'killed';
+	}
+	ok(comes_true(sub { -e 'worker' }), 'a command at work');
+	chomp(my $worker = content('worker'));
+	kill $signal => $pid;
+	waitpid $pid, 0;
+	comes_true(sub { -e 'calls' });
+	is(content('calls'), $signal eq 'INT' ? "down $theirs\n" : "down \n", "... is cut off by SIG$signal before the other one is called");
+	ok(!kill(0, $worker), '... with all that it has started');
+}
 ($code, $text) = run('run', 'widen.lua', '--target', 'command:up');
 like($text, qr/command:UP,DOWN/, 'two commands are asked for');
 

@@ -140,14 +140,14 @@ static void a_host_on_the_deny_list_is_refused_unasked(void **state)
 
 static char home[64]; /* of the user's entry; "" not known */
 
-int getpwuid_r(uid_t uid, struct passwd *entry, char *text, size_t size, struct passwd **found)
+/* In the place of the C library's, by whose names its parameters are called. */
+int getpwuid_r(uid_t __uid, struct passwd *__resultbuf, char *__buffer, size_t __buflen, struct passwd **__result)
 {
 	static char name[] = "somebody", nothing[] = "";
-	(void)text;
-	(void)size;
-	*entry = (struct passwd){
-		.pw_name = name, .pw_passwd = nothing, .pw_uid = uid, .pw_gecos = nothing, .pw_dir = home, .pw_shell = nothing};
-	*found = home[0] != '\0' ? entry : NULL;
+	snprintf(__buffer, __buflen, "%s", home);
+	*__resultbuf = (struct passwd){
+		.pw_name = name, .pw_passwd = nothing, .pw_uid = __uid, .pw_gecos = nothing, .pw_dir = __buffer, .pw_shell = nothing};
+	*__result = home[0] != '\0' ? __resultbuf : NULL;
 	return 0;
 }
 
