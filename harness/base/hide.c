@@ -1,4 +1,4 @@
-/* What ps shows of our words: connection strings without their passwords. */
+/* What ps shows of our words: connection strings without their passwords, and no --secret. */
 #define _GNU_SOURCE
 #include "base/hide.h"
 
@@ -50,6 +50,15 @@ void hide_passwords(char *word)
 	mask_keywords(word);
 }
 
+/* --secret, also cut short as getopt lets it be, with its value in the same word or in the next one, which it returns. */
+static char *find_secret(char *word, char *next)
+{
+	size_t n = strcspn(word, "=");
+	if (n < strlen("--s") || strncmp(word, "--secret", n) != 0)
+		return NULL;
+	return word[n] == '=' ? word + n + 1 : next;
+}
+
 char **hide_arguments(int argc, char **argv)
 {
 	/* Kept until the end, so that a leak checker finds them in use. */
@@ -58,6 +67,11 @@ char **hide_arguments(int argc, char **argv)
 	for (int i = 0; copies != NULL && i < argc; i++) {
 		if ((copies[i] = strdup(argv[i])) == NULL)
 			abort();
+	}
+	for (int i = 0; copies != NULL && i < argc; i++) {
+		char *secret = find_secret(argv[i], argv[i + 1]);
+		if (secret != NULL)
+			mask(secret, secret + strlen(secret));
 		hide_passwords(argv[i]);
 	}
 	if (copies == NULL)

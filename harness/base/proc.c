@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define END_LIMIT_NS (10 * NS_PER_S) /* from SIGTERM to SIGKILL */
+
 static bool write_text(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -54,6 +56,8 @@ static void become_child(const struct proc_spec *spec, int out_fd, int status_fd
 	signal(SIGPIPE, SIG_DFL);
 	if (spec->own_session)
 		setsid();
+	if (spec->group != NULL)
+		*spec->group = getpid();
 	bool ok = in_fd >= 0 || spec->input_path == NULL;
 	ok = ok && (!spec->no_network || leave_network());
 	if (ok && spec->uid != 0 && geteuid() == 0)
@@ -69,18 +73,37 @@ static void become_child(const struct proc_spec *spec, int out_fd, int status_fd
 	_exit(n > 0 ? 127 : 126);
 }
 
+static bool group_works(pid_t group)
+{
+	return kill(-group, 0) == 0;
+}
+
+void proc_end_group(pid_t group)
+{
+	int64_t until_ns = clock_now_ns() + END_LIMIT_NS;
+	kill(-group, SIGTERM);
+	while (group_works(group) && clock_now_ns() < until_ns)
+		poll(NULL, 0, 20);
+	kill(-group, SIGKILL);
+}
+
 /* Reads until the child closes its end, it exits, or the deadline passes. A daemon that the child leaves behind may keep
  * the pipe open for ever (pg_ctl start does), so the child's own end is watched too. */
 static void collect(pid_t pid, int fd, struct buf *output, const struct proc_spec *spec, struct proc_result *result)
 {
 	int64_t deadline_ns = spec->timeout_ns ? clock_now_ns() + spec->timeout_ns : 0;
-	bool open_fd = fd >= 0, asked = false;
+	int64_t linger_ns = 0; /* until then what it started, and was asked to end with it, is waited for */
+	bool open_fd = fd >= 0, asked = false, done = false, waits = true;
 	int status = 0;
-	for (;;) {
-		pid_t done = waitpid(pid, &status, WNOHANG);
+	while (waits) {
+		if (!done && waitpid(pid, &status, WNOHANG) == pid) {
+			done = true;
+			linger_ns = asked && spec->own_session ? clock_now_ns() + END_LIMIT_NS : 0;
+		}
+		waits = !done || (clock_now_ns() < linger_ns && group_works(pid));
 		if (open_fd) {
 			struct pollfd p = {.fd = fd, .events = POLLIN};
-			while (poll(&p, 1, done == pid ? 0 : 20) > 0) {
+			while (poll(&p, 1, waits ? 20 : 0) > 0) {
 				char chunk[4096];
 				ssize_t n = read(fd, chunk, sizeof chunk);
 				if (n <= 0) {
@@ -90,20 +113,24 @@ static void collect(pid_t pid, int fd, struct buf *output, const struct proc_spe
 				if (output != NULL)
 					buf_add(output, chunk, (size_t)n);
 			}
-		} else if (done != pid) {
+		} else if (waits) {
 			poll(NULL, 0, 5);
 		}
-		if (done == pid)
-			break;
+		if (done)
+			continue;
 		if (!asked && spec->stop != NULL && *spec->stop != 0) {
 			asked = true;
-			kill(pid, SIGTERM);
+			kill(spec->own_session ? -pid : pid, SIGTERM);
 		}
 		if (deadline_ns != 0 && clock_now_ns() > deadline_ns && !result->timed_out) {
 			result->timed_out = true;
 			kill(pid, SIGKILL);
 		}
 	}
+	if (linger_ns != 0)
+		kill(-pid, SIGKILL);
+	if (spec->group != NULL)
+		*spec->group = 0;
 	result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

@@ -18,9 +18,11 @@ struct proc_spec {
 	const char *output_path; /* both streams are appended to this file instead of `output`, or NULL */
 	uid_t uid;               /* with gid: run as this user when we are root; 0 = as we are */
 	gid_t gid;
-	int64_t timeout_ns;                /* killed after this long; 0 = no limit */
-	const volatile sig_atomic_t *stop; /* asked to end (SIGTERM) when it turns non-zero; or NULL */
-	bool own_session;                  /* setsid: Ctrl-C at our terminal does not reach it */
+	int64_t timeout_ns; /* killed after this long; 0 = no limit */
+	const volatile sig_atomic_t
+		*stop;         /* asked to end (SIGTERM) when it turns non-zero, with all that it started in own_session; or NULL */
+	volatile pid_t *group; /* with own_session: that of its processes as long as it runs, then 0; it may be shared memory. Or NULL */
+	bool own_session;      /* setsid: Ctrl-C at our terminal does not reach it */
 	bool no_network; /* a network namespace of its own, with nothing in it; unix sockets work. Not everyone may: proc_can_isolate() */
 };
 
@@ -35,6 +37,9 @@ enum status proc_run(const struct proc_spec *spec, struct buf *output, struct pr
 
 /* The same, and a non-zero exit or a timeout is an error that quotes the last lines of the output. */
 enum status proc_check(const struct proc_spec *spec, struct buf *output, struct error *err) MUST_CHECK;
+
+/* Ends all processes of a group: SIGTERM, and 10 s later SIGKILL for those that are still there. Blocks until then. */
+void proc_end_group(pid_t group);
 
 /* Whether no_network works here: for root it does, for others where the kernel lets them make user namespaces. */
 bool proc_can_isolate(void);

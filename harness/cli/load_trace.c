@@ -26,8 +26,8 @@
 static const char HELP[] =
 	"usage: pgrehearse load --trace TRACE --target DSN [OPTION]...\n\n"
 	"Replays captured traffic on a clone: a session for each captured one, its statements in their order. User, database\n"
-	"and application_name are the captured ones where DSN names none. It ends with how true the replay was: errors that\n"
-	"are not the captured ones, and how late statements were sent.\n\n"
+	"and application_name are the captured ones where DSN names none: the guard is asked about each of these databases.\n"
+	"It ends with how true the replay was: errors that are not the captured ones, and how late statements were sent.\n\n"
 	"  --pacing arrival|think|asap  a statement is due when it arrived (default), so long after the one before as its\n"
 	"                           client took, or as soon as its session is free\n"
 	"  --speed N|max            2: twice as fast; max: the same as --pacing asap (default 1)\n"
@@ -280,7 +280,8 @@ static int perform(struct replay_options *o)
 	progress_init(&progress);
 	enum status st = o->out != NULL ? record_check_dir(o->out, &err) : ST_OK;
 	if (st == ST_OK)
-		st = guard_check_target(o->player.dsn, &policy, &err);
+		st = player_check_target(&o->player, &policy, &err);
+	o->player.captured_databases = st == ST_OK;
 	if (st == ST_OK && o->out != NULL)
 		snprintf(out, sizeof out, "%s", o->out);
 	else if (st == ST_OK && !o->no_record)

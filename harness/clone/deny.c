@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,11 +90,21 @@ static enum status check_text(const char *text, const char *source, const struct
 	return st;
 }
 
+/* Services and schedulers often start programs without $HOME. */
+static bool find_home(char *out, size_t size)
+{
+	char text[4096];
+	struct passwd entry, *found = NULL;
+	const char *home = getenv("HOME");
+	if ((home == NULL || home[0] == '\0') && getpwuid_r(geteuid(), &entry, text, sizeof text, &found) == 0 && found != NULL)
+		home = found->pw_dir;
+	return home != NULL && home[0] != '\0' && (size_t)snprintf(out, size, "%s", home) < size;
+}
+
 static enum status check_file(const struct deny_target *t, struct error *err)
 {
-	char path[PATH_MAX];
-	const char *home = getenv("HOME");
-	if (home == NULL || home[0] == '\0')
+	char path[PATH_MAX], home[PATH_MAX - 64];
+	if (!find_home(home, sizeof home))
 		return ST_OK;
 	snprintf(path, sizeof path, "%s/.config/pgrehearse/deny", home);
 	if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))

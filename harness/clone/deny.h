@@ -5,7 +5,7 @@
 #include "base/error.h"
 
 /* One rule a word, words apart by blanks, commas or line ends; # begins a comment. From $PGREHEARSE_DENY and from
- * ~/.config/pgrehearse/deny, both when both are there:
+ * ~/.config/pgrehearse/deny (of the user's home when $HOME is not set), both when both are there:
  *   host=PATTERN       the host or address, as named, as reached and as the server sees itself; also HOST:PORT
  *   database=PATTERN   the name of the database
  *   system=ID[@ADDR]   the server's system identifier, if need be only at that address (a clone of files has the same one)

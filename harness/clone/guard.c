@@ -219,6 +219,60 @@ enum status guard_check_target(const char *dsn, const struct guard_policy *polic
 	return guard_examine_target(dsn, policy, NULL, NULL, err);
 }
 
+static enum status refuse_standby(const char *why, struct error *err)
+{
+	error_set(err, ST_REFUSED, "the standby does not follow the target: %s", why);
+	error_hint(err, "name a standby of the clone itself, with --standby");
+	return ST_REFUSED;
+}
+
+/* A copy of a server has its system identifier, and so have that server's own standbys; but none is ahead of whom it follows. So the standby is
+ * asked first. A role that may not know positions is not told. */
+static enum status check_follows(PGconn *standby, PGconn *primary, const struct mark_place *there, struct error *err)
+{
+	static const char RECEIVED[] = "SELECT pg_catalog.pg_wal_lsn_diff(GREATEST(pg_catalog.pg_last_wal_receive_lsn(),"
+				       " pg_catalog.pg_last_wal_replay_lsn()), '0/0') WHERE pg_catalog.pg_is_in_recovery()";
+	static const char WRITTEN[] = "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')"
+				      " WHERE NOT pg_catalog.pg_is_in_recovery()";
+	struct mark here;
+	PGresult *received = PQexec(standby, RECEIVED), *written = PQexec(primary, WRITTEN);
+	bool known = PQntuples(received) == 1 && PQntuples(written) == 1;
+	bool ahead = known && strtoll(PQgetvalue(received, 0, 0), NULL, 10) > strtoll(PQgetvalue(written, 0, 0), NULL, 10);
+	PQclear(received);
+	PQclear(written);
+	enum status st = mark_read(primary, &here, err);
+	if (st == ST_OK && there->system[0] != '\0' && here.here.system[0] != '\0' && strcmp(there->system, here.here.system) != 0)
+		return refuse_standby("its system identifier is another", err);
+	return st == ST_OK && ahead ? refuse_standby("it has WAL that the target has not written yet", err) : st;
+}
+
+enum status guard_check_standby(const char *dsn, const char *primary, const struct guard_policy *policy, struct error *err)
+{
+	static const struct guard_policy STRICT = {.hosts = NULL};
+	enum guard_rule rule;
+	struct mark there;
+	PGconn *conn = NULL, *target = NULL;
+	policy = policy != NULL ? policy : &STRICT;
+	enum status st = guard_host_check_named(dsn, policy, &rule, err);
+	if (st == ST_OK)
+		st = open_connection(dsn, &conn, err);
+	if (st == ST_OK)
+		st = guard_host_check_reached(conn, policy, err);
+	if (st == ST_OK)
+		st = mark_read(conn, &there, err);
+	if (st == ST_OK)
+		st = check_denied(conn, &there.here, err);
+	if (st == ST_OK)
+		st = open_connection(primary, &target, err);
+	if (st == ST_OK)
+		st = check_follows(conn, target, &there.here, err);
+	PQfinish(target);
+	PQfinish(conn);
+	if (st != ST_OK)
+		error_where(err, "--standby");
+	return st;
+}
+
 enum status guard_mark_target(const char *dsn, const struct guard_policy *policy, guard_ask *ask, void *arg, struct error *err)
 {
 	struct examination e = {.policy = policy, .marking = true, .err = err};

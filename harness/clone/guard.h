@@ -43,6 +43,11 @@ typedef void guard_told(enum guard_rule rule, const struct error *err, const cha
 enum status guard_examine_target(
 	const char *dsn, const struct guard_policy *policy, guard_told *told, void *arg, struct error *err) MUST_CHECK;
 
+/* Is dsn a standby that may be watched and read from, of `primary`, which the guard has let pass? The rules host and deny are asked as of a target,
+ * and that it is not certain to follow another server: its system identifier is the same, as far as both tell theirs, and it is not ahead of
+ * the primary. ST_REFUSED, ST_USAGE and ST_FAILED as above. Whether it is a standby at all is not asked. */
+enum status guard_check_standby(const char *dsn, const char *primary, const struct guard_policy *policy, struct error *err) MUST_CHECK;
+
 /* Marks the database as one that may be destroyed; every rule but the mark's must hold. ask is called when they do, with the database's name and
  * where it is ("unix socket /tmp, port 5432"), and the mark is only written when it returns true; otherwise ST_REFUSED. Takes the ownership of
  * the database, no superuser. */

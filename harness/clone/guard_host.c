@@ -3,6 +3,7 @@
 #include "clone/guard_host.h"
 
 #include "clone/deny.h"
+#include "runtime/dsn.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
@@ -108,12 +109,6 @@ static enum status check_hosts(
 	return refuse_several(HOSTS_MAX + 1, err);
 }
 
-/* libpq's own rule for what is a connection string rather than the bare name of a database. */
-static bool is_connection_string(const char *dsn)
-{
-	return strncmp(dsn, "postgres://", 11) == 0 || strncmp(dsn, "postgresql://", 13) == 0 || strchr(dsn, '=') != NULL;
-}
-
 static void take_options(const PQconninfoOption *options, const char **host, const char **address, const char **service)
 {
 	for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
@@ -133,19 +128,10 @@ enum status guard_host_check_named(const char *dsn, const struct guard_policy *p
 	*rule = GUARD_HOST;
 	const char *host = NULL, *address = NULL, *service = NULL;
 	PQconninfoOption *defaults = PQconndefaults();
-	PQconninfoOption *given = NULL;
-	enum status st = ST_OK;
+	PQconninfoOption *given = dsn_parse(dsn, err);
+	enum status st = given != NULL ? ST_OK : ST_USAGE;
 	take_options(defaults, &host, &address, &service);
-	if (is_connection_string(dsn)) {
-		char *problem = NULL;
-		given = PQconninfoParse(dsn, &problem);
-		PQfreemem(problem); /* it may quote the password */
-		if (given == NULL) {
-			st = error_set(err, ST_USAGE, "the target is not a connection string that libpq understands");
-			error_hint(err, "for example \"host=/var/run/postgresql dbname=clone\" or postgresql:///clone");
-		}
-		take_options(given, &host, &address, &service);
-	}
+	take_options(given, &host, &address, &service);
 	if (st == ST_OK && service != NULL && service[0] != '\0') {
 		st = error_set(
 			err, ST_REFUSED, "the target is named by a service file (service %.100s), which is not looked into", service);

@@ -302,6 +302,64 @@ static int give_entry(const char *path, const struct stat *st, int type, struct 
 	return lchown(path, owner_uid, owner_gid);
 }
 
+/* Of a walk through what was unpacked. */
+static struct {
+	const struct source_base *b;
+	size_t skip; /* the length of the folder's path, and its slash */
+	struct error *err;
+	enum status status;
+} links;
+
+/* What a folder's links lead to is not in an archive of it, and the server, or we who clean up, would follow them to the original. */
+static int cut_link(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+	static const char *const NEEDED[] = {"pg_wal", "pg_tblspc", "base", "global", "pg_xact", "pg_multixact"};
+	(void)where;
+	if (type != FTW_SL && !S_ISLNK(info->st_mode))
+		return 0;
+	const char *name = path + links.skip;
+	for (size_t i = 0; i < sizeof NEEDED / sizeof NEEDED[0]; i++)
+		if (strncmp(name, NEEDED[i], strlen(NEEDED[i])) == 0 && strchr("/", name[strlen(NEEDED[i])]) != NULL) {
+			char what[600];
+			snprintf(what, sizeof what, "%.300s is a symbolic link in it, and what that leads to is not", name);
+			links.status = refuse(links.b, what, "pack it with tar --dereference, or take pg_basebackup -Ft", links.err);
+			return 1;
+		}
+	if (unlink(path) != 0) {
+		links.status = error_errno(links.err, ST_FAILED, "cannot remove the link %s", path);
+		return 1;
+	}
+	source_note_defused(links.b->job->facts, "link", name);
+	return 0;
+}
+
+static enum status cut_links(const struct making *m, struct error *err)
+{
+	const char *data = m->data->place->data_dir;
+	links.b = m->b;
+	links.skip = strlen(data) + 1;
+	links.err = err;
+	links.status = ST_OK;
+	if (nftw(data, cut_link, 32, FTW_PHYS) != 0 && links.status == ST_OK)
+		return error_errno(err, ST_FAILED, "cannot look through %s", data);
+	return links.status;
+}
+
+/* A folder within what was unpacked, where it is none yet. */
+static enum status make_folder(const char *path, struct error *err)
+{
+	struct stat info;
+	if (mkdir(path, 0700) == 0 || (errno == EEXIST && lstat(path, &info) == 0 && S_ISDIR(info.st_mode)))
+		return ST_OK;
+	return error_errno(err, ST_FAILED, "cannot make the folder %s", path);
+}
+
+static enum status unpack_into(struct making *m, const char *tar, const char *into, struct error *err)
+{
+	enum status st = make_folder(into, err);
+	return st == ST_OK ? unpack(m, tar, into, err) : st;
+}
+
 static enum status unpack_parts(struct making *m, struct error *err)
 {
 	const char *data = m->data->place->data_dir;
@@ -309,9 +367,11 @@ static enum status unpack_parts(struct making *m, struct error *err)
 	snprintf(dir, sizeof dir, "%s", m->b->path);
 	*strrchr(dir, '/') = '\0'; /* path is base.tar itself */
 	enum status st = unpack(m, m->b->path, data, err);
+	if (st == ST_OK)
+		st = cut_links(m, err);
 	snprintf(into, sizeof into, "%s/pg_wal", data);
 	if (st == ST_OK && find_tar(dir, "pg_wal", tar, sizeof tar))
-		st = unpack(m, tar, into, err);
+		st = unpack_into(m, tar, into, err);
 	DIR *d = opendir(dir);
 	for (struct dirent *e; d != NULL && st == ST_OK && (e = readdir(d)) != NULL;) {
 		size_t digits = strspn(e->d_name, "0123456789");
@@ -319,17 +379,14 @@ static enum status unpack_parts(struct making *m, struct error *err)
 			continue;
 		snprintf(tar, sizeof tar, "%s/%s", dir, e->d_name);
 		snprintf(into, sizeof into, "%s/pg_tblspc/%.*s", data, (int)digits, e->d_name);
-		if (mkdir(into, 0700) != 0 && errno != EEXIST)
-			st = error_errno(err, ST_FAILED, "cannot make the folder %s", into);
-		else
-			st = unpack(m, tar, into, err);
+		st = unpack_into(m, tar, into, err);
 		char oid[32];
 		snprintf(oid, sizeof oid, "%.*s", (int)(digits < 31 ? digits : 31), e->d_name);
 		source_note_defused(m->b->job->facts, "tablespace outside of the data folder", oid);
 	}
 	if (d != NULL)
 		closedir(d);
-	return st;
+	return st == ST_OK ? cut_links(m, err) : st; /* of the parts */
 }
 
 /* What a copy leaves out, a tar archive has brought. */

@@ -5,6 +5,9 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/hide.h"
+#include "base/sha256.h"
+#include "runtime/dsn.h"
 
 #include <errno.h>
 #include <libpq-fe.h>
@@ -12,40 +15,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FILE_COPY_BYTES (INT64_C(256) << 20) /* from here on files are copied faster than they are logged */
 #define COMMENT "pgrehearse copy, pid "
+#define PREFIX "pgrehearse_" /* of the names of copies */
+#define DROP_LIMIT_NS (30 * NS_PER_S)
 
 /* Connection strings. */
 
-static void add_word(struct buf *out, const char *key, const char *value)
-{
-	buf_printf(out, "%s%s='", out->len > 0 ? " " : "", key);
-	for (; *value != '\0'; value++) {
-		if (*value == '\'' || *value == '\\')
-			buf_char(out, '\\');
-		buf_char(out, *value);
-	}
-	buf_char(out, '\'');
-}
-
 enum status source_replace_database(const char *dsn, const char *database, char *out, size_t size, struct error *err)
 {
-	char *problem = NULL;
-	PQconninfoOption *options = PQconninfoParse(dsn, &problem);
-	PQfreemem(problem); /* it may quote the password */
-	if (options == NULL) {
-		error_set(err, ST_USAGE, "the target is not a connection string that libpq understands");
-		error_hint(err, "for example \"host=/var/run/postgresql dbname=clone\" or postgresql:///clone");
+	PQconninfoOption *options = dsn_parse(dsn, err);
+	if (options == NULL)
 		return ST_USAGE;
-	}
 	struct buf text;
 	buf_init(&text, size - 1);
 	for (PQconninfoOption *o = options; o->keyword != NULL; o++)
 		if (o->val != NULL && strcmp(o->keyword, "dbname") != 0)
-			add_word(&text, o->keyword, o->val);
-	add_word(&text, "dbname", database);
+			dsn_add_word(&text, o->keyword, o->val);
+	dsn_add_word(&text, "dbname", database);
 	snprintf(out, size, "%s", text.data);
 	enum status st = text.overflow ? error_set(err, ST_USAGE, "the target's connection string is too long") : ST_OK;
 	buf_free(&text);
@@ -108,22 +100,87 @@ static void host_name(char *out, size_t size)
 	out[size - 1] = '\0';
 }
 
-/* Copies whose comment names a process of this machine that is no more. */
+/* Where our number is ours alone: on this machine, since it was started, among the processes that we see. */
+static void name_place(char out[9])
+{
+	char text[256], hex[SHA256_HEX_SIZE], space[64] = "";
+	struct buf boot;
+	buf_init(&boot, 4096);
+	(void)!fs_read_file("/proc/sys/kernel/random/boot_id", &boot, NULL);
+	ssize_t n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+	host_name(text, 64);
+	size_t used = strlen(text);
+	snprintf(text + used, sizeof text - used, " %.64s %.*s", boot.data, n > 0 ? (int)n : 0, space);
+	sha256_hex(text, strlen(text), hex);
+	snprintf(out, 9, "%.8s", hex);
+	buf_free(&boot);
+}
+
+/* pgrehearse_PLACE_PID_RANDOM_TEMPLATE: the process that made a copy is told by its name as well, which it has from its first moment on. */
+static enum status make_name(struct source_template *t, struct error *err)
+{
+	char place[9];
+	unsigned number;
+	name_place(place);
+	if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)
+		return error_errno(err, ST_FAILED, "getrandom");
+	snprintf(t->name, sizeof t->name, PREFIX "%s_%d_%08x_%.20s", place, (int)getpid(), number, t->template);
+	return ST_OK;
+}
+
+/* The process that the name of a copy tells of; 0: it is not of our place, or no such name. */
+static long maker_by_name(const char *name)
+{
+	char place[9], *end;
+	name_place(place);
+	size_t begin = sizeof PREFIX - 1;
+	if (strncmp(name, PREFIX, begin) != 0 || strncmp(name + begin, place, 8) != 0 || name[begin + 8] != '_')
+		return 0;
+	long pid = strtol(name + begin + 9, &end, 10);
+	return end[0] == '_' && strspn(end + 1, "0123456789abcdef") >= 8 && end[9] == '_' ? pid : 0;
+}
+
+static long maker_by_comment(const char *text)
+{
+	char host[64], *end;
+	host_name(host, sizeof host);
+	long pid = strtol(text + sizeof COMMENT - 1, &end, 10);
+	return strncmp(end, " on ", 4) == 0 && strcmp(end + 4, host) == 0 ? pid : 0;
+}
+
+/* Copies of a process of this machine that is no more: their comment names it, or, where it did not get so far, their name does. */
 static void sweep(PGconn *conn)
 {
-	char host[64];
-	host_name(host, sizeof host);
 	PGresult *r = PQexec(conn,
-		"SELECT datname, pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database "
-		"WHERE pg_catalog.shobj_description(oid, 'pg_database') LIKE '" COMMENT "%'");
+		"SELECT d.datname, COALESCE(c.text, '') FROM pg_catalog.pg_database d,"
+		" LATERAL (SELECT pg_catalog.shobj_description(d.oid, 'pg_database') AS text) c WHERE c.text LIKE '" COMMENT "%'"
+		" OR c.text IS NULL AND d.datname LIKE 'pgrehearse\\_%'"
+		" AND pg_catalog.pg_get_userbyid(d.datdba) OPERATOR(pg_catalog.=) current_user");
 	for (int i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < PQntuples(r); i++) {
-		char *end;
-		long pid = strtol(PQgetvalue(r, i, 1) + sizeof COMMENT - 1, &end, 10);
-		bool here = strncmp(end, " on ", 4) == 0 && strcmp(end + 4, host) == 0;
-		if (here && pid > 1 && kill((pid_t)pid, 0) != 0 && errno == ESRCH)
-			(void)!drop_database(conn, PQgetvalue(r, i, 0), NULL);
+		const char *name = PQgetvalue(r, i, 0), *text = PQgetvalue(r, i, 1);
+		long pid = text[0] != '\0' ? maker_by_comment(text) : maker_by_name(name);
+		if (pid > 1 && kill((pid_t)pid, 0) != 0 && errno == ESRCH)
+			(void)!drop_database(conn, name, NULL);
 	}
 	PQclear(r);
+}
+
+/* Nobody else's database is ever dropped under this name: it was free when we took it. */
+static enum status take_name(const struct source_template *t, PGconn *conn, struct error *err)
+{
+	char sql[512], found[8];
+	char *literal = PQescapeLiteral(conn, t->name, strlen(t->name));
+	snprintf(
+		sql, sizeof sql, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s", literal);
+	bool known = ask(conn, sql, found, sizeof found);
+	/* By the name of its session the watcher finds the one that still copies. */
+	snprintf(sql, sizeof sql, "SELECT pg_catalog.set_config('application_name', %s, false)", literal);
+	PQfreemem(literal);
+	if (known && strcmp(found, "0") != 0)
+		return error_set(err, ST_FAILED, "there is a database %s already", t->name);
+	if (!known || !ask(conn, sql, found, sizeof found))
+		return error_set(err, ST_FAILED, "%s", PQerrorMessage(conn));
+	return ST_OK;
 }
 
 static enum status copy_database(struct source_template *t, PGconn *conn, struct source_job *job, struct error *err)
@@ -173,13 +230,31 @@ static enum status comment(const struct source_template *t, PGconn *conn, struct
 	return source_execute_on(conn, sql, job->stop, err);
 }
 
+/* A session that still copies does not notice that we are gone, and its copy is seen by nobody before it is done. */
+static bool end_copying(const struct source_template *t, PGconn *conn)
+{
+	char sql[512], sessions[16];
+	char *literal = PQescapeLiteral(conn, t->name, strlen(t->name));
+	snprintf(sql, sizeof sql,
+		"SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity WHERE application_name"
+		" OPERATOR(pg_catalog.=) %s AND usename OPERATOR(pg_catalog.=) current_user",
+		literal);
+	PQfreemem(literal);
+	return ask(conn, sql, sessions, sizeof sessions) && strcmp(sessions, "0") == 0;
+}
+
 static void drop_afterwards(void *arg)
 {
 	const struct source_template *t = arg;
-	PGconn *conn = connect_to(t->admin, NULL);
-	if (conn != NULL)
-		(void)!drop_database(conn, t->name, NULL);
-	PQfinish(conn);
+	int64_t until_ns = clock_now_ns() + DROP_LIMIT_NS;
+	bool done = false;
+	while (!done && clock_now_ns() < until_ns) {
+		PGconn *conn = connect_to(t->admin, NULL);
+		done = conn != NULL && end_copying(t, conn) && drop_database(conn, t->name, NULL) == ST_OK;
+		PQfinish(conn);
+		if (!done)
+			nanosleep(&(struct timespec){.tv_nsec = 100 * NS_PER_MS}, NULL);
+	}
 }
 
 static enum status find_names(struct source_template *t, const char *dsn, struct error *err)
@@ -189,8 +264,8 @@ static enum status find_names(struct source_template *t, const char *dsn, struct
 		return ST_FAILED;
 	snprintf(t->template, sizeof t->template, "%.63s", PQdb(conn));
 	PQfinish(conn);
-	snprintf(t->name, sizeof t->name, "pgrehearse_%d_%.40s", (int)getpid(), t->template);
-	return source_replace_database(dsn, t->name, t->dsn, sizeof t->dsn, err);
+	enum status st = make_name(t, err);
+	return st == ST_OK ? source_replace_database(dsn, t->name, t->dsn, sizeof t->dsn, err) : st;
 }
 
 enum status source_template_make(struct source_template *t, const char *dsn, struct source_job *job, struct error *err)
@@ -205,8 +280,10 @@ enum status source_template_make(struct source_template *t, const char *dsn, str
 	if (job->progress != NULL)
 		job->progress("copying the template", 0, 0, job->arg);
 	int64_t start = clock_now_ns();
-	st = proc_watch(drop_afterwards, t, &t->watcher, err);
-	t->made = st == ST_OK;
+	st = take_name(t, conn, err);
+	if (st == ST_OK)
+		st = proc_watch(drop_afterwards, t, &t->watcher, err);
+	t->made = st == ST_OK; /* as far as it is: what is under the name from now on is ours */
 	if (st == ST_OK)
 		st = copy_database(t, conn, job, err);
 	if (st == ST_OK)
@@ -247,8 +324,17 @@ static void last_line(const char *text, char *out, size_t size)
 	}
 }
 
-enum status source_run_shell(
-	const char *command, const char *dsn, const volatile sig_atomic_t *stop, char *line, size_t size, struct error *err)
+/* What a program said last, to be quoted: it may be a connection string, or hold one. */
+static void quote_line(const char *text, char *out, size_t size)
+{
+	char line[SOURCE_DSN_MAX]; /* whole, as a password is found by what stands behind it */
+	last_line(text, line, sizeof line);
+	hide_passwords(line);
+	snprintf(out, size, "%.*s", (int)size - 1, line);
+}
+
+static enum status run_shell(const char *command, const char *dsn, const volatile sig_atomic_t *stop, volatile pid_t *group, char *line,
+	size_t size, struct error *err)
 {
 	/* What it says to people is kept apart, and quoted when it fails. */
 	char said[] = "/tmp/pgrehearse-said-XXXXXX", variable[SOURCE_DSN_MAX + 32];
@@ -263,14 +349,17 @@ enum status source_run_shell(
 	struct proc_result result;
 	buf_init(&output, 1 << 20);
 	buf_init(&complaint, 1 << 20);
-	enum status st = proc_run(&(struct proc_spec){.argv = argv, .env = env, .own_session = true, .stop = stop}, &output, &result, err);
+	struct proc_spec spec = {.argv = argv, .env = env, .own_session = true, .stop = stop};
+	spec.group = group;
+	enum status st = proc_run(&spec, &output, &result, err);
 	if (st == ST_OK && stop != NULL && *stop != 0)
 		st = error_set(err, ST_INTERRUPTED, "interrupted");
 	if (st == ST_OK && result.exit_code != 0) {
 		(void)!fs_read_file(said, &complaint, NULL);
-		char why[400];
-		last_line(complaint.len > 0 ? complaint.data : output.data, why, sizeof why);
-		st = error_set(err, ST_FAILED, "%.200s ended with exit code %d: %s", command, result.exit_code, why);
+		char why[400], what[200];
+		quote_line(complaint.len > 0 ? complaint.data : output.data, why, sizeof why);
+		quote_line(command, what, sizeof what);
+		st = error_set(err, ST_FAILED, "%s ended with exit code %d: %s", what, result.exit_code, why);
 	}
 	last_line(output.data, line, size);
 	(void)!unlink(said);
@@ -279,29 +368,65 @@ enum status source_run_shell(
 	return st;
 }
 
+enum status source_run_shell(
+	const char *command, const char *dsn, const volatile sig_atomic_t *stop, char *line, size_t size, struct error *err)
+{
+	return run_shell(command, dsn, stop, NULL, line, size, err);
+}
+
+/* An UP that is still at work would have its clone made after DOWN has been called. */
 static void down_afterwards(void *arg)
 {
 	const struct source_command *c = arg;
 	char ignored[64];
+	if (c->group != NULL && *c->group > 1)
+		proc_end_group(*c->group);
 	(void)!source_run_shell(c->down, c->dsn, NULL, ignored, sizeof ignored, NULL);
+}
+
+static void forget_group(struct source_command *c)
+{
+	munmap((void *)(uintptr_t)c->group, sizeof *c->group);
+	c->group = NULL;
+}
+
+/* What a program that failed said last may be chat. */
+static bool is_connection_string(const char *line)
+{
+	PQconninfoOption *options = strchr(line, '=') != NULL || strstr(line, "://") != NULL ? dsn_parse(line, NULL) : NULL;
+	PQconninfoFree(options);
+	return options != NULL;
 }
 
 enum status source_command_up(struct source_command *c, const volatile sig_atomic_t *stop, struct error *err)
 {
 	c->dsn[0] = '\0';
+	void *shared = mmap(NULL, sizeof *c->group, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return error_errno(err, ST_FAILED, "mmap");
+	c->group = shared;
 	enum status st = proc_watch(down_afterwards, c, &c->watcher, err);
-	if (st != ST_OK)
+	if (st != ST_OK) {
+		forget_group(c);
 		return st;
+	}
 	c->called = true;
-	st = source_run_shell(c->up, "", stop, c->dsn, sizeof c->dsn, err);
+	st = run_shell(c->up, "", stop, c->group, c->dsn, sizeof c->dsn, err);
+	forget_group(c);
+	if (st != ST_OK && !is_connection_string(c->dsn))
+		c->dsn[0] = '\0';
 	if (st == ST_OK && c->dsn[0] == '\0') {
-		st = error_set(err, ST_USAGE, "%.200s printed no connection string", c->up);
+		char what[200];
+		quote_line(c->up, what, sizeof what);
+		st = error_set(err, ST_USAGE, "%s printed no connection string", what);
 		error_hint(err, "the last line that it writes to its standard output is taken for one");
 	}
-	/* A new watcher, which knows where it is. */
-	proc_unwatch(&c->watcher);
-	if (st == ST_OK)
+	/* A new watcher, which knows where it is, before the old one goes. */
+	if (st == ST_OK) {
+		struct proc_watcher old = c->watcher;
 		st = proc_watch(down_afterwards, c, &c->watcher, err);
+		proc_unwatch(&old);
+	}
 	if (st != ST_OK)
 		(void)!source_command_down(c, NULL);
 	return st;

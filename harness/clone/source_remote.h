@@ -21,12 +21,12 @@ struct source_template {
 	char admin[SOURCE_DSN_MAX]; /* of a database beside it */
 	char name[64];              /* of the copy */
 	char template[64];
-	bool made;
-	struct proc_watcher watcher; /* drops the copy when we are killed */
+	bool made;                   /* or begun: what is under the name is ours */
+	struct proc_watcher watcher; /* ends the copying and drops the copy when we are killed */
 };
 
 /* Copies the database of dsn, which the guard has let pass, on its own server; a copy that t had made before is dropped first. Drops those
- * that dead runs of this machine left, too. facts: `strategy`, `copy_ns`. */
+ * that dead runs of this machine left, too: by their comment, or by their name where no comment was written yet. facts: `strategy`, `copy_ns`. */
 enum status source_template_make(struct source_template *t, const char *dsn, struct source_job *job, struct error *err) MUST_CHECK;
 
 /* Drops the copy. Repeats and a zeroed t are fine. */
@@ -37,11 +37,13 @@ enum status source_template_drop(struct source_template *t, struct error *err);
 struct source_command {
 	const char *up, *down;
 	char dsn[SOURCE_DSN_MAX];
-	bool called; /* UP was, so DOWN is to be */
+	bool called;           /* UP was, so DOWN is to be */
+	volatile pid_t *group; /* of UP's processes while it works; shared with the watcher. NULL: it does not */
 	struct proc_watcher watcher;
 };
 
-/* Calls UP, whose last line of output is the connection string. After a failure DOWN has been called. */
+/* Calls UP, whose last line of output is the connection string. After a failure DOWN has been called, with what UP had printed if that is a
+ * connection string. When we are interrupted or killed, all of UP's processes are ended before DOWN is called. */
 enum status source_command_up(struct source_command *c, const volatile sig_atomic_t *stop, struct error *err) MUST_CHECK;
 
 /* Calls DOWN, with the connection string in $PGREHEARSE_DSN. Repeats and a zeroed c are fine. */

@@ -118,8 +118,8 @@ void play_drop_tasks(struct replayed *r);
 /* The target's connection string, with what the captured session had where it names none. */
 void play_write_dsn(const struct player *p, const struct trace_session *s, struct buf *dsn);
 
-/* What of the target's connection string is not the captured session's. */
-void play_look_at_dsn(struct player *p);
+/* What of the target's connection string is not the captured session's. ST_USAGE: it is none. */
+enum status play_look_at_dsn(struct player *p, struct error *err) MUST_CHECK;
 void play_free_session(struct replayed *r);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "measure/hist.h"
 #include "replay/play_internal.h"
+#include "runtime/dsn.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,31 +184,20 @@ static void connected(struct session *s, void *arg)
 	play_drop_tasks(r);
 }
 
-static void append_option(struct buf *dsn, const char *name, const char *value)
-{
-	buf_printf(dsn, " %s='", name);
-	for (const char *s = value; *s != '\0'; s++) {
-		if (*s == '\'' || *s == '\\')
-			buf_char(dsn, '\\');
-		buf_char(dsn, *s);
-	}
-	buf_char(dsn, '\'');
-}
-
 void play_write_dsn(const struct player *p, const struct trace_session *s, struct buf *dsn)
 {
-	char *message = NULL;
-	PQconninfoOption *options = PQconninfoParse(p->config->dsn, &message);
-	PQfreemem(message);
-	for (PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++)
-		if (o->val != NULL && strcmp(o->keyword, "options") != 0)
-			append_option(dsn, o->keyword, o->val);
+	PQconninfoOption *options = dsn_parse(p->config->dsn, NULL);
+	if (options == NULL) /* it was read when the replay began */
+		abort();
+	for (PQconninfoOption *o = options; o->keyword != NULL; o++)
+		if (o->val != NULL && o->val[0] != '\0' && strcmp(o->keyword, "options") != 0)
+			dsn_add_word(dsn, o->keyword, o->val);
 	if (!p->user_given && s->user[0] != '\0')
-		append_option(dsn, "user", s->user);
-	if (!p->database_given && s->database[0] != '\0')
-		append_option(dsn, "dbname", s->database);
+		dsn_add_word(dsn, "user", s->user);
+	if (!p->database_given)
+		dsn_add_word(dsn, "dbname", s->database);
 	if (p->options[0] != '\0')
-		append_option(dsn, "options", p->options);
+		dsn_add_word(dsn, "options", p->options);
 	PQconninfoFree(options);
 }
 
@@ -520,25 +510,20 @@ void play_take_event(struct player *p, struct replayed *r, const struct trace_ev
 
 /* ---- the target's connection string ---- */
 
-void play_look_at_dsn(struct player *p)
+enum status play_look_at_dsn(struct player *p, struct error *err)
 {
-	char *message = NULL;
 	struct buf own;
-	PQconninfoOption *options = PQconninfoParse(p->config->dsn, &message);
-	PQfreemem(message);
+	PQconninfoOption *options = dsn_parse(p->config->dsn, err);
+	if (options == NULL)
+		return ST_USAGE;
+	const char *application = dsn_value(options, "application_name"), *more = dsn_value(options, "options");
 	buf_init(&own, 65536);
-	p->application = strdup("pgrehearse replay");
-	for (PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
-		p->user_given |= strcmp(o->keyword, "user") == 0 && o->val != NULL;
-		p->database_given |= strcmp(o->keyword, "dbname") == 0 && o->val != NULL;
-		if (strcmp(o->keyword, "options") == 0 && o->val != NULL)
-			buf_printf(&own, "%s ", o->val);
-		if (strcmp(o->keyword, "application_name") == 0 && o->val != NULL) {
-			free(p->application);
-			p->application = strdup(o->val);
-			p->application_given = true;
-		}
-	}
+	p->user_given = dsn_value(options, "user") != NULL;
+	p->database_given = dsn_value(options, "dbname") != NULL;
+	p->application_given = application != NULL;
+	p->application = strdup(application != NULL ? application : "pgrehearse replay");
+	if (more != NULL)
+		buf_printf(&own, "%s ", more);
 	if (p->config->filter.read_only)
 		buf_str(&own, "-c default_transaction_read_only=on");
 	p->options = strdup(own.data);
@@ -546,4 +531,5 @@ void play_look_at_dsn(struct player *p)
 		abort();
 	buf_free(&own);
 	PQconninfoFree(options);
+	return ST_OK;
 }

@@ -250,7 +250,8 @@ static enum status prepare(struct player *p, struct error *err)
 	struct capture_filter all = c->filter;
 	if (trace_open(c->trace, &p->trace, err) != ST_OK || loop_create(&p->loop, err) != ST_OK)
 		return err->status;
-	play_look_at_dsn(p);
+	if (player_check_dsn(c, err) != ST_OK || play_look_at_dsn(p, err) != ST_OK)
+		return err->status;
 	p->first_ns = trace_summary(p->trace)->first_ns;
 	all.read_only = false;
 	p->matcher = capture_matcher_create(&all, p->first_ns);

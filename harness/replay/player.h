@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdint.h>
 
+struct guard_policy;
 struct hist;
 struct play_record;
 
@@ -24,6 +25,7 @@ enum player_pacing {
 
 struct player_config {
 	const char *trace, *dsn; /* user and database of the dsn win over the captured ones */
+	bool captured_databases; /* the dsn may name no database: the guard has let each of the trace's pass (player_check_target) */
 	enum player_pacing pacing;
 	double speed; /* 2: twice as fast, waits half as long; not with PACING_ASAP */
 	enum order_mode order;
@@ -74,7 +76,16 @@ struct player_result {
 	size_t n_divergences;
 };
 
-/* Blocks. The guard is the caller's. ST_INTERRUPTED: *out holds what was done. player_result_free afterwards, always. */
+/* ST_USAGE: the dsn is no connection string, or names no database while captured_databases does not hold: sessions would go where the guard has
+ * not looked. The dsn alone is looked at. */
+enum status player_check_dsn(const struct player_config *config, struct error *err) MUST_CHECK;
+
+/* Asks the guard (clone/guard.h) about where the dsn leads and, when it names no database, about each database that a session of the trace's would
+ * be opened in; captured_databases holds when it lets all of them pass. Nothing but the guard's questions is sent. ST_REFUSED, and else as
+ * guard_check_target(). ST_USAGE also for a trace that cannot be read, or does not know the database of a session. */
+enum status player_check_target(const struct player_config *config, const struct guard_policy *policy, struct error *err) MUST_CHECK;
+
+/* Blocks. The guard is the caller's: player_check_target, or guard_check_target for a dsn that names its database. ST_INTERRUPTED: *out holds what was done. player_result_free afterwards, always. */
 enum status player_perform(const struct player_config *config, struct player_result *out, struct error *err) MUST_CHECK;
 void player_result_free(struct player_result *r);
 

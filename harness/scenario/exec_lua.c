@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/proc.h"
+#include "runtime/dsn.h"
 #include "scenario/host.h"
 
 #include <errno.h>
@@ -304,7 +305,7 @@ static void fill_environment(struct exec_child *c, struct environment *e, const 
 	const char *password = getenv("PGPASSWORD");
 	if (password != NULL)
 		add_secret(c, password);
-	PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+	PQconninfoOption *options = dsn_parse(dsn, NULL);
 	for (PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
 		if (o->envvar != NULL && o->val != NULL)
 			add_variable(e, o->envvar, o->val);

@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "measure/hist.h"
 #include "replay/trace.h"
+#include "runtime/dsn.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -84,15 +85,23 @@ enum status replay_measure(const struct player_config *config, int64_t *length_n
 	return st;
 }
 
-static char *name_sessions(const char *dsn)
+/* NULL: dsn is no connection string. */
+static char *name_sessions(const char *dsn, struct error *err)
 {
-	static const char WORDS[] = "application_name='" NAMES "'", URI[] = "application_name=pgrehearse%20load%20v1%20replay";
-	bool uri = strncmp(dsn, "postgresql://", 13) == 0 || strncmp(dsn, "postgres://", 11) == 0;
-	size_t n = strlen(dsn) + sizeof WORDS + sizeof URI;
-	char *out = malloc(n);
-	if (out == NULL)
+	PQconninfoOption *options = dsn_parse(dsn, err);
+	if (options == NULL)
+		return NULL;
+	struct buf text;
+	buf_init(&text, 65536);
+	for (const PQconninfoOption *o = options; o->keyword != NULL; o++)
+		if (o->val != NULL && strcmp(o->keyword, "application_name") != 0)
+			dsn_add_word(&text, o->keyword, o->val);
+	dsn_add_word(&text, "application_name", NAMES);
+	char *out = strdup(text.data);
+	if (out == NULL || text.overflow)
 		abort();
-	snprintf(out, n, "%s%c%s", dsn, !uri ? ' ' : strchr(dsn, '?') != NULL ? '&' : '?', uri ? URI : WORDS);
+	buf_free(&text);
+	PQconninfoFree(options);
 	return out;
 }
 
@@ -109,13 +118,17 @@ enum status replay_create(const struct replay_spec *spec, const char *dsn, bool 
 	*r = (struct replay_traffic){
 		.spec = *spec, .player = spec->player, .slow = slow, .arg = arg, .capture_loss = read_loss(trace_meta(t))};
 	trace_close(t);
-	r->dsn = as_load ? name_sessions(dsn) : strdup(dsn);
 	r->empty = hist_create();
-	if (r->dsn == NULL || r->empty == NULL)
-		abort();
 	r->record = play_record_create();
 	r->result = spec->result != NULL ? spec->result : &r->own;
+	r->dsn = as_load ? name_sessions(dsn, err) : strdup(dsn);
 	r->player.dsn = r->dsn;
+	if (r->empty == NULL || (r->dsn == NULL && !as_load))
+		abort();
+	if (r->dsn == NULL || player_check_dsn(&r->player, err) != ST_OK) {
+		replay_free(r);
+		return err->status;
+	}
 	r->player.record = r->record;
 	r->player.stop = &r->stop;
 	r->player.end = &r->end;

@@ -17,7 +17,7 @@ struct replay_spec {
 	struct player_result *result; /* what the player counted, for the caller, who frees it with player_result_free; or NULL */
 };
 
-/* Opens the trace, so that a missing or broken one is told before anything is started. dsn: of the target. as_load: the sessions
+/* Opens the trace, so that a missing or broken one is told before anything is started. dsn: of the target (player_check_dsn). as_load: the sessions
  * are named as those of a load, by which the observer knows whom a migration blocks; else as they were captured. slow and arg as in struct load_config. */
 enum status replay_create(const struct replay_spec *spec, const char *dsn, bool as_load, void (*slow)(const struct load_slow *s, void *arg),
 	void *arg, struct replay_traffic **out, struct error *err) MUST_CHECK;

@@ -304,9 +304,18 @@ static enum status take_given(struct target *t, struct error *err)
 	return st;
 }
 
-static enum status name_standbys(struct target *t, struct error *err)
+/* Reads may go there, and whoever is asked for lag is a server like another. */
+static enum status check_standbys(const struct target *t, struct error *err)
 {
 	enum status st = ST_OK;
+	for (int i = 0; i < t->config.n_standby_dsns && st == ST_OK; i++)
+		st = guard_check_standby(t->config.standby_dsns[i], t->dsn, &t->config.policy, err);
+	return st;
+}
+
+static enum status name_standbys(struct target *t, struct error *err)
+{
+	enum status st = check_standbys(t, err);
 	for (int i = 0; i < t->config.n_standby_dsns && st == ST_OK; i++) {
 		st = source_name_standby(t->dsn, t->config.standby_dsns[i], i + 1, t->given[i], sizeof t->given[i], err);
 		for (int j = 0; j < i && st == ST_OK; j++)
@@ -446,8 +455,12 @@ static void note_reset(struct target *t, int64_t start)
 static enum status renew(struct target *t, bool first, struct error *err)
 {
 	enum source_kind kind = t->config.source->kind;
-	if (first)
-		return kind == SOURCE_TEMPLATE ? ST_OK : guard_check_target(t->dsn, &t->config.policy, err);
+	if (first && kind == SOURCE_TEMPLATE)
+		return ST_OK;
+	if (first) {
+		enum status passed = guard_check_target(t->dsn, &t->config.policy, err);
+		return passed == ST_OK ? check_standbys(t, err) : passed;
+	}
 	int64_t start = clock_now_ns();
 	enum status st;
 	allow_pooled_clients(t);
@@ -461,6 +474,8 @@ static enum status renew(struct target *t, bool first, struct error *err)
 		st = error_set(err, ST_USAGE, "this target cannot be put back to where it started, so it takes one drill a run");
 		error_hint(err, "name one, --drill forward, or say with --reset-command how it is put back");
 	}
+	if (st == ST_OK)
+		st = check_standbys(t, err);
 	if (st == ST_OK)
 		note_reset(t, start);
 	return st;

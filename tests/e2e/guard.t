@@ -136,6 +136,39 @@ for my $case (['PGREHEARSE_DENY', "host=$socket"], ['PGREHEARSE_DENY', 'database
 	}
 }
 
+# ---- its standbys, which reads may go to ----
+
+{
+	my ($code, $said) = theirs('up', 'other', '--standbys', '1');
+	is($code, 0, 'there is another server with a standby') or diag $said;
+	my ($elsewhere) = $said =~ /host=(\S+)/;
+	my ($bin, $data) = ((glob '/usr/lib/postgresql/*/bin')[-1], "$home/behind");
+	my $as_they = $> == 0 ? 'setpriv --reuid=postgres --regid=postgres --clear-groups' : '';
+	mkdir $data, 0700;
+	chown((getpwnam 'postgres')[2, 3], $data) if $> == 0;
+	is(system("cd /; $as_they pg_basebackup -D '$data' -d '$dsn' -c fast -X stream >'$home/backup.log' 2>&1"), 0, 'and a copy of the first') or diag content("$home/backup.log");
+	open my $conf, '>>', "$data/postgresql.auto.conf" or die;
+	print $conf "port = 5434\n";
+	close $conf;
+	is(system("cd /; $as_they $bin/pg_ctl -D '$data' -w -l '$data/said' start >/dev/null 2>&1"), 0, '... which runs') or diag content("$data/said");
+	ask('SELECT pg_switch_wal()') && ask('SELECT pg_create_restore_point($$ahead$$)') for 1, 2;
+	my ($copy, $standby) = map { "host=$socket port=$_ user=postgres dbname=postgres" } 5434, 5433;
+	is((run('clone', 'mark', $copy, '--yes', 'postgres', '--allow-standby', '*'))[0], 0, '... and is a clone');
+	for (1 .. 1200) { last if ask_at($standby, 'SELECT pg_last_wal_replay_lsn()') eq ask('SELECT pg_current_wal_insert_lsn()'); select undef, undef, undef, 0.05; }
+	for my $case (
+		['on another machine', $dsn, 'host=192.0.2.1 password=hunter2', '', qr/--standby: .*192\.0\.2\.1 is not this machine.*--allow-host 192\.0\.2\.1/s],
+		['on the deny list', $dsn, $standby, "host=$socket:5433", qr/is on the deny list: host=\Q$socket\E:5433/],
+		['of another server', $dsn, "host=$elsewhere port=5433 user=postgres dbname=postgres", '', qr/--standby: .*does not follow the target: its system identifier is another/],
+		['of the server that the target is a copy of', $copy, $standby, '', qr/--standby: .*does not follow the target: it has WAL that the target has not/],
+	) {
+		my ($what, $target, $at, $denied, $pattern) = @$case;
+		local $ENV{PGREHEARSE_DENY} = $denied;
+		refused_untouched("a standby $what", $pattern, 'load', 'shop', '--duration', '1s', '--out', "$home/record", '--target', $target, '--allow-standby', '*', '--standby', $at);
+	}
+	system "cd /; $as_they $bin/pg_ctl -D '$data' -m immediate stop >/dev/null 2>&1";
+	theirs('down', 'other');
+}
+
 # ---- a pooler before it ----
 
 SKIP: {
@@ -228,6 +261,47 @@ remove_tree("$home/record");
 ($code, $text) = run('clone', 'mark', $dsn, '--yes', 'postgres');
 is($code, 0, 'it can be marked anew') or diag $text;
 is((run('clone', 'show', $dsn))[0], 0, '... which holds');
+
+# A trace names databases of its own, which the target's connection string need not.
+{
+	my %at = map { $_ => "host=$socket user=postgres dbname=$_" } qw(precious spare);
+	for (sort keys %at) {
+		ask("CREATE DATABASE $_");
+		ask_at($at{$_}, 'CREATE TABLE t (a int)');
+	}
+	open my $log, '>', "$home/theirs.log" or die;
+	printf $log "2026-01-01 00:00:%02d.000 UTC|postgres|precious|6650a1.1|%d|00000|app|LOG:  duration: 1.000 ms  statement: INSERT INTO t VALUES (%d)\n", $_ * 3, $_, $_ for 0, 1;
+	close $log;
+	($code, $text) = run('capture', "$home/theirs.log", '--prefix', '%m|%u|%d|%c|%l|%e|%a|', '--out', "$home/theirs.trace");
+	is($code, 0, 'a trace of another database') or diag $text;
+	my $rows = sub { join ' ', map { ask_at("$at{$_} application_name=pgrehearse-test", 'SELECT count(*) FROM t') } qw(precious spare) };
+	my @replay = ('load', '--trace', "$home/theirs.trace", '--pacing', 'asap', '--max-diverged', '0%', '--no-record', '--target');
+	my $unmarked = qr/rule "mark".*"precious" is not marked as a clone.*pgrehearse clone mark DSN; sessions of the trace are in the database precious/s;
+	for my $named ("host=$socket user=postgres", "host=$socket user=postgres dbname=''", 'postgresql:///?host=' . $socket =~ s{/}{%2F}gr . '&user=postgres') {
+		refused_untouched('where the target names no database, one of the trace without the mark', $unmarked, @replay, $named);
+	}
+	is((run('clone', 'mark', $at{spare}, '--yes', 'spare'))[0], 0, 'another database, marked');
+	{
+		local @ENV{qw(PGHOST PGUSER)} = ($socket, 'postgres');
+		($code, $text) = run(@replay, 'spare');
+		is($code, 0, 'a target may be the bare name of a database') or diag $text;
+		is($rows->(), '0 2', '... and that is where the replay goes');
+	}
+	open my $lua, '>', "$home/traced.lua" or die;
+	print $lua "return require('rehearse').scenario { title = 'traced', workload = '$home/theirs.trace', phases = { warmup = '0s', baseline = '1s', settle = '1s' },",
+		" steps = { require('rehearse').sql { name = 'add', up = 'ALTER TABLE t ADD COLUMN b int', down = 'ALTER TABLE t DROP COLUMN b' } } }";
+	close $lua;
+	($code, $text) = run('run', "$home/traced.lua", '--target', "host=$socket user=postgres", '--out', "$home/record");
+	is($code, 2, 'under a scenario the target has to name its database') or diag $text;
+	like($text, qr/names no database.*add dbname=/s, '... which is said');
+	is($rows->(), '0 2', '... and nothing went anywhere');
+	remove_tree("$home/record");
+	is((run('clone', 'mark', $at{precious}, '--yes', 'precious'))[0], 0, 'when the database of the trace is marked');
+	($code, $text) = run(@replay, "host=$socket user=postgres");
+	is($code, 0, '... its sessions go there') or diag $text;
+	is($rows->(), '2 2', '... each statement of them');
+}
+
 ($code, $text) = run('clone', 'unmark', $dsn);
 is($code, 0, 'the mark can be taken away') or diag $text;
 is(ask("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"), "the shop's", '... and the comment is what it was');

@@ -114,6 +114,27 @@ $in->('CREATE EXTENSION dblink');
 like($in->("SELECT * FROM dblink('host=127.0.0.1 dbname=x', 'SELECT 1') AS t(a int)"), qr/Network is unreachable/, 'and there is no network');
 run('sandbox', 'down', '--all');
 
+# Packed by hand: links in an archive lead to the folders of the original.
+mkdir "packed_$_" for qw(spaces wal whole);
+system 'cp', '-a', 'base', 'linked';
+system 'cp', '-aL', 'base', 'whole';
+write_file('linked/pg_wal/archive_status/kept.ready', '');
+rename 'linked/pg_wal', 'wal' and symlink "$home/wal", 'linked/pg_wal' or die;
+write_file('odd.conf', "work_mem = '1GB'\n");
+symlink "$home/odd.conf", 'whole/odd.conf' or die;
+my $outside = sub { return scalar `find '$home/mapped' '$home/wal' '$home/odd.conf' -printf '%p %T@ %s\n' | sort` };
+my $original = $outside->();
+system 'tar', '-C', $_->[0], '-cf', "packed_$_->[1]/base.tar", @$_[2 .. $#$_], '.' for ['base', 'spaces'], ['linked', 'wal', '--exclude', './pg_tblspc/*'], ['whole', 'whole'];
+system 'tar', '-C', 'wal', '-cf', 'packed_wal/pg_wal.tar', '.';
+for my $case (['spaces', qr{pg_tblspc/\d+ is a symbolic link}], ['wal', qr{pg_wal is a symbolic link}]) {
+	($code, $text) = run('run', 'widen.lua', '--target', "base:packed_$case->[0]", '--drill', 'forward');
+	is($code, 2, "an archive with a link where data should be ($case->[0]) is refused") or diag $text;
+	like($text, qr/$case->[1] in it.*--dereference/s, '... and it says why');
+}
+my ($packed) = rehearse('an archive with another link', 'base:packed_whole');
+ok((grep { "$_->{what} $_->{name}" eq 'link odd.conf' } @{$packed->{target}{defused} // []}), '... without the link');
+is($outside->(), $original, 'what the links lead to is as it was');
+
 $ENV{TMPDIR} = "$home/theirs";
 my $folder = "$home/theirs/pgrehearse-$>/theirs/servers/primary";
 $ENV{TMPDIR} = "$home/ours";
@@ -261,10 +282,44 @@ if (!$pid) {
 }
 comes_true(sub { -s 'killed/intervals.jsonl' });
 is($copies->(), '1', 'what a dead run left is dropped by the next one');
+my ($place) = $ask->("SELECT datname FROM pg_database WHERE datname LIKE 'pgrehearse%'") =~ /^pgrehearse_([0-9a-f]{8})_${pid}_[0-9a-f]{8}_/;
+ok($place, '... and a copy is named after who makes it');
 kill KILL => $pid;
 waitpid $pid, 0;
 comes_true(sub { $copies->() eq '0' });
 is($copies->(), '0', '... and what is killed leaves nothing');
+
+# ... by its name, where it was killed before it could say so in a comment; nobody else's.
+my %left = ('of a dead run' => "pgrehearse_${place}_${stale}_01234567_x", 'of one that lives' => "pgrehearse_${place}_${$}_01234567_x",
+	'of another machine' => "pgrehearse_00000000_${stale}_01234567_x", 'of another name' => "pgrehearse_${place}_${stale}_x",
+	'with a comment of its own' => "pgrehearse_${place}_${stale}_89abcdef_x");
+$ask->("CREATE DATABASE \\\"$_\\\"") for values %left;
+$ask->(qq{COMMENT ON DATABASE \\"$left{'with a comment of its own'}\\" IS 'kept'});
+
+# A session in the template lets CREATE DATABASE wait for some seconds, in which the run is killed.
+open my $holder, '|-', 'psql', '-XqAt', '-o', '/dev/null', "$theirs application_name=holder" or die;
+$holder->autoflush;
+print $holder "SELECT 1;\n";
+(my $beside = $theirs) =~ s/dbname=\S+/dbname=postgres/;
+my $count = sub { my ($which) = @_; $ask->("SELECT count(*) FROM pg_stat_activity WHERE $which", $beside) };
+comes_true(sub { $count->("application_name = 'holder'") eq '1' });
+$pid = fork // die;
+if (!$pid) {
+	open STDERR, '>', '/dev/null';
+	open STDOUT, '>', '/dev/null';
+	exec $program, 'load', 'notes.lua', '--target', "template:$theirs", '--allow-standby', '*', '--allow-client', 'holder', '--duration', '60s', '--rate', '5', '--out', 'killed2';
+}
+ok(comes_true(sub { $count->("query LIKE 'CREATE DATABASE%' AND state = 'active'") eq '1' }), 'a copy is being made');
+kill KILL => $pid;
+waitpid $pid, 0;
+close $holder;
+comes_true(sub { $count->("query LIKE 'CREATE DATABASE%' AND state = 'active'") eq '0' });
+comes_true(sub { $ask->("SELECT count(*) FROM pg_database WHERE datname LIKE 'pgrehearse\\_${place}\\_${pid}\\_%'", $beside) eq '0' });
+for my $whose (sort keys %left) {
+	is($ask->("SELECT count(*) FROM pg_database WHERE datname = '$left{$whose}'", $beside), $whose eq 'of a dead run' ? '0' : '1', "a database $whose " . ($whose eq 'of a dead run' ? 'is dropped' : 'stays'));
+	$ask->("DROP DATABASE IF EXISTS \\\"$left{$whose}\\\"", $beside);
+}
+is($copies->(), '0', 'what is killed while it is copied leaves nothing either');
 
 my ($standby) = map { s/port=5432/port=5433/r } $theirs;
 ($run) = both_drills('a connection string that a command resets', '--target', "dsn:$theirs", '--standby', $standby,
@@ -288,6 +343,10 @@ is($code, 5, 'a command that fails: exit code 5');
 like($text, qr/exit code 1: no room/, '... with what it said');
 like(content('calls'), qr/^up\ndown/, '... and the other one is called');
 unlink 'broken', 'calls';
+write_file('half', "#!/bin/sh\necho 'postgresql://app:hunter2\@localhost/" . 'x' x 500 . "'\nexit 3\n");
+chmod 0755, 'half';
+($code, $text) = run('run', 'widen.lua', '--drill', 'forward', '--target', "command:$home/half,true");
+like($text, qr/half ended with exit code 3: postgresql:\/\/app:\*{7}\@/, 'a command that fails with nothing but a connection string is quoted without the password') or diag $text;
 for my $signal (qw(INT KILL)) {
 	remove_tree('killed');
 	$pid = fork // die;
@@ -302,6 +361,26 @@ for my $signal (qw(INT KILL)) {
 	comes_true(sub { -e 'calls' && content('calls') =~ /down/ });
 	like(content('calls'), qr/down \Q$theirs\E/, "... also after SIG$signal");
 	unlink 'calls';
+}
+# What UP has begun when it is cut off, DOWN knows only by what it has printed.
+write_file('slow', "#!/bin/sh\necho '$theirs'\nsh -c 'echo \$\$ > $home/worker.new; mv $home/worker.new $home/worker; exec sleep 600'\necho up >> '$home/calls'\n");
+chmod 0755, 'slow';
+for my $signal (qw(INT KILL)) {
+	unlink 'worker', 'calls';
+	remove_tree('killed');
+	$pid = fork // die;
+	if (!$pid) {
+		open STDERR, '>', '/dev/null';
+		open STDOUT, '>', '/dev/null';
+		exec $program, 'load', 'notes.lua', '--target', "command:$home/slow,$home/down", '--allow-standby', '*', '--out', 'killed';
+	}
+	ok(comes_true(sub { -e 'worker' }), 'a command at work');
+	chomp(my $worker = content('worker'));
+	kill $signal => $pid;
+	waitpid $pid, 0;
+	comes_true(sub { -e 'calls' });
+	is(content('calls'), $signal eq 'INT' ? "down $theirs\n" : "down \n", "... is cut off by SIG$signal before the other one is called");
+	ok(!kill(0, $worker), '... with all that it has started');
 }
 ($code, $text) = run('run', 'widen.lua', '--target', 'command:up');
 like($text, qr/command:UP,DOWN/, 'two commands are asked for');

@@ -42,10 +42,29 @@ static void words_are_copied_before_they_are_masked(void **state)
 	assert_string_equal(argv[1], "password=*******");
 }
 
+static void the_secret_of_an_anonymization_is_masked(void **state)
+{
+	(void)state;
+	char program[] = "pgrehearse", apart[] = "--secret", word[] = "hunter2", joined[] = "--secret=hunter2", cut[] = "--sec=hunter2";
+	char scale[] = "--scale", number[] = "20", last[] = "--secret";
+	char *argv[] = {program, apart, word, joined, cut, scale, number, last, NULL};
+	char **words = hide_arguments(8, argv);
+	static const char *const SHOWN[] = {
+		"pgrehearse", "--secret", "*******", "--secret=*******", "--sec=*******", "--scale", "20", "--secret"};
+	for (size_t i = 0; i < 8; i++)
+		assert_string_equal(argv[i], SHOWN[i]);
+	assert_string_equal(words[2], "hunter2");
+	assert_string_equal(words[3], "--secret=hunter2");
+	for (size_t i = 0; i < 8; i++)
+		free(words[i]);
+	free(words);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_password_of_a_connection_string_is_masked),
+		cmocka_unit_test(the_secret_of_an_anonymization_is_masked),
 		cmocka_unit_test(words_are_copied_before_they_are_masked),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,8 +2,15 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
+#include "base/fs.h"
 #include "clone/deny.h"
 #include "clone/guard.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static struct error err;
 
@@ -131,6 +138,61 @@ static void a_host_on_the_deny_list_is_refused_unasked(void **state)
 	unsetenv("PGREHEARSE_DENY");
 }
 
+static char home[64]; /* of the user's entry; "" not known */
+
+/* In the place of the C library's, by whose names its parameters are called. */
+int getpwuid_r(uid_t __uid, struct passwd *__resultbuf, char *__buffer, size_t __buflen, struct passwd **__result)
+{
+	static char name[] = "somebody", nothing[] = "";
+	snprintf(__buffer, __buflen, "%s", home);
+	*__resultbuf = (struct passwd){
+		.pw_name = name, .pw_passwd = nothing, .pw_uid = __uid, .pw_gecos = nothing, .pw_dir = __buffer, .pw_shell = nothing};
+	*__result = home[0] != '\0' ? __resultbuf : NULL;
+	return 0;
+}
+
+static void write_deny_list(const char *dir, const char *rules)
+{
+	char path[256];
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof path, "%s/.config%s", dir, i == 0 ? "" : "/pgrehearse");
+		assert_int_equal(mkdir(path, 0755), 0);
+	}
+	snprintf(path, sizeof path, "%s/.config/pgrehearse/deny", dir);
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fprintf(f, "%s\n", rules);
+	fclose(f);
+}
+
+static void the_deny_list_is_found_without_the_environment(void **state)
+{
+	(void)state;
+	const char *was = getenv("HOME");
+	char *kept = was != NULL ? strdup(was) : NULL;
+	snprintf(home, sizeof home, "/tmp/pgr-deny-XXXXXX");
+	assert_non_null(mkdtemp(home));
+	write_deny_list(home, "host=127.0.0.1");
+	static const char *const SET[] = {NULL, ""};
+	for (size_t i = 0; i < 2; i++) {
+		if (SET[i] != NULL)
+			setenv("HOME", SET[i], 1);
+		else
+			unsetenv("HOME");
+		assert_int_equal(check("host=127.0.0.1 port=1 dbname=shop"), ST_REFUSED);
+		assert_non_null(strstr(err.where, "/.config/pgrehearse/deny"));
+	}
+	setenv("HOME", "/nonexistent", 1);
+	assert_int_equal(check("host=127.0.0.1 port=1 dbname=shop"), ST_FAILED);
+	if (kept != NULL)
+		setenv("HOME", kept, 1);
+	else
+		unsetenv("HOME");
+	free(kept);
+	assert_int_equal(fs_remove_tree(home, &err), ST_OK);
+	home[0] = '\0';
+}
+
 static enum status denied(const char *rules, const struct deny_target *target)
 {
 	setenv("PGREHEARSE_DENY", rules, 1);
@@ -184,6 +246,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_connection_string_is_a_usage_error),
 		cmocka_unit_test(a_local_server_that_is_not_there_is_a_failure),
 		cmocka_unit_test(a_host_on_the_deny_list_is_refused_unasked),
+		cmocka_unit_test(the_deny_list_is_found_without_the_environment),
 		cmocka_unit_test(each_rule_of_the_deny_list_matches_what_it_names),
 		cmocka_unit_test(a_deny_list_that_cannot_be_understood_lets_nothing_pass),
 	};
