@@ -266,10 +266,6 @@ static int rewrite(const struct trace_options *o)
 		(void)error_set(&err, ST_USAGE, "trace %s: --out TRACE is missing", o->verb);
 		return command_fail(&err);
 	}
-	if (strcmp(o->out, o->path) == 0) {
-		(void)error_set(&err, ST_USAGE, "trace %s: --out %s is the trace that is read", o->verb, o->out);
-		return command_fail(&err);
-	}
 	if (strcmp(o->verb, "anonymize") == 0) {
 		if (o->secret == NULL && make_secret(secret, sizeof secret, &err) != ST_OK)
 			return command_fail(&err);
@@ -289,8 +285,8 @@ static int scale(const struct trace_options *o)
 	struct scale_result result;
 	struct scale_config config = {.from = o->path, .to = o->out, .dsn = o->target, .times = o->times, .seed = 1, .filter = o->filter};
 	config.stop = signals_watch();
-	if (o->out == NULL || o->target == NULL || !(o->times > 0) || strcmp(o->out, o->path) == 0) {
-		(void)error_set(&err, ST_USAGE, "trace scale: --out another TRACE, --times N and --target DSN are needed");
+	if (o->out == NULL || o->target == NULL || !(o->times > 0)) {
+		(void)error_set(&err, ST_USAGE, "trace scale: --out TRACE, --times N and --target DSN are needed");
 		error_hint(&err, "pgrehearse trace scale monday.trace --times 2 --target \"host=/tmp dbname=clone\" --out twice.trace");
 		return command_fail(&err);
 	}

@@ -9,6 +9,8 @@
 #include "replay/capture.h"
 #include "replay/trace.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define START_NS (INT64_C(1795269070) * NS_PER_S)
@@ -373,6 +375,44 @@ static void a_part_of_a_trace_is_a_trace(void **state)
 	assert_false(capture_reads_only("SELECT oops FROM"));
 }
 
+static void a_trace_takes_its_name_when_it_is_whole(void **state)
+{
+	(void)state;
+	struct error err;
+	int64_t kept;
+	struct stat s;
+	struct trace_writer *second;
+	char part[100], link[100];
+	snprintf(part, sizeof part, "%s.part", path);
+	snprintf(link, sizeof link, "%s.link", path);
+	write_many(1000);
+	assert_int_equal(stat(path, &s), 0);
+	assert_int_equal(s.st_mode & 0777, 0600);
+	assert_int_not_equal(access(part, F_OK), 0);
+	/* One that is given up leaves what was there, and so does one whose input it is. */
+	struct trace_writer *w = begin();
+	add_session(w, 0, "bob");
+	assert_int_equal(access(part, F_OK), 0);
+	assert_int_equal(trace_create(path, &second, &err), ST_USAGE);
+	trace_abandon(w);
+	assert_int_not_equal(access(part, F_OK), 0);
+	assert_int_equal(symlink(path, link), 0);
+	assert_int_equal(capture_rewrite(path, link, &(struct capture_filter){0}, NULL, NULL, &kept, &err), ST_USAGE);
+	struct trace *t = open_trace(path);
+	assert_int_equal(trace_summary(t)->bytes, s.st_size);
+	assert_false(trace_summary(t)->cut_off);
+	trace_close(t);
+	/* What a killed run has left is in nobody's way; a link stays one. */
+	close(open(part, O_WRONLY | O_CREAT, 0644));
+	assert_int_equal(trace_create(link, &w, &err), ST_OK);
+	finish(w);
+	assert_int_equal(lstat(link, &s), 0);
+	assert_true(S_ISLNK(s.st_mode));
+	assert_int_equal(stat(path, &s), 0);
+	assert_int_equal(s.st_mode & 0777, 0600);
+	unlink(link);
+}
+
 int main(void)
 {
 	snprintf(path, sizeof path, "/tmp/pgr-test-trace-%d", (int)getpid());
@@ -386,6 +426,7 @@ int main(void)
 		cmocka_unit_test(a_shape_is_the_same_whatever_came_before),
 		cmocka_unit_test(anonymous_values_keep_their_type_and_their_joins),
 		cmocka_unit_test(a_part_of_a_trace_is_a_trace),
+		cmocka_unit_test(a_trace_takes_its_name_when_it_is_whole),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	unlink(path);
