@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "measure/hist.h"
 #include "replay/play_internal.h"
+#include "replay/play_message.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,25 @@
 
 /* ---- what happened ---- */
 
+/* As the shape of its class, which has no values. */
+static void describe_statement(const struct player *p, const struct task *t, char *out, size_t size)
+{
+	snprintf(out, size, "%s", p->config->record_values || t->shape == NULL ? t->sql : t->shape->text);
+	for (char *mark = out; (mark = strchr(mark, SHAPE_MARK)) != NULL;)
+		*mark = '?';
+}
+
+static const char *message_of(const struct player *p, const struct session_outcome *o, char *out, size_t size)
+{
+	if (p->config->record_values || o->ok)
+		return o->message;
+	play_withhold_values(o->sqlstate, o->message, sizeof o->message, out, size);
+	return out;
+}
+
 static void note_divergence(struct player *p, const struct task *t, const struct session_outcome *o)
 {
+	char message[sizeof o->message];
 	struct player_result *result = p->result;
 	size_t i = 0;
 	while (i < result->n_divergences &&
@@ -28,8 +46,8 @@ static void note_divergence(struct player *p, const struct task *t, const struct
 		memcpy(d->captured, t->captured, 6);
 		memcpy(d->replayed, o->sqlstate, 6);
 		d->line = t->line;
-		snprintf(d->sql, sizeof d->sql, "%s", t->sql);
-		snprintf(d->message, sizeof d->message, "%.150s", o->message);
+		describe_statement(p, t, d->sql, sizeof d->sql);
+		snprintf(d->message, sizeof d->message, "%.150s", message_of(p, o, message, sizeof message));
 	}
 	d->count++;
 }
@@ -61,6 +79,7 @@ static bool was_refused(struct replayed *r, const struct task *t, const struct s
 static void record_statement(struct replayed *r, const struct task *t, const struct session_outcome *o)
 {
 	const struct player_config *c = r->player->config;
+	char message[sizeof o->message];
 	int64_t sent_ns = o->sent_ns > 0 ? o->sent_ns : o->done_ns;
 	struct play_done d = {
 		.class = t->class,
@@ -70,7 +89,7 @@ static void record_statement(struct replayed *r, const struct task *t, const str
 		.captured_ns = t->captured_ns,
 		.captured = t->captured,
 		.replayed = o->sqlstate,
-		.message = o->message,
+		.message = message_of(r->player, o, message, sizeof message),
 		.captured_rows = t->rows,
 		.rows = o->rows,
 		.file = t->file,
