@@ -43,14 +43,15 @@ struct replayed {
 	struct session *session; /* NULL: closed, or given up */
 	struct task *first, **last;
 	struct task *running;
-	struct loop_timer wake;           /* until it is to be opened, or its client has thought */
+	struct loop_timer wake;           /* until it is to be opened, or again, or its client has thought */
 	char *dsn, *application;          /* until it is opened */
 	int64_t sent_ns;                  /* when the running one was sent */
 	int64_t done_ns;                  /* when its last statement ended; 0: none has */
 	int64_t captured_done_ns;         /* when the last one that was read had ended; 0: none */
 	int64_t waiting_ns;               /* since when its next statement waits for other sessions; 0: it does not */
 	struct replayed *before, *behind; /* of those that wait, by when they began to */
-	int failures;                     /* connects in a row that failed */
+	int64_t failing_ns;               /* since when connects have failed; 0: the last one did not */
+	int64_t retry_ns, pause_ns;       /* when the next one is due (0: none is), and how long to wait before the one after it */
 	bool was_ordered;                 /* the running one had waited for other sessions */
 	bool took;                        /* in its transaction rows with SKIP LOCKED, perhaps others than in the capture */
 	bool refused;                     /* its transaction writes, and may not */

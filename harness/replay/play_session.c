@@ -10,7 +10,10 @@
 #include <string.h>
 
 #define CONNECT_TIMEOUT_NS (30 * NS_PER_S)
-#define CONNECTS_MAX 3 /* in a row that fail, before a session is given up */
+/* A server that restarts or fails over refuses for seconds, and one that is full for as long as others stay. */
+#define RETRY_FIRST_NS (50 * NS_PER_MS)
+#define RETRY_MOST_NS (2 * NS_PER_S)
+#define GIVE_UP_NS (60 * NS_PER_S) /* of connects that all failed */
 
 /* ---- what happened ---- */
 
@@ -185,18 +188,27 @@ static void stop_waiting(struct replayed *r)
 static void connected(struct session *s, void *arg)
 {
 	struct replayed *r = arg;
-	if (session_outcome(s)->ok) {
-		r->failures = 0;
+	struct player *p = r->player;
+	const struct session_outcome *o = session_outcome(s);
+	if (o->ok) {
+		r->failing_ns = 0;
 		play_advance(r);
 		return;
 	}
-	if (++r->failures < CONNECTS_MAX) {
-		session_connect(s, CONNECT_TIMEOUT_NS, connected, r);
+	bool never = strncmp(o->sqlstate, "28", 2) == 0 || strcmp(o->sqlstate, "3D000") == 0;
+	int64_t now = loop_refresh(p->loop);
+	if (r->failing_ns == 0) {
+		r->failing_ns = now;
+		r->pause_ns = RETRY_FIRST_NS;
+	}
+	if (!never && now - r->failing_ns < GIVE_UP_NS) {
+		r->retry_ns = now + r->pause_ns;
+		r->pause_ns = r->pause_ns * 2 < RETRY_MOST_NS ? r->pause_ns * 2 : RETRY_MOST_NS;
+		loop_timer_set(p->loop, &r->wake, r->retry_ns);
 		return;
 	}
-	struct player *p = r->player;
 	if (p->result->refused++ == 0)
-		(void)error_set(&p->error, ST_FAILED, "%s", session_outcome(s)->message);
+		(void)error_set(&p->error, ST_FAILED, "%s", o->message);
 	r->given_up = true;
 	stop_waiting(r);
 	play_drop_tasks(r);
@@ -247,8 +259,14 @@ static void connect_session(struct replayed *r)
 static void on_wake(struct loop_timer *timer)
 {
 	struct replayed *r = container_of(timer, struct replayed, wake);
+	bool again = r->retry_ns != 0;
+	r->retry_ns = 0;
 	if (r->dsn != NULL)
 		connect_session(r);
+	else if (again && r->ending && r->first == NULL)
+		close_session(r);
+	else if (again)
+		session_connect(r->session, CONNECT_TIMEOUT_NS, connected, r);
 	else
 		play_advance(r);
 }
@@ -401,7 +419,7 @@ void play_advance(struct replayed *r)
 	if (r->running != NULL || r->given_up || r->session == NULL)
 		return;
 	enum session_state state = session_state(r->session);
-	if (state == SESSION_CLOSED && r->first != NULL) {
+	if (state == SESSION_CLOSED && r->first != NULL && r->retry_ns == 0) {
 		p->result->reconnects++;
 		session_connect(r->session, CONNECT_TIMEOUT_NS, connected, r);
 		return;

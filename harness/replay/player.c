@@ -67,8 +67,9 @@ static void start_event(struct player *p, const struct trace_event *e, int64_t d
 static void read_next(struct player *p)
 {
 	int64_t to_ns = p->config->filter.to_ns;
+	struct error err = {.status = ST_OK};
 	p->has_event = false;
-	while (!p->ended && trace_next(p->trace, &p->event, &p->error)) {
+	while (!p->ended && trace_next(p->trace, &p->event, &err)) {
 		if (to_ns > 0 && p->event.arrival_ns - p->first_ns >= to_ns)
 			break;
 		p->told++;
@@ -78,6 +79,8 @@ static void read_next(struct player *p)
 		}
 	}
 	p->ended = true;
+	if (err.status != ST_OK)
+		p->error = err;
 }
 
 /* As many as sessions may need; more where all that have been read wait for one that has not: here, or in the server for a lock. What is due
