@@ -202,8 +202,8 @@ static double diverged_share(const struct player_result *r)
 static void print_result(const struct player_result *r)
 {
 	char took[32], captured[32], replayed[32];
-	printf("planned %" PRId64 ", sent %" PRId64 ", fetches left out %" PRId64 ", writes refused %" PRId64 ", not sent %" PRId64
-	       " in %s: %.0f a second\n",
+	printf("planned %" PRId64 ", sent %" PRId64 ", fetches and DEALLOCATE left out %" PRId64 ", writes refused %" PRId64
+	       ", not sent %" PRId64 " in %s: %.0f a second\n",
 		r->planned, r->sent, r->skipped, r->refused_writes, r->not_sent, units_format_time(r->took_ns, took, sizeof took),
 		(double)r->sent * 1e9 / (double)(r->took_ns > 0 ? r->took_ns : 1));
 	printf("sessions %" PRId64 ", at most %" PRId64 " at a time, %" PRId64 " could not be opened, %" PRId64 " reconnects\n",

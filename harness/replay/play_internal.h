@@ -6,6 +6,7 @@
 #include "base/vec.h"
 #include "replay/play_keys.h"
 #include "replay/play_plan.h"
+#include "replay/play_prepared.h"
 #include "replay/play_record.h"
 #include "replay/play_straighten.h"
 #include "replay/player.h"
@@ -19,6 +20,8 @@
 struct task {
 	struct task *next;
 	enum captured_kind kind;
+	bool left_out;      /* it only keeps the order: it is not to be sent */
+	bool frees_all;     /* what the session has prepared is gone when it has succeeded */
 	bool was_busy;      /* its session had something else to do when it fell due */
 	int64_t due_ns;     /* PACING_THINK: of the first of a session only */
 	int64_t think_ns;   /* after the end of the one before */
@@ -68,6 +71,7 @@ struct player {
 	struct play_keys *keys;                   /* NULL: they stay as captured */
 	struct straightener *straightener;        /* with order: NULL without */
 	struct order *order;
+	struct play_prepared *prepared;
 	struct trace_event event; /* the next one, when has_event */
 	bool has_event, ended, ended_early, ending;
 	int64_t first_ns, start_ns;

@@ -131,6 +131,8 @@ static void statement_done(struct session *s, void *arg)
 	if (p->config->record != NULL)
 		record_statement(r, t, o);
 	r->took = session_transaction(s) == PQTRANS_INTRANS && (r->took || (t->effect != NULL && t->effect->skips));
+	if (o->ok && t->frees_all)
+		session_forget_prepared(s);
 	if (o->ok && p->keys != NULL && t->effect != NULL && t->effect->n_sources > 0)
 		play_keys_take(p->keys, r->number, t->effect, t->params, t->n_params, t->n_literals, o->result);
 	free(t);
@@ -152,9 +154,19 @@ static struct task *take_task(struct replayed *r)
 	return t;
 }
 
+/* What frees a prepared statement under a name that it has not here. */
+static void pass_over_left_out(struct replayed *r)
+{
+	while (r->first != NULL && r->first->left_out) {
+		if (r->player->order != NULL)
+			order_skip(r->player->order, r->number);
+		free(take_task(r));
+	}
+}
+
 void play_drop_tasks(struct replayed *r)
 {
-	while (r->first != NULL) {
+	for (pass_over_left_out(r); r->first != NULL; pass_over_left_out(r)) {
 		r->player->result->not_sent++;
 		if (r->player->config->record != NULL)
 			play_record_drop(r->player->config->record, r->first->class, r->first->captured_ns, r->player->ended_early);
@@ -418,6 +430,7 @@ void play_advance(struct replayed *r)
 	struct player *p = r->player;
 	if (r->running != NULL || r->given_up || r->session == NULL)
 		return;
+	pass_over_left_out(r);
 	enum session_state state = session_state(r->session);
 	if (state == SESSION_CLOSED && r->first != NULL && r->retry_ns == 0) {
 		p->result->reconnects++;
@@ -528,13 +541,14 @@ static int64_t think_of(const struct player *p, struct replayed *r, const struct
 
 void play_take_event(struct player *p, struct replayed *r, const struct trace_event *e, int64_t due_ns)
 {
-	struct play_record *record = p->config->record;
+	enum prepared_fate fate = play_prepared_next(p->prepared, e);
+	struct play_record *record = fate != PREPARED_LEAVE_OUT ? p->config->record : NULL;
 	uint32_t class = record != NULL ? play_record_class(record, e->shape) : 0;
 	if (record != NULL)
 		play_record_due(record, class, due_ns, e->duration_ns);
 	bool full = p->queued >= PLAY_QUEUED_MOST && p->order == NULL && r->first != NULL;
 	if (full || r->given_up || (r->session == NULL && r->dsn == NULL)) {
-		p->result->not_sent++;
+		*(fate == PREPARED_LEAVE_OUT ? &p->result->skipped : &p->result->not_sent) += 1;
 		if (record != NULL)
 			play_record_drop(record, class, e->duration_ns, false);
 		if (p->order != NULL)
@@ -542,6 +556,9 @@ void play_take_event(struct player *p, struct replayed *r, const struct trace_ev
 		return;
 	}
 	struct task *t = make_task(p, e, due_ns);
+	t->left_out = fate == PREPARED_LEAVE_OUT;
+	t->frees_all = fate == PREPARED_FREES_ALL;
+	p->result->skipped += t->left_out;
 	t->class = class;
 	t->file = e->file;
 	t->rows = e->rows;

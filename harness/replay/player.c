@@ -46,6 +46,7 @@ static void start_event(struct player *p, const struct trace_event *e, int64_t d
 {
 	if (e->kind == CAPTURED_DISCONNECT) {
 		struct replayed *r = e->session->number < p->sessions.n ? p->sessions.at[e->session->number] : NULL;
+		play_prepared_end(p->prepared, e->session->number);
 		if (r != NULL) {
 			r->ending = true;
 			play_advance(r);
@@ -214,6 +215,7 @@ static void free_player(struct player *p)
 	straighten_free(p->straightener);
 	play_keys_free(p->keys);
 	play_plan_free(p->plan);
+	play_prepared_free(p->prepared);
 	VEC_FREE(&p->sessions);
 	VEC_FREE(&p->statements);
 	capture_matcher_free(p->matcher);
@@ -254,6 +256,7 @@ static enum status prepare(struct player *p, struct error *err)
 	if (trace_open(c->trace, &p->trace, err) != ST_OK || loop_create(&p->loop, err) != ST_OK)
 		return err->status;
 	play_look_at_dsn(p);
+	p->prepared = play_prepared_create();
 	p->first_ns = trace_summary(p->trace)->first_ns;
 	all.read_only = false;
 	p->matcher = capture_matcher_create(&all, p->first_ns);

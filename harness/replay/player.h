@@ -57,7 +57,7 @@ struct player_divergence {
 struct player_result {
 	int64_t planned; /* statements of the trace that match */
 	int64_t sent, same, diverged, unfinished;
-	int64_t skipped;        /* fetches from portals: the execute has read all rows already */
+	int64_t skipped;        /* fetches from portals (the execute has read all rows already); DEALLOCATE by names that are others here */
 	int64_t refused_writes; /* with filter.read_only, by what they say */
 	int64_t refused_there;  /* the same by the server: writes of functions, and what follows in their transactions */
 	int64_t not_sent;       /* their session could not be opened, or the end came before */

@@ -1,4 +1,4 @@
-/* A replay against a scripted server: sessions that are let in late, or not at all, and what becomes of their statements. */
+/* A replay against a scripted server: sessions that are let in late, or not at all, and what they prepare. */
 #define _GNU_SOURCE
 #include "unit.h"
 
@@ -99,12 +99,48 @@ static void a_session_that_is_refused_by_name_is_given_up_at_once(void **state)
 	player_result_free(&r);
 }
 
+/* The server answers the second Parse of a statement with an error, which tells that there was one. */
+static void what_frees_all_is_followed_by_preparing_anew(void **state)
+{
+	(void)state;
+	static const char *const FREES[] = {"DISCARD ALL", "rollback; deallocate all", "DISCARD PLANS", "SELECT 'discard all'"};
+	for (int i = 0; i < 4; i++) {
+		struct player_result r;
+		write_trace((const char *const[]){"s_1: SELECT now()", "s_1: SELECT now()", FREES[i], "s_1: SELECT now()", NULL});
+		assert_int_equal(replay("#2: parse *now* -> error ERROR 0A001 seen", &r), ST_OK);
+		assert_int_equal(r.sent, 4);
+		assert_int_equal(r.diverged, i < 2);
+		player_result_free(&r);
+		fakepg_stop(fake);
+		fake = NULL;
+	}
+}
+
+static void a_name_of_the_protocol_is_not_freed_by_sql(void **state)
+{
+	(void)state;
+	struct player_result r;
+	write_trace((const char *const[]){"pdo_stmt_01: SELECT 7", "DEALLOCATE pdo_stmt_01", "DEALLOCATE pdo_stmt_01", "q: SELECT 8",
+		"PREPARE q AS SELECT 'x'", "DEALLOCATE PREPARE q", "Big: SELECT 9", "DEALLOCATE Big", "DEALLOCATE \"Big\"", NULL});
+	assert_int_equal(replay("", &r), ST_OK);
+	assert_int_equal(r.planned, 9);
+	assert_int_equal(r.skipped, 2);
+	assert_int_equal(r.sent, 7);
+	assert_int_equal(fakepg_runs(fake, "DEALLOCATE pdo*"), 1);
+	assert_int_equal(fakepg_runs(fake, "DEALLOCATE PREPARE q"), 1);
+	assert_int_equal(fakepg_runs(fake, "DEALLOCATE Big"), 1);
+	assert_int_equal(fakepg_runs(fake, "DEALLOCATE \"Big\""), 0);
+	player_result_free(&r);
+}
+
 int main(void)
 {
 	snprintf(path, sizeof path, "/tmp/pgr-test-player-%d", (int)getpid());
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(a_session_waits_for_a_server_that_comes_back, stop_serving),
 		cmocka_unit_test_teardown(a_session_that_is_refused_by_name_is_given_up_at_once, stop_serving),
+		cmocka_unit_test_teardown(what_frees_all_is_followed_by_preparing_anew, stop_serving),
+		cmocka_unit_test_teardown(a_name_of_the_protocol_is_not_freed_by_sql, stop_serving),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	unlink(path);
