@@ -14,11 +14,14 @@
 #include "runtime/loop.h"
 #include "runtime/session.h"
 
-#define PLAY_QUEUED_MOST 500000 /* beyond so many what comes for a session that has some already is left out, and counted */
+/* Beyond so many, or so much, what comes for a session that has some already is left out, and counted. */
+#define PLAY_QUEUED_MOST 500000
+#define PLAY_QUEUED_BYTES_MOST ((int64_t)512 << 20)
 
 /* One event, copied from the trace: the texts lie behind it. */
 struct task {
 	struct task *next;
+	size_t bytes; /* with the texts behind it */
 	enum captured_kind kind;
 	bool left_out;      /* it only keeps the order: it is not to be sent */
 	bool frees_all;     /* what the session has prepared is gone when it has succeeded */
@@ -85,7 +88,7 @@ struct player {
 	struct replayed *first_waiting, *last_waiting;
 	unsigned n_statements;
 	struct buf sql;
-	int64_t queued, open, in_flight, told, told_ns;
+	int64_t queued, queued_bytes, open, in_flight, told, told_ns;
 	int64_t done, done_ns; /* statements that had ended, and when it was so many */
 	bool user_given, database_given, application_given;
 	struct buf dsn;              /* of what asks about the target */

@@ -151,6 +151,7 @@ static struct task *take_task(struct replayed *r)
 	if (r->first == NULL)
 		r->last = &r->first;
 	r->player->queued--;
+	r->player->queued_bytes -= (int64_t)t->bytes;
 	return t;
 }
 
@@ -505,10 +506,12 @@ static struct task *make_task(struct player *p, const struct trace_event *e, int
 	for (uint32_t i = 0; i < n_literals; i++)
 		bytes += e->literals[i].value.n + 1;
 	size_t fixed = sizeof(struct task) + n * sizeof(char *);
-	struct task *t = malloc(fixed + texts + bytes + p->sql.len + 1);
+	size_t whole = fixed + texts + bytes + p->sql.len + 1;
+	struct task *t = malloc(whole);
 	if (t == NULL)
 		abort();
 	*t = (struct task){.kind = e->kind,
+		.bytes = whole,
 		.due_ns = due_ns,
 		.arrival_ns = e->arrival_ns,
 		.captured_ns = e->duration_ns,
@@ -546,7 +549,7 @@ void play_take_event(struct player *p, struct replayed *r, const struct trace_ev
 	uint32_t class = record != NULL ? play_record_class(record, e->shape) : 0;
 	if (record != NULL)
 		play_record_due(record, class, due_ns, e->duration_ns);
-	bool full = p->queued >= PLAY_QUEUED_MOST && p->order == NULL && r->first != NULL;
+	bool full = (p->queued >= PLAY_QUEUED_MOST || p->queued_bytes >= PLAY_QUEUED_BYTES_MOST) && p->order == NULL && r->first != NULL;
 	if (full || r->given_up || (r->session == NULL && r->dsn == NULL)) {
 		*(fate == PREPARED_LEAVE_OUT ? &p->result->skipped : &p->result->not_sent) += 1;
 		if (record != NULL)
@@ -569,6 +572,7 @@ void play_take_event(struct player *p, struct replayed *r, const struct trace_ev
 	*r->last = t;
 	r->last = &t->next;
 	p->queued++;
+	p->queued_bytes += (int64_t)t->bytes;
 	play_advance(r);
 }
 

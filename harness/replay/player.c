@@ -90,7 +90,8 @@ static bool has_read_enough(struct player *p, int64_t now)
 {
 	int64_t done = p->result->same + p->result->diverged;
 	bool open_loop = p->config->pacing == PACING_ARRIVAL && p->order == NULL;
-	if (open_loop || p->queued < QUEUED_MAX || (p->in_flight == 0 && p->first_waiting != NULL))
+	bool room = p->queued < QUEUED_MAX && p->queued_bytes < PLAY_QUEUED_BYTES_MOST;
+	if (open_loop || room || (p->in_flight == 0 && p->first_waiting != NULL))
 		return false;
 	if (done != p->done) {
 		p->done = done;
