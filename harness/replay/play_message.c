@@ -2,6 +2,10 @@
 #define _GNU_SOURCE
 #include "replay/play_message.h"
 
+#include "base/buf.h"
+#include "replay/anonymize_text.h"
+#include "replay/shape.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -40,4 +44,24 @@ void play_withhold_values(const char *sqlstate, const char *message, size_t mess
 		snprintf(out, size, "%.*s", (int)(end - message), message);
 	else
 		snprintf(out, size, "%.*s\"...\"%.*s", (int)(first - message), message, (int)(end - behind), behind);
+}
+
+static void write_piece(const struct text_piece *p, void *arg)
+{
+	struct buf *out = arg;
+	if (p->kind == TEXT_COPY || p->kind == TEXT_PARAM)
+		buf_add(out, p->at, p->n);
+	else
+		buf_char(out, '?');
+}
+
+void play_describe_shape(const char *shape, size_t n, char *out, size_t size)
+{
+	struct buf text;
+	buf_init(&text, 2 * SHAPE_TEXT_MAX);
+	text_walk(shape, n, NULL, 0, write_piece, &text);
+	for (size_t i = 0; i < text.len; i++)
+		text.data[i] = (char)((unsigned char)text.data[i] < ' ' ? ' ' : text.data[i]);
+	snprintf(out, size, "%s", text.data);
+	buf_free(&text);
 }

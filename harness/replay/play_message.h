@@ -1,8 +1,11 @@
-/* What the server says of a statement that failed, without the values that it names. */
+/* What may be told of a statement: its text, and what the server says of it when it failed, without values. */
 #ifndef PGR_REPLAY_PLAY_MESSAGE_H
 #define PGR_REPLAY_PLAY_MESSAGE_H
 
 #include <stddef.h>
+
+/* A shape's text with ? for each literal, also for what stands between $tag$, and blanks for what cannot be printed; cut where it has no room. */
+void play_describe_shape(const char *shape, size_t n, char *out, size_t size);
 
 /*
  * message with "..." for what lies between its first quotation mark and its last one, of whatever language (a value may have such marks

@@ -20,9 +20,10 @@
 /* As the shape of its class, which has no values. */
 static void describe_statement(const struct player *p, const struct task *t, char *out, size_t size)
 {
-	snprintf(out, size, "%s", p->config->record_values || t->shape == NULL ? t->sql : t->shape->text);
-	for (char *mark = out; (mark = strchr(mark, SHAPE_MARK)) != NULL;)
-		*mark = '?';
+	if (p->config->record_values || t->shape == NULL)
+		snprintf(out, size, "%s", t->sql);
+	else
+		play_describe_shape(t->shape->text, t->shape->n, out, size);
 }
 
 static const char *message_of(const struct player *p, const struct session_outcome *o, char *out, size_t size)
