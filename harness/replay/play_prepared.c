@@ -69,62 +69,63 @@ void play_prepared_free(struct play_prepared *p)
 
 /* ---- names ---- */
 
-/* The latest are looked at first. */
-static size_t find(const struct names *names, const char *name)
+static void remove_at(struct names *names, size_t i)
 {
-	size_t i = names->at.n;
-	while (i > 0 && strcmp(names->at.at[i - 1], name) != 0)
-		i--;
-	return i;
+	free(names->at.at[i]);
+	names->at.n--;
+	memmove(names->at.at + i, names->at.at + i + 1, (names->at.n - i) * sizeof *names->at.at);
+}
+
+/* The latest are looked at first. true: it was there. */
+static bool take_out(struct names *names, const char *name)
+{
+	for (size_t i = names->at.n; i > 0; i--)
+		if (strcmp(names->at.at[i - 1], name) == 0) {
+			remove_at(names, i - 1);
+			return true;
+		}
+	return false;
 }
 
 static void add(struct names *names, const char *name)
 {
-	if (find(names, name) > 0)
-		return;
-	if (names->at.n == PREPARED_NAMES_MAX) {
-		free(names->at.at[0]);
-		memmove(names->at.at, names->at.at + 1, --names->at.n * sizeof *names->at.at);
-	}
+	for (size_t i = names->at.n; i > 0; i--)
+		if (strcmp(names->at.at[i - 1], name) == 0)
+			return;
+	if (names->at.n >= PREPARED_NAMES_MAX)
+		remove_at(names, 0);
 	char *copy = strdup(name);
 	if (copy == NULL)
 		abort();
 	VEC_PUSH(&names->at, copy);
 }
 
-static bool take_out(struct names *names, const char *name)
-{
-	size_t i = find(names, name);
-	if (i == 0)
-		return false;
-	free(names->at.at[i - 1]);
-	names->at.n--;
-	memmove(names->at.at + i - 1, names->at.at + i, (names->at.n - i + 1) * sizeof *names->at.at);
-	return true;
-}
-
 /* ---- shapes ---- */
+
+static bool frees_all(const json_t *stmt)
+{
+	const json_t *freed = json_object_get(stmt, "DeallocateStmt"), *discarded = json_object_get(stmt, "DiscardStmt");
+	return (freed != NULL && json_get_string(freed, "name", NULL) == NULL) ||
+		strcmp(json_get_string(discarded, "target", ""), "DISCARD_ALL") == 0;
+}
 
 static struct of_shape use_of_tree(const json_t *statements)
 {
-	struct of_shape s = {.use = USE_NONE};
 	const json_t *statement;
 	size_t i;
 	json_array_foreach(statements, i, statement)
 	{
-		const json_t *stmt = json_object_get(statement, "stmt");
-		const json_t *freed = json_object_get(stmt, "DeallocateStmt"), *made = json_object_get(stmt, "PrepareStmt");
-		const json_t *discarded = json_object_get(stmt, "DiscardStmt");
-		const char *name = json_get_string(freed != NULL ? freed : made, "name", NULL);
-		if (strcmp(json_get_string(discarded, "target", ""), "DISCARD_ALL") == 0 || (freed != NULL && name == NULL))
+		if (frees_all(json_object_get(statement, "stmt")))
 			return (struct of_shape){.use = USE_FREES_ALL};
-		if (name == NULL || json_array_size(statements) > 1)
-			continue;
-		s.use = freed != NULL ? USE_FREES : USE_MAKES;
-		s.name = strdup(name);
-		if (s.name == NULL)
-			abort();
 	}
+	const json_t *stmt = json_object_get(json_array_get(statements, 0), "stmt");
+	const json_t *freed = json_object_get(stmt, "DeallocateStmt");
+	const char *name = json_get_string(freed != NULL ? freed : json_object_get(stmt, "PrepareStmt"), "name", NULL);
+	if (name == NULL || json_array_size(statements) > 1)
+		return (struct of_shape){.use = USE_NONE};
+	struct of_shape s = {.use = freed != NULL ? USE_FREES : USE_MAKES, .name = strdup(name)};
+	if (s.name == NULL)
+		abort();
 	return s;
 }
 

@@ -476,10 +476,10 @@ static void what_a_session_said_once_takes_no_memory(void **state)
 {
 	(void)state;
 	enum { SESSIONS = 64, BYTES = 1 << 20 };
-	char *sql = malloc(BYTES);
+	char *sql = malloc(BYTES + 1);
 	assert_non_null(sql);
 	memset(sql, 'x', BYTES);
-	memcpy(sql, "statement: SELECT '", 19);
+	sql[snprintf(sql, BYTES, "statement: SELECT '")] = 'x';
 	struct assembler *a = assemble_create(&(struct assemble_sink){ignore_session, ignore_event, NULL});
 	size_t before = allocated();
 	for (uint64_t i = 1; i <= SESSIONS; i++) {
