@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static const char HELP[] =
 	"usage: pgrehearse capture LOG... [--out TRACE] [--format csv|json|stderr] [--prefix PREFIX]\n"
@@ -149,12 +148,8 @@ static int capture(const struct capture_options *o, const char *const *logs, siz
 	progress_end(&progress);
 	if (st != ST_OK)
 		return command_fail(&err);
-	bool misread = result.loss.lines > 0 && result.loss.rows[LOSS_ALIEN].lines == result.loss.lines;
-	struct stat trace;
-	if (misread && o->out != NULL && stat(o->out, &trace) == 0 && S_ISREG(trace.st_mode))
-		(void)unlink(o->out); /* there is nothing in it */
-	print_result(&result, o->out, clock_now_ns() - start_ns);
-	if (misread) {
+	print_result(&result, result.misread ? NULL : o->out, clock_now_ns() - start_ns);
+	if (result.misread) {
 		printf("Not one line begins as %s says. SHOW log_line_prefix tells how that server's do; no trace was written.\n",
 			o->prefix != NULL ? "--prefix" : "its format");
 		return ST_UNFIT;

@@ -28,9 +28,10 @@ static const char HELP[] =
 	"       pgrehearse trace scale TRACE --out TRACE --times N --target DSN\n\n"
 	"info: what was captured, what was lost, and the classes of statements by the time that they took. cat: each event by arrival. cut and\n"
 	"filter write another trace of what matches; cat takes the same options. anonymize replaces literals and parameters: the same value by\n"
-	"the same one, of its type and length. Words that the server must know (of enum types) are named with --keep; the same --secret\n"
-	"gives the same answers another time. scale adds sessions, --times 2.5 one and a half beside each, that do the same with other keys\n"
-	"of the clone's data, which --target leads to and is only read.\n\n"
+	"the same one, of its type and length. Bodies of functions and DO keep all but their literals and comments. Words that the server\n"
+	"must know (of enum types) are named with --keep; the same --secret gives the same answers another time. scale adds sessions,\n"
+	"--times 2.5 one and a half beside each, that do the same with other keys of the clone's data, which --target leads to and is\n"
+	"only read.\n\n"
 	"  --from TIME, --to TIME   arrivals from then until then, behind the trace's first: 10min\n"
 	"  --user NAME, --database NAME, --application NAME\n"
 	"  --class FINGERPRINT      one class of statements, as info names it\n"
@@ -266,10 +267,6 @@ static int rewrite(const struct trace_options *o)
 		(void)error_set(&err, ST_USAGE, "trace %s: --out TRACE is missing", o->verb);
 		return command_fail(&err);
 	}
-	if (strcmp(o->out, o->path) == 0) {
-		(void)error_set(&err, ST_USAGE, "trace %s: --out %s is the trace that is read", o->verb, o->out);
-		return command_fail(&err);
-	}
 	if (strcmp(o->verb, "anonymize") == 0) {
 		if (o->secret == NULL && make_secret(secret, sizeof secret, &err) != ST_OK)
 			return command_fail(&err);
@@ -289,8 +286,8 @@ static int scale(const struct trace_options *o)
 	struct scale_result result;
 	struct scale_config config = {.from = o->path, .to = o->out, .dsn = o->target, .times = o->times, .seed = 1, .filter = o->filter};
 	config.stop = signals_watch();
-	if (o->out == NULL || o->target == NULL || !(o->times > 0) || strcmp(o->out, o->path) == 0) {
-		(void)error_set(&err, ST_USAGE, "trace scale: --out another TRACE, --times N and --target DSN are needed");
+	if (o->out == NULL || o->target == NULL || !(o->times > 0)) {
+		(void)error_set(&err, ST_USAGE, "trace scale: --out TRACE, --times N and --target DSN are needed");
 		error_hint(&err, "pgrehearse trace scale monday.trace --times 2 --target \"host=/tmp dbname=clone\" --out twice.trace");
 		return command_fail(&err);
 	}

@@ -27,7 +27,7 @@ static const char HELP[] =
 	"usage: pgrehearse load --trace TRACE --target DSN [OPTION]...\n\n"
 	"Replays captured traffic on a clone: a session for each captured one, its statements in their order. User, database\n"
 	"and application_name are the captured ones where DSN names none: the guard is asked about each of these databases.\n"
-	"It ends with how true the replay was: errors that are not the captured ones, and how late statements were sent.\n\n"
+	"It ends with how true the replay was.\n\n"
 	"  --pacing arrival|think|asap  a statement is due when it arrived (default), so long after the one before as its\n"
 	"                           client took, or as soon as its session is free\n"
 	"  --speed N|max            2: twice as fast; max: the same as --pacing asap (default 1)\n"
@@ -41,6 +41,7 @@ static const char HELP[] =
 	"  --read-only              refuses and counts what by its words writes; sessions cannot write either\n"
 	"  --scale-traffic N        N times as many sessions: those that are added do the same with other keys of the target's data\n"
 	"  --max-diverged SHARE     exit 3 when more statements than this ended otherwise than captured\n"
+	"  --record-values          what is told of statements that ended otherwise has their values; else none ever\n"
 	"  --limit NAME=VALUE|none  another limit of fidelity, beyond which the run is INVALID (exit 3): coverage, new_errors, late...\n"
 	"  --out DIR                the record's folder (default rehearsals/TIME-replay); --no-record: none, and no observer\n" POLICY_HELP
 	"\nExample: pgrehearse load --trace monday.trace --target \"host=/tmp dbname=clone\" --speed 2\n";
@@ -118,6 +119,9 @@ static enum status take_option(struct replay_options *o, int c, struct error *er
 	case 'k':
 		o->player.keep_keys = true;
 		return ST_OK;
+	case 'v':
+		o->player.record_values = true;
+		return ST_OK;
 	case 'w':
 		return units_parse_time(optarg, &o->player.order_wait_ns, err);
 	case 'm':
@@ -148,6 +152,7 @@ static enum status read_options(int argc, char **argv, struct replay_options *o,
 		{"order", required_argument, NULL, 'o'},
 		{"order-wait", required_argument, NULL, 'w'},
 		{"keep-keys", no_argument, NULL, 'k'},
+		{"record-values", no_argument, NULL, 'v'},
 		TRACE_FILTER_OPTIONS,
 		{"max-diverged", required_argument, NULL, 'm'},
 		{"scale-traffic", required_argument, NULL, 'x'},
@@ -199,8 +204,8 @@ static double diverged_share(const struct player_result *r)
 static void print_result(const struct player_result *r)
 {
 	char took[32], captured[32], replayed[32];
-	printf("planned %" PRId64 ", sent %" PRId64 ", fetches left out %" PRId64 ", writes refused %" PRId64 ", not sent %" PRId64
-	       " in %s: %.0f a second\n",
+	printf("planned %" PRId64 ", sent %" PRId64 ", fetches and DEALLOCATE left out %" PRId64 ", writes refused %" PRId64
+	       ", not sent %" PRId64 " in %s: %.0f a second\n",
 		r->planned, r->sent, r->skipped, r->refused_writes, r->not_sent, units_format_time(r->took_ns, took, sizeof took),
 		(double)r->sent * 1e9 / (double)(r->took_ns > 0 ? r->took_ns : 1));
 	printf("sessions %" PRId64 ", at most %" PRId64 " at a time, %" PRId64 " could not be opened, %" PRId64 " reconnects\n",

@@ -20,6 +20,7 @@
 #define ENDED ((size_t)1 << 15)
 /* A step counts to the statement behind it when no more than this lies between them: times are whole milliseconds. */
 #define STEP_GAP_NS (3 * NS_PER_MS)
+#define PENDING_KEPT ((size_t)64 << 10) /* bytes that a session keeps for its next statement */
 
 struct pending {
 	bool open;
@@ -120,13 +121,9 @@ static void tell(struct assembler *a, const struct captured *c)
 	a->sink.event(c, a->sink.arg);
 }
 
-/* Reports the statement under way. end_ns INT64_MIN: when it ended is unknown. */
-static void finish_pending(struct assembler *a, struct session *s, int64_t duration_ns, const char *sqlstate)
+static void tell_pending(struct assembler *a, const struct session *s, int64_t duration_ns, const char *sqlstate)
 {
-	struct pending *p = &s->pending;
-	if (!p->open)
-		return;
-	p->open = false;
+	const struct pending *p = &s->pending;
 	if (p->lost != LOSS_STATEMENT) {
 		loss_add_busy(&a->loss, p->lost, duration_ns + p->step_ns);
 		return;
@@ -154,6 +151,21 @@ static void finish_pending(struct assembler *a, struct session *s, int64_t durat
 		a->loss.perhaps_cut += (int64_t)a->params.perhaps_cut;
 	}
 	tell(a, &c);
+}
+
+/* Reports the statement under way. duration_ns -1: when it ended is unknown. What a long one has taken is given back, since so many sessions are
+ * remembered. */
+static void finish_pending(struct assembler *a, struct session *s, int64_t duration_ns, const char *sqlstate)
+{
+	struct pending *p = &s->pending;
+	if (!p->open)
+		return;
+	p->open = false;
+	tell_pending(a, s, duration_ns, sqlstate);
+	if (p->text.cap > PENDING_KEPT)
+		buf_free(&p->text);
+	if (p->detail.cap > PENDING_KEPT)
+		buf_free(&p->detail);
 }
 
 static void end_session(struct assembler *a, struct session *s, int64_t time_ns, bool logged)

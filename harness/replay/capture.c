@@ -85,6 +85,7 @@ static void fill_result(const struct log_reader *reader, const struct assembler 
 		memcpy(r->prefix, log_reader_prefix(reader), strlen(log_reader_prefix(reader)) + 1);
 	if (zone != NULL)
 		memcpy(r->unknown_zone, zone, strlen(zone) + 1);
+	r->misread = r->loss.lines > 0 && r->loss.rows[LOSS_ALIEN].lines == r->loss.lines;
 }
 
 enum status capture_logs(const struct capture_config *config, struct capture_result *out, struct error *err)
@@ -92,6 +93,8 @@ enum status capture_logs(const struct capture_config *config, struct capture_res
 	struct log_reader *reader;
 	struct capturing c = {.result = out};
 	*out = (struct capture_result){0};
+	if (config->out != NULL && trace_check_out(config->out, config->logs.paths, config->logs.n, err) != ST_OK)
+		return err->status;
 	if (log_reader_open(&config->logs, &reader, err) != ST_OK)
 		return err->status;
 	if (config->out != NULL && trace_create(config->out, &c.writer, err) != ST_OK) {
@@ -106,7 +109,9 @@ enum status capture_logs(const struct capture_config *config, struct capture_res
 		c.writer = NULL;
 	}
 	fill_result(reader, a, out);
-	if (c.writer != NULL) {
+	if (out->misread) {
+		trace_abandon(c.writer);
+	} else if (c.writer != NULL) {
 		json_t *meta = make_meta(config, reader, out);
 		st = trace_finish(c.writer, meta, err);
 		json_decref(meta);
@@ -282,7 +287,7 @@ enum status capture_rewrite(const char *from, const char *to, const struct captu
 	struct trace *t;
 	struct rewriting r = {.anonymizer = anonymizer};
 	struct trace_event e;
-	if (trace_open(from, &t, err) != ST_OK)
+	if (trace_check_out(to, &from, 1, err) != ST_OK || trace_open(from, &t, err) != ST_OK)
 		return err->status;
 	if (trace_create(to, &r.writer, err) != ST_OK) {
 		trace_close(t);

@@ -28,9 +28,11 @@ struct capture_result {
 	enum log_format format;
 	char prefix[256]; /* stderr */
 	char unknown_zone[12];
+	bool misread; /* not one line begins as those of its format: no trace was written */
 };
 
-/* ST_USAGE as log_reader_open; ST_FAILED: the trace cannot be written; ST_INTERRUPTED. No file is left then. */
+/* ST_USAGE as log_reader_open and trace_check_out; ST_FAILED: the trace cannot be written; ST_INTERRUPTED. No file is left then, and one that was
+ * there before stays. */
 enum status capture_logs(const struct capture_config *config, struct capture_result *out, struct error *err) MUST_CHECK;
 
 /* What of a trace is wanted. NULL and 0: any. */
@@ -56,7 +58,7 @@ bool capture_reads_only(const char *sql);
 /* What becomes of texts and values on the way; NULL: they stay. */
 struct anonymizer;
 
-/* Writes what matches to another trace. *kept: how many events. */
+/* Writes what matches to another trace, which may not be the same file. *kept: how many events. */
 enum status capture_rewrite(const char *from, const char *to, const struct capture_filter *filter, struct anonymizer *anonymizer,
 	const volatile sig_atomic_t *stop, int64_t *kept, struct error *err) MUST_CHECK;
 

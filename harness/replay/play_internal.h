@@ -6,6 +6,7 @@
 #include "base/vec.h"
 #include "replay/play_keys.h"
 #include "replay/play_plan.h"
+#include "replay/play_prepared.h"
 #include "replay/play_record.h"
 #include "replay/play_straighten.h"
 #include "replay/player.h"
@@ -13,12 +14,17 @@
 #include "runtime/loop.h"
 #include "runtime/session.h"
 
-#define PLAY_QUEUED_MOST 500000 /* beyond so many what comes for a session that has some already is left out, and counted */
+/* Beyond so many, or so much, what comes for a session that has some already is left out, and counted. */
+#define PLAY_QUEUED_MOST 500000
+#define PLAY_QUEUED_BYTES_MOST ((int64_t)512 << 20)
 
 /* One event, copied from the trace: the texts lie behind it. */
 struct task {
 	struct task *next;
+	size_t bytes; /* with the texts behind it */
 	enum captured_kind kind;
+	bool left_out;      /* it only keeps the order: it is not to be sent */
+	bool frees_all;     /* what the session has prepared is gone when it has succeeded */
 	bool was_busy;      /* its session had something else to do when it fell due */
 	int64_t due_ns;     /* PACING_THINK: of the first of a session only */
 	int64_t think_ns;   /* after the end of the one before */
@@ -43,14 +49,15 @@ struct replayed {
 	struct session *session; /* NULL: closed, or given up */
 	struct task *first, **last;
 	struct task *running;
-	struct loop_timer wake;           /* until it is to be opened, or its client has thought */
+	struct loop_timer wake;           /* until it is to be opened, or again, or its client has thought */
 	char *dsn, *application;          /* until it is opened */
 	int64_t sent_ns;                  /* when the running one was sent */
 	int64_t done_ns;                  /* when its last statement ended; 0: none has */
 	int64_t captured_done_ns;         /* when the last one that was read had ended; 0: none */
 	int64_t waiting_ns;               /* since when its next statement waits for other sessions; 0: it does not */
 	struct replayed *before, *behind; /* of those that wait, by when they began to */
-	int failures;                     /* connects in a row that failed */
+	int64_t failing_ns;               /* since when connects have failed; 0: the last one did not */
+	int64_t retry_ns, pause_ns;       /* when the next one is due (0: none is), and how long to wait before the one after it */
 	bool was_ordered;                 /* the running one had waited for other sessions */
 	bool took;                        /* in its transaction rows with SKIP LOCKED, perhaps others than in the capture */
 	bool refused;                     /* its transaction writes, and may not */
@@ -67,6 +74,7 @@ struct player {
 	struct play_keys *keys;                   /* NULL: they stay as captured */
 	struct straightener *straightener;        /* with order: NULL without */
 	struct order *order;
+	struct play_prepared *prepared;
 	struct trace_event event; /* the next one, when has_event */
 	bool has_event, ended, ended_early, ending;
 	int64_t first_ns, start_ns;
@@ -80,7 +88,7 @@ struct player {
 	struct replayed *first_waiting, *last_waiting;
 	unsigned n_statements;
 	struct buf sql;
-	int64_t queued, open, in_flight, told, told_ns;
+	int64_t queued, queued_bytes, open, in_flight, told, told_ns;
 	int64_t done, done_ns; /* statements that had ended, and when it was so many */
 	bool user_given, database_given, application_given;
 	struct buf dsn;              /* of what asks about the target */

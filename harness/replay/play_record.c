@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "measure/hist.h"
 #include "replay/columns.h"
+#include "replay/play_message.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -121,11 +122,7 @@ static void describe_class(struct play_class *c, const struct trace_shape *shape
 		sql[i] = (char)(shape->text[i] == SHAPE_MARK ? '1' : shape->text[i]);
 	sql[shape->n] = '\0';
 	name_class(c, sql);
-	size_t n = shape->n < sizeof c->sql - 1 ? shape->n : sizeof c->sql - 1;
-	for (size_t i = 0; i < n; i++) {
-		unsigned char letter = (unsigned char)shape->text[i];
-		c->sql[i] = (char)(letter == SHAPE_MARK ? '?' : letter < ' ' ? ' ' : letter);
-	}
+	play_describe_shape(shape->text, shape->n, c->sql, sizeof c->sql);
 	c->text = sql;
 }
 

@@ -44,7 +44,7 @@ struct play_done {
 	int64_t due_ns, sent_ns, done_ns; /* clock_now_ns() */
 	int64_t captured_ns;              /* how long it took when it was captured; -1: unknown */
 	const char *captured, *replayed;  /* SQLSTATEs; "00000": it succeeded; "?????": failed, the log does not say how */
-	const char *message;              /* of the server */
+	const char *message;              /* of the server, as it may be told */
 	int64_t captured_rows, rows;      /* -1: unknown */
 	size_t file;
 	int64_t line; /* of the log, where the captured one failed; 0: unknown */

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "measure/hist.h"
 #include "replay/play_internal.h"
+#include "replay/play_message.h"
 #include "runtime/dsn.h"
 
 #include <stdio.h>
@@ -10,12 +11,33 @@
 #include <string.h>
 
 #define CONNECT_TIMEOUT_NS (30 * NS_PER_S)
-#define CONNECTS_MAX 3 /* in a row that fail, before a session is given up */
+/* A server that restarts or fails over refuses for seconds, and one that is full for as long as others stay. */
+#define RETRY_FIRST_NS (50 * NS_PER_MS)
+#define RETRY_MOST_NS (2 * NS_PER_S)
+#define GIVE_UP_NS (60 * NS_PER_S) /* of connects that all failed */
 
 /* ---- what happened ---- */
 
+/* As the shape of its class, which has no values. */
+static void describe_statement(const struct player *p, const struct task *t, char *out, size_t size)
+{
+	if (p->config->record_values || t->shape == NULL)
+		snprintf(out, size, "%s", t->sql);
+	else
+		play_describe_shape(t->shape->text, t->shape->n, out, size);
+}
+
+static const char *message_of(const struct player *p, const struct session_outcome *o, char *out, size_t size)
+{
+	if (p->config->record_values || o->ok)
+		return o->message;
+	play_withhold_values(o->sqlstate, o->message, sizeof o->message, out, size);
+	return out;
+}
+
 static void note_divergence(struct player *p, const struct task *t, const struct session_outcome *o)
 {
+	char message[sizeof o->message];
 	struct player_result *result = p->result;
 	size_t i = 0;
 	while (i < result->n_divergences &&
@@ -29,8 +51,8 @@ static void note_divergence(struct player *p, const struct task *t, const struct
 		memcpy(d->captured, t->captured, 6);
 		memcpy(d->replayed, o->sqlstate, 6);
 		d->line = t->line;
-		snprintf(d->sql, sizeof d->sql, "%s", t->sql);
-		snprintf(d->message, sizeof d->message, "%.150s", o->message);
+		describe_statement(p, t, d->sql, sizeof d->sql);
+		snprintf(d->message, sizeof d->message, "%.150s", message_of(p, o, message, sizeof message));
 	}
 	d->count++;
 }
@@ -62,6 +84,7 @@ static bool was_refused(struct replayed *r, const struct task *t, const struct s
 static void record_statement(struct replayed *r, const struct task *t, const struct session_outcome *o)
 {
 	const struct player_config *c = r->player->config;
+	char message[sizeof o->message];
 	int64_t sent_ns = o->sent_ns > 0 ? o->sent_ns : o->done_ns;
 	struct play_done d = {
 		.class = t->class,
@@ -71,7 +94,7 @@ static void record_statement(struct replayed *r, const struct task *t, const str
 		.captured_ns = t->captured_ns,
 		.captured = t->captured,
 		.replayed = o->sqlstate,
-		.message = o->message,
+		.message = message_of(r->player, o, message, sizeof message),
 		.captured_rows = t->rows,
 		.rows = o->rows,
 		.file = t->file,
@@ -110,6 +133,8 @@ static void statement_done(struct session *s, void *arg)
 	if (p->config->record != NULL)
 		record_statement(r, t, o);
 	r->took = session_transaction(s) == PQTRANS_INTRANS && (r->took || (t->effect != NULL && t->effect->skips));
+	if (o->ok && t->frees_all)
+		session_forget_prepared(s);
 	if (o->ok && p->keys != NULL && t->effect != NULL && t->effect->n_sources > 0)
 		play_keys_take(p->keys, r->number, t->effect, t->params, t->n_params, t->n_literals, o->result);
 	free(t);
@@ -128,12 +153,23 @@ static struct task *take_task(struct replayed *r)
 	if (r->first == NULL)
 		r->last = &r->first;
 	r->player->queued--;
+	r->player->queued_bytes -= (int64_t)t->bytes;
 	return t;
+}
+
+/* What frees a prepared statement under a name that it has not here. */
+static void pass_over_left_out(struct replayed *r)
+{
+	while (r->first != NULL && r->first->left_out) {
+		if (r->player->order != NULL)
+			order_skip(r->player->order, r->number);
+		free(take_task(r));
+	}
 }
 
 void play_drop_tasks(struct replayed *r)
 {
-	while (r->first != NULL) {
+	for (pass_over_left_out(r); r->first != NULL; pass_over_left_out(r)) {
 		r->player->result->not_sent++;
 		if (r->player->config->record != NULL)
 			play_record_drop(r->player->config->record, r->first->class, r->first->captured_ns, r->player->ended_early);
@@ -167,18 +203,27 @@ static void stop_waiting(struct replayed *r)
 static void connected(struct session *s, void *arg)
 {
 	struct replayed *r = arg;
-	if (session_outcome(s)->ok) {
-		r->failures = 0;
+	struct player *p = r->player;
+	const struct session_outcome *o = session_outcome(s);
+	if (o->ok) {
+		r->failing_ns = 0;
 		play_advance(r);
 		return;
 	}
-	if (++r->failures < CONNECTS_MAX) {
-		session_connect(s, CONNECT_TIMEOUT_NS, connected, r);
+	bool never = strncmp(o->sqlstate, "28", 2) == 0 || strcmp(o->sqlstate, "3D000") == 0;
+	int64_t now = loop_refresh(p->loop);
+	if (r->failing_ns == 0) {
+		r->failing_ns = now;
+		r->pause_ns = RETRY_FIRST_NS;
+	}
+	if (!never && now - r->failing_ns < GIVE_UP_NS) {
+		r->retry_ns = now + r->pause_ns;
+		r->pause_ns = r->pause_ns * 2 < RETRY_MOST_NS ? r->pause_ns * 2 : RETRY_MOST_NS;
+		loop_timer_set(p->loop, &r->wake, r->retry_ns);
 		return;
 	}
-	struct player *p = r->player;
 	if (p->result->refused++ == 0)
-		(void)error_set(&p->error, ST_FAILED, "%s", session_outcome(s)->message);
+		(void)error_set(&p->error, ST_FAILED, "%s", o->message);
 	r->given_up = true;
 	stop_waiting(r);
 	play_drop_tasks(r);
@@ -218,8 +263,14 @@ static void connect_session(struct replayed *r)
 static void on_wake(struct loop_timer *timer)
 {
 	struct replayed *r = container_of(timer, struct replayed, wake);
+	bool again = r->retry_ns != 0;
+	r->retry_ns = 0;
 	if (r->dsn != NULL)
 		connect_session(r);
+	else if (again && r->ending && r->first == NULL)
+		close_session(r);
+	else if (again)
+		session_connect(r->session, CONNECT_TIMEOUT_NS, connected, r);
 	else
 		play_advance(r);
 }
@@ -371,8 +422,9 @@ void play_advance(struct replayed *r)
 	struct player *p = r->player;
 	if (r->running != NULL || r->given_up || r->session == NULL)
 		return;
+	pass_over_left_out(r);
 	enum session_state state = session_state(r->session);
-	if (state == SESSION_CLOSED && r->first != NULL) {
+	if (state == SESSION_CLOSED && r->first != NULL && r->retry_ns == 0) {
 		p->result->reconnects++;
 		session_connect(r->session, CONNECT_TIMEOUT_NS, connected, r);
 		return;
@@ -445,10 +497,12 @@ static struct task *make_task(struct player *p, const struct trace_event *e, int
 	for (uint32_t i = 0; i < n_literals; i++)
 		bytes += e->literals[i].value.n + 1;
 	size_t fixed = sizeof(struct task) + n * sizeof(char *);
-	struct task *t = malloc(fixed + texts + bytes + p->sql.len + 1);
+	size_t whole = fixed + texts + bytes + p->sql.len + 1;
+	struct task *t = malloc(whole);
 	if (t == NULL)
 		abort();
 	*t = (struct task){.kind = e->kind,
+		.bytes = whole,
 		.due_ns = due_ns,
 		.arrival_ns = e->arrival_ns,
 		.captured_ns = e->duration_ns,
@@ -481,13 +535,14 @@ static int64_t think_of(const struct player *p, struct replayed *r, const struct
 
 void play_take_event(struct player *p, struct replayed *r, const struct trace_event *e, int64_t due_ns)
 {
-	struct play_record *record = p->config->record;
+	enum prepared_fate fate = play_prepared_next(p->prepared, e);
+	struct play_record *record = fate != PREPARED_LEAVE_OUT ? p->config->record : NULL;
 	uint32_t class = record != NULL ? play_record_class(record, e->shape) : 0;
 	if (record != NULL)
 		play_record_due(record, class, due_ns, e->duration_ns);
-	bool full = p->queued >= PLAY_QUEUED_MOST && p->order == NULL && r->first != NULL;
+	bool full = (p->queued >= PLAY_QUEUED_MOST || p->queued_bytes >= PLAY_QUEUED_BYTES_MOST) && p->order == NULL && r->first != NULL;
 	if (full || r->given_up || (r->session == NULL && r->dsn == NULL)) {
-		p->result->not_sent++;
+		*(fate == PREPARED_LEAVE_OUT ? &p->result->skipped : &p->result->not_sent) += 1;
 		if (record != NULL)
 			play_record_drop(record, class, e->duration_ns, false);
 		if (p->order != NULL)
@@ -495,6 +550,9 @@ void play_take_event(struct player *p, struct replayed *r, const struct trace_ev
 		return;
 	}
 	struct task *t = make_task(p, e, due_ns);
+	t->left_out = fate == PREPARED_LEAVE_OUT;
+	t->frees_all = fate == PREPARED_FREES_ALL;
+	p->result->skipped += t->left_out;
 	t->class = class;
 	t->file = e->file;
 	t->rows = e->rows;
@@ -505,6 +563,7 @@ void play_take_event(struct player *p, struct replayed *r, const struct trace_ev
 	*r->last = t;
 	r->last = &t->next;
 	p->queued++;
+	p->queued_bytes += (int64_t)t->bytes;
 	play_advance(r);
 }
 

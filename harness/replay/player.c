@@ -46,6 +46,7 @@ static void start_event(struct player *p, const struct trace_event *e, int64_t d
 {
 	if (e->kind == CAPTURED_DISCONNECT) {
 		struct replayed *r = e->session->number < p->sessions.n ? p->sessions.at[e->session->number] : NULL;
+		play_prepared_end(p->prepared, e->session->number);
 		if (r != NULL) {
 			r->ending = true;
 			play_advance(r);
@@ -67,8 +68,9 @@ static void start_event(struct player *p, const struct trace_event *e, int64_t d
 static void read_next(struct player *p)
 {
 	int64_t to_ns = p->config->filter.to_ns;
+	struct error err = {.status = ST_OK};
 	p->has_event = false;
-	while (!p->ended && trace_next(p->trace, &p->event, &p->error)) {
+	while (!p->ended && trace_next(p->trace, &p->event, &err)) {
 		if (to_ns > 0 && p->event.arrival_ns - p->first_ns >= to_ns)
 			break;
 		p->told++;
@@ -78,6 +80,8 @@ static void read_next(struct player *p)
 		}
 	}
 	p->ended = true;
+	if (err.status != ST_OK)
+		p->error = err;
 }
 
 /* As many as sessions may need; more where all that have been read wait for one that has not: here, or in the server for a lock. What is due
@@ -86,7 +90,8 @@ static bool has_read_enough(struct player *p, int64_t now)
 {
 	int64_t done = p->result->same + p->result->diverged;
 	bool open_loop = p->config->pacing == PACING_ARRIVAL && p->order == NULL;
-	if (open_loop || p->queued < QUEUED_MAX || (p->in_flight == 0 && p->first_waiting != NULL))
+	bool room = p->queued < QUEUED_MAX && p->queued_bytes < PLAY_QUEUED_BYTES_MOST;
+	if (open_loop || room || (p->in_flight == 0 && p->first_waiting != NULL))
 		return false;
 	if (done != p->done) {
 		p->done = done;
@@ -211,6 +216,7 @@ static void free_player(struct player *p)
 	straighten_free(p->straightener);
 	play_keys_free(p->keys);
 	play_plan_free(p->plan);
+	play_prepared_free(p->prepared);
 	VEC_FREE(&p->sessions);
 	VEC_FREE(&p->statements);
 	capture_matcher_free(p->matcher);
@@ -252,6 +258,7 @@ static enum status prepare(struct player *p, struct error *err)
 		return err->status;
 	if (player_check_dsn(c, err) != ST_OK || play_look_at_dsn(p, err) != ST_OK)
 		return err->status;
+	p->prepared = play_prepared_create();
 	p->first_ns = trace_summary(p->trace)->first_ns;
 	all.read_only = false;
 	p->matcher = capture_matcher_create(&all, p->first_ns);

@@ -30,6 +30,7 @@ struct player_config {
 	double speed; /* 2: twice as fast, waits half as long; not with PACING_ASAP */
 	enum order_mode order;
 	int64_t order_wait_ns;        /* so long a statement waits for other sessions, at most */
+	bool record_values;           /* what is told of statements that ended otherwise may hold values; see replay/play_message.h */
 	bool keep_keys;               /* generated keys stay as captured, instead of becoming those that the target generates */
 	struct capture_filter filter; /* read_only: others are refused and counted, and no session can write */
 	int64_t drain_ns;             /* statements under way at the end are waited for so long */
@@ -50,7 +51,7 @@ struct player_divergence {
 	char captured[6], replayed[6];
 	int64_t count;
 	int64_t line;  /* of the log, where the captured one failed; else 0 */
-	char sql[160]; /* the first one */
+	char sql[160]; /* the first one; its shape, but for record_values */
 	char message[160];
 };
 
@@ -58,7 +59,7 @@ struct player_divergence {
 struct player_result {
 	int64_t planned; /* statements of the trace that match */
 	int64_t sent, same, diverged, unfinished;
-	int64_t skipped;        /* fetches from portals: the execute has read all rows already */
+	int64_t skipped;        /* fetches from portals (the execute has read all rows already); DEALLOCATE by names that are others here */
 	int64_t refused_writes; /* with filter.read_only, by what they say */
 	int64_t refused_there;  /* the same by the server: writes of functions, and what follows in their transactions */
 	int64_t not_sent;       /* their session could not be opened, or the end came before */

@@ -583,7 +583,9 @@ enum status scale_trace(const struct scale_config *config, struct scale_result *
 		abort();
 	buf_init(&s.text, LOG_RECORD_MAX);
 	buf_init(&s.values, LOG_RECORD_MAX);
-	enum status st = trace_open(config->from, &t, err);
+	enum status st = trace_check_out(config->to, &config->from, 1, err);
+	if (st == ST_OK)
+		st = trace_open(config->from, &t, err);
 	if (st == ST_OK && json_object_get(trace_meta(t), "scaled") != NULL)
 		st = error_set(err, ST_USAGE, "%s was scaled already: scale the trace that it was made of", config->from);
 	if (st == ST_OK)

@@ -15,16 +15,22 @@
 
 struct trace_writer;
 
+/* ST_USAGE: path is, by whatever name, one of the n files that are read; "-" among these is standard input. */
+enum status trace_check_out(const char *path, const char *const *inputs, size_t n, struct error *err) MUST_CHECK;
+
+/* What is there stays until trace_finish: PATH.part is written, which only its owner can read, and takes the name then. "-" is standard
+ * output; pipes and devices are written as it comes. ST_USAGE: it cannot be, or another program is writing it. */
 enum status trace_create(const char *path, struct trace_writer **out, struct error *err) MUST_CHECK;
 
 /* Shaped to be the functions of struct assemble_sink; arg is the writer. Errors are kept for trace_finish. */
 void trace_add_session(const struct captured_session *s, void *writer);
 void trace_add_event(const struct captured *c, void *writer);
 
-/* Writes what is left and meta (whatever the caller wants to find again; borrowed), closes the file and frees the writer. */
+/* Writes what is left and meta (whatever the caller wants to find again; borrowed), closes the file, gives it its name and frees the
+ * writer. After a failure nothing of it is left, and what was there before stays. */
 enum status trace_finish(struct trace_writer *w, const json_t *meta, struct error *err) MUST_CHECK;
 
-/* Frees the writer and removes the file. NULL is fine. */
+/* Frees the writer and removes what it has written; what was there before stays. NULL is fine. */
 void trace_abandon(struct trace_writer *w);
 
 /* Also of the traces that are read: for totals. */

@@ -7,8 +7,11 @@
 #include "replay/trace_format.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -48,7 +51,8 @@ struct name {
 #define NAMES_MAX ((size_t)1 << 20)
 
 struct trace_writer {
-	char *path;
+	char *path; /* what symbolic links lead to */
+	char *part; /* what is written until it is whole; NULL: a pipe or a device, written as it comes */
 	FILE *file;
 	struct shapes *shapes;
 	struct name *names[NAME_BUCKETS];
@@ -88,19 +92,89 @@ static void free_builder(struct builder *b)
 	free(b->stamps);
 }
 
+/* ---- the file ---- */
+
+static bool stat_out(const char *path, struct stat *s)
+{
+	return (strcmp(path, "-") == 0 ? fstat(STDOUT_FILENO, s) : stat(path, s)) == 0;
+}
+
+enum status trace_check_out(const char *path, const char *const *inputs, size_t n, struct error *err)
+{
+	struct stat out, in;
+	if (!stat_out(path, &out) || !S_ISREG(out.st_mode))
+		return ST_OK;
+	for (size_t i = 0; i < n; i++) {
+		bool known = (strcmp(inputs[i], "-") == 0 ? fstat(STDIN_FILENO, &in) : stat(inputs[i], &in)) == 0;
+		if (!known || in.st_dev != out.st_dev || in.st_ino != out.st_ino)
+			continue;
+		(void)error_set(err, ST_USAGE, "--out %s is the file that is read, %s", path, inputs[i]);
+		error_hint(err, "name another one");
+		return err->status;
+	}
+	return ST_OK;
+}
+
+/* What a run that was killed has left is removed; what another one is writing is not. */
+static enum status open_part(const char *part, int *fd, struct error *err)
+{
+	const int flags = O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC;
+	*fd = open(part, flags, 0600);
+	if (*fd < 0 && errno == EEXIST) {
+		int old = open(part, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		bool is_free = old < 0 || flock(old, LOCK_EX | LOCK_NB) == 0;
+		if (old >= 0)
+			close(old);
+		if (!is_free)
+			return error_set(err, ST_USAGE, "%s is being written by another program", part);
+		if (unlink(part) == 0)
+			*fd = open(part, flags, 0600);
+	}
+	if (*fd < 0)
+		return error_errno(err, ST_USAGE, "%s", part);
+	(void)flock(*fd, LOCK_EX | LOCK_NB);
+	return ST_OK;
+}
+
+/* Opens w->file, and says in w->path and w->part under which names. */
+static enum status open_out(struct trace_writer *w, const char *path, struct error *err)
+{
+	struct stat s;
+	int fd;
+	bool direct = strcmp(path, "-") == 0 || strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0 ||
+		(stat(path, &s) == 0 && !S_ISREG(s.st_mode));
+	char *real = direct ? NULL : realpath(path, NULL);
+	w->path = real != NULL ? real : strdup(path);
+	if (w->path == NULL)
+		abort();
+	if (direct) {
+		w->file = strcmp(path, "-") == 0 ? fdopen(dup(STDOUT_FILENO), "wb") : fopen(path, "wbe");
+		return w->file != NULL ? ST_OK : error_errno(err, ST_USAGE, "%s", path);
+	}
+	if (asprintf(&w->part, "%s.part", w->path) < 0)
+		abort();
+	if (open_part(w->part, &fd, err) != ST_OK)
+		return err->status;
+	w->file = fdopen(fd, "wb");
+	if (w->file == NULL)
+		abort();
+	return ST_OK;
+}
+
 enum status trace_create(const char *path, struct trace_writer **out, struct error *err)
 {
-	FILE *file = strcmp(path, "-") == 0 ? fdopen(dup(STDOUT_FILENO), "wb") : fopen(path, "wbe");
-	if (file == NULL)
-		return error_errno(err, ST_USAGE, "%s", path);
 	struct trace_writer *w = calloc(1, sizeof *w);
 	if (w == NULL)
 		abort();
-	w->path = strdup(path);
-	w->file = file;
+	if (open_out(w, path, err) != ST_OK) {
+		free(w->path);
+		free(w->part);
+		free(w);
+		return err->status;
+	}
 	w->shapes = shapes_create();
 	w->zstd = ZSTD_createCCtx();
-	if (w->path == NULL || w->zstd == NULL)
+	if (w->zstd == NULL)
 		abort();
 	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel, LEVEL);
 	ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1);
@@ -112,7 +186,7 @@ enum status trace_create(const char *path, struct trace_writer **out, struct err
 	unsigned char header[TRACE_HEADER] = TRACE_MAGIC;
 	put_u32(header + 8, TRACE_VERSION);
 	put_u32(header + 12, 0);
-	fwrite(header, 1, sizeof header, file);
+	fwrite(header, 1, sizeof header, w->file);
 	*out = w;
 	return ST_OK;
 }
@@ -399,6 +473,7 @@ static void free_writer(struct trace_writer *w)
 	buf_free(&w->packed);
 	buf_free(&w->raw);
 	free(w->path);
+	free(w->part);
 	free(w);
 }
 
@@ -422,9 +497,13 @@ enum status trace_finish(struct trace_writer *w, const json_t *meta, struct erro
 	put_u32(header + 52, (uint32_t)crc32(0, header, BLOCK_HEADER - 4));
 	fwrite(header, 1, sizeof header, w->file);
 	fwrite(w->packed.data, 1, w->packed.len, w->file);
-	bool failed = ferror(w->file) != 0;
+	bool failed = ferror(w->file) != 0 || fflush(w->file) != 0 || (w->part != NULL && fsync(fileno(w->file)) != 0);
 	if ((fclose(w->file) != 0 || failed) && w->error.status == ST_OK)
 		(void)error_errno(&w->error, ST_FAILED, "%s", w->path);
+	if (w->part != NULL && w->error.status == ST_OK && rename(w->part, w->path) != 0)
+		(void)error_errno(&w->error, ST_FAILED, "%s", w->path);
+	if (w->part != NULL && w->error.status != ST_OK)
+		(void)unlink(w->part);
 	enum status st = w->error.status;
 	if (st != ST_OK)
 		*err = w->error;
@@ -436,8 +515,8 @@ void trace_abandon(struct trace_writer *w)
 {
 	if (w == NULL)
 		return;
+	if (w->part != NULL)
+		(void)unlink(w->part);
 	(void)fclose(w->file);
-	if (strcmp(w->path, "-") != 0)
-		(void)unlink(w->path);
 	free_writer(w);
 }

@@ -427,6 +427,11 @@ bool session_is_prepared(const struct session *s, const struct session_statement
 	return s->prepared[st->index] != 0 || s->never_prepare;
 }
 
+void session_forget_prepared(struct session *s)
+{
+	memset(s->prepared, 0, sizeof s->prepared);
+}
+
 void session_never_prepare(struct session *s)
 {
 	s->never_prepare = true;

@@ -78,6 +78,9 @@ void session_query(struct session *s, const char *sql, session_done_fn *done, vo
 void session_prepare(struct session *s, const struct session_statement *st, session_done_fn *done, void *arg);
 bool session_is_prepared(const struct session *s, const struct session_statement *st);
 
+/* The server has dropped all that was prepared, as was asked of it (DISCARD ALL, DEALLOCATE ALL): what is executed is prepared again. */
+void session_forget_prepared(struct session *s);
+
 /* Extended protocol, unprepared. */
 void session_query_params(struct session *s, const char *sql, int n, const char *const *values, session_done_fn *done, void *arg);
 

@@ -456,6 +456,13 @@ static enum status find_standby(const struct conductor *c, struct load_config *l
 	return ST_USAGE;
 }
 
+static enum status make_replay(struct conductor *c, struct error *err)
+{
+	struct replay_spec spec = *replay_of(c);
+	spec.player.record_values |= c->spec->record_values;
+	return replay_create(&spec, c->spec->dsn, c->spec->scenario_path != NULL, note_slow, &c->host, &c->host.replay, err);
+}
+
 /* Everything up to the record: what fails here is the user's, and leaves no folder behind. */
 static enum status prepare(struct conductor *c, struct load_config *load, struct error *err)
 {
@@ -478,7 +485,7 @@ static enum status prepare(struct conductor *c, struct load_config *load, struct
 	if (st == ST_OK && replay_of(c) != NULL && asks_for_bursts(c->spec->drill))
 		st = error_set(err, ST_USAGE, "the drill %s asks for traffic of its own, which a trace has not", c->spec->drill);
 	if (st == ST_OK && replay_of(c) != NULL)
-		st = replay_create(replay_of(c), c->spec->dsn, c->spec->scenario_path != NULL, note_slow, &c->host, &c->host.replay, err);
+		st = make_replay(c, err);
 	if (st == ST_OK && c->spec->scenario_path != NULL)
 		st = traffic_check(c->host.load, c->scenario.L, c->scenario.table_ref, c->begins, err);
 	if (st == ST_OK)

@@ -167,5 +167,17 @@ is($code, 2, 'a script is no trace');
 	is($code, 3, 'a prefix that no line begins with') or diag $said;
 	like($said, qr/Not one line begins as --prefix says.*SHOW log_line_prefix/, '... is told');
 	ok(!-e "$home/prefix.trace", '... and leaves no trace');
+	my $before = content("$home/csv.trace");
+	($code) = run('capture', "$home/prefix.log", '--prefix', '%m|%p|', '--out', "$home/csv.trace");
+	ok($code == 3 && content("$home/csv.trace") eq $before, '... nor does it harm an earlier one');
+	($code, $said) = run('trace', 'cut', "$home/csv.trace", '--from', '1s', '--out', "$home/./csv.trace");
+	is($code, 2, 'a trace is not cut into itself');
+	like($said, qr/is the file that is read/, '... which is told');
+	($code) = run('capture', "$home/prefix.log", '--out', "$home/prefix.log");
+	is($code, 2, '... nor is a log captured into itself');
+	ok(content("$home/csv.trace") eq $before && -s "$home/prefix.log" > 100, '... and both stay');
+	is(sprintf('%o', (stat "$home/csv.trace")[2] & 0777), '600', 'a trace is for its owner alone');
+	my $piped = substr `'$program' trace cut '$home/csv.trace' --out /dev/stdout | cat`, 0, 8;
+	is($piped, 'PGRTRACE', 'a trace may go to a pipe');
 }
 done_testing;

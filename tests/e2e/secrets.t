@@ -97,6 +97,22 @@ my ($bad) = grep { $_->{statement} eq 'bad' } @failures;
 is_deeply($bad && [@$bad{qw(version transaction sqlstate values)}], ['v1', 'bad', '22P02', ['hunter2-bad']], '... unless it is asked for them, of statements that failed');
 ok(!(grep { $_->{statement} eq 'wait' } @failures), '... and of no others');
 
+# Nor does a replay, of statements that ended otherwise than in the capture.
+open $out, '>', "$home/binds.log" or die;
+print $out "2026-11-21 18:11:3$_.608 UTC [23292] LOG:  duration: 0.123 ms  statement: SELECT 'hunter2-$_'::int\n" for 1 .. 3;
+close $out;
+run('capture', "$home/binds.log", '--out', "$home/binds.trace");
+for my $values (0, 1) {
+	my $dir = "$home/replay-$values";
+	my (undef, $said) = run('load', '--trace', "$home/binds.trace", '--target', $dsn, '--speed', 'max', '--out', $dir, ('--record-values') x $values);
+	ok(-e "$dir/run.json", 'a replay is recorded') or diag $said;
+	my ($error) = @{record($dir)->{fidelity}{errors}};
+	is("@$error{qw(captured replayed count)}", '00000 22P02 3', 'a replay whose statements fail') or diag $said;
+	is($error->{message}, 'invalid input syntax for type integer: "' . ($values ? 'hunter2-1' : '...') . '"', $values ? '... has the values where that is wanted' : '... has none of their values');
+	like($said, $values ? qr/such as SELECT 'hunter2-1'::int/ : qr/such as SELECT '\?'::int/, '... nor the text');
+	($values ? \&isnt : \&is)->(found_in($dir) . ($said =~ $pattern ? 'told' : ''), '', '... anywhere');
+}
+
 my ($code, $text) = run('load', 'shop', '--duration', '1s', '--rate', '10', '--scale', '0.02', '--target', "host=$socket user=nobody-$$ dbname=$database password=$secret", '--out', "$home/load");
 is($code, 5, 'a server that lets us not in is a failure') or diag $text;
 unlike($text, $pattern, '... which is told without the password');

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "measure/hist.h"
+#include "replay/play_message.h"
 #include "unit.h"
 
 #include <string.h>
@@ -223,6 +224,39 @@ static void statements_before_their_turn_are_no_violations_behind_skipped_rows(v
 	play_record_free(r);
 }
 
+static void a_statement_is_told_without_values(void **state)
+{
+	(void)state;
+	static const char SHAPE[] = "SELECT '\1',\n$t$jane$t$ /*\1*/ FROM t WHERE a = $1";
+	char out[160], few[12];
+	play_describe_shape(SHAPE, sizeof SHAPE - 1, out, sizeof out);
+	assert_string_equal(out, "SELECT '?', $t$?$t$ /*?*/ FROM t WHERE a = $1");
+	play_describe_shape(SHAPE, sizeof SHAPE - 1, few, sizeof few);
+	assert_string_equal(few, "SELECT '?',");
+}
+
+static const char *told(const char *sqlstate, const char *message, size_t message_size)
+{
+	static char out[200];
+	play_withhold_values(sqlstate, message, message_size, out, sizeof out);
+	return out;
+}
+
+static void a_message_is_told_without_values(void **state)
+{
+	(void)state;
+	assert_string_equal(told("22012", "division by zero", 512), "division by zero");
+	assert_string_equal(told("22P02", "invalid input syntax for type integer: \"jane@x.org\"", 512),
+		"invalid input syntax for type integer: \"...\"");
+	assert_string_equal(told("22P02", "malformed array literal: \"{\"jane\", \"joe\"}\", it says", 512),
+		"malformed array literal: \"...\", it says");
+	assert_string_equal(told("22P02", "malformed array literal: \"{\"jane", 33), "malformed array literal: \"...\"");
+	assert_string_equal(
+		told("22P02", "ungültige Eingabesyntax für Typ integer: »jane«", 512), "ungültige Eingabesyntax für Typ integer: \"...\"");
+	assert_string_equal(told("23505", "duplicate\nDETAIL:  Key (email)=(jane) already exists.", 512), "duplicate\n");
+	assert_null(strstr(told("P0001", "jane is blocked", 512), "jane"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,6 +266,8 @@ int main(void)
 		cmocka_unit_test(what_was_not_sent_counts_unless_the_traffic_was_ended),
 		cmocka_unit_test(writes_that_only_reads_are_wanted_of_are_counted_apart),
 		cmocka_unit_test(statements_before_their_turn_are_no_violations_behind_skipped_rows),
+		cmocka_unit_test(a_statement_is_told_without_values),
+		cmocka_unit_test(a_message_is_told_without_values),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

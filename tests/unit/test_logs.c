@@ -2,9 +2,11 @@
 #define _GNU_SOURCE
 #include "unit.h"
 
+#include "base/clock.h"
 #include "logs.h"
 #include "replay/log_parse.h"
 
+#include <malloc.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -453,6 +455,48 @@ static void garbage_is_counted(void **state)
 	buf_free(&t.text);
 }
 
+#ifndef __SANITIZE_ADDRESS__ /* whose malloc tells nothing */
+static void ignore_session(const struct captured_session *s, void *arg)
+{
+	(void)s, (void)arg;
+}
+
+static void ignore_event(const struct captured *c, void *arg)
+{
+	(void)c, (void)arg;
+}
+
+static size_t allocated(void)
+{
+	struct mallinfo2 all = mallinfo2();
+	return all.uordblks + all.hblkhd;
+}
+
+static void what_a_session_said_once_takes_no_memory(void **state)
+{
+	(void)state;
+	enum { SESSIONS = 64, BYTES = 1 << 20 };
+	char *sql = malloc(BYTES + 1);
+	assert_non_null(sql);
+	memset(sql, 'x', BYTES);
+	sql[snprintf(sql, BYTES, "statement: SELECT '")] = 'x';
+	struct assembler *a = assemble_create(&(struct assemble_sink){ignore_session, ignore_event, NULL});
+	size_t before = allocated();
+	for (uint64_t i = 1; i <= SESSIONS; i++) {
+		struct log_entry e = {
+			.severity = LOG_SEVERITY_LOG, .time_ns = INT64_C(1795269070) * NS_PER_S, .session = i << 32 | 7, .lines = 1};
+		e.message = (struct log_text){sql, BYTES};
+		assemble_entry(a, &e);
+		e.message = log_text_of("duration: 1.000 ms");
+		assemble_entry(a, &e);
+	}
+	assert_int_equal(assemble_loss(a)->rows[LOSS_STATEMENT].messages, SESSIONS);
+	assert_in_range(allocated() - before, 0, 4 << 20);
+	assemble_free(a);
+	free(sql);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -478,6 +522,9 @@ int main(void)
 		cmocka_unit_test(what_fails_before_it_runs_is_there_as_far_as_it_came),
 		cmocka_unit_test(a_carriage_return_belongs_to_the_text_unless_all_lines_have_one),
 		cmocka_unit_test(garbage_is_counted),
+#ifndef __SANITIZE_ADDRESS__
+		cmocka_unit_test(what_a_session_said_once_takes_no_memory),
+#endif
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,8 @@
 #include "replay/capture.h"
 #include "replay/trace.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define START_NS (INT64_C(1795269070) * NS_PER_S)
@@ -348,6 +350,132 @@ static void anonymous_values_keep_their_type_and_their_joins(void **state)
 	anonymize_free(b);
 }
 
+/* 9 stands for a digit, h for a hexadecimal one. */
+static bool fits_shape(const char *text, const char *shape)
+{
+	for (; *shape != '\0'; shape++, text++)
+		if (*shape == '9'               ? !(*text >= '0' && *text <= '9')
+				: *shape == 'h' ? strchr("0123456789abcdefABCDEF", *text) == NULL
+						: *shape != *text)
+			return false;
+	return *text == '\0';
+}
+
+static void anonymous_values_are_still_of_their_type(void **state)
+{
+	(void)state;
+	struct anonymizer *a = anonymize_create("s", NULL, 0);
+	static const struct {
+		const char *value, *shape;
+	} CASES[] = {
+		{"06 12 34 56 78", "99 99 99 99 99"},
+		{"+49 170 12", "+99 999 99"},
+		{"08:00:2b:01:02:03", "hh:hh:hh:hh:hh:hh"},
+		{"08-00-2b-01-02-03", "hh-hh-hh-hh-hh-hh"},
+		{"fe80::1:22/64", "hhhh::h:hh/64"},
+		{"21.11.1985", "99.99.1985"},
+		{"11/21/85", "99/99/99"},
+		{"1985-11-21T13:51:10.25+02:30", "1985-11-99T99:99:99.99+02:30"},
+		{"13:51:10Z", "99:99:99Z"},
+		{"\\x48656c", "\\xhhhhhh"},
+		{"192.168.0.10/24", "999.999.0.99/24"},
+		{"1.2345e-05", "9.9999e-05"},
+		{"0xFF3a", "0xhhhh"},
+		{"{6ba7b810-9dad-11d1-80b4-00c04fd430c8}", "{hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh}"},
+		{"{\"a\": 17, \"ab\": \"12 34\"}", "{\"a\": 17, \"ab\": \"99 99\"}"},
+		{"{US,DE}", "{US,DE}"},
+		{"9e107d9d372bb6826bd81d3542a419d6", "hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh"},
+	};
+	for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+		const char *to = anonymous(a, CASES[i].value);
+		bool same = strcmp(to, CASES[i].value) == 0;
+		if (!fits_shape(to, CASES[i].shape) || same != (strcmp(CASES[i].value, "{US,DE}") == 0))
+			fail_msg("%s became %s", CASES[i].value, to);
+	}
+	/* Each part below 256, and the same one by the same one; dates and times that there are. */
+	for (int i = 100; i < 256; i++) {
+		char value[40];
+		snprintf(value, sizeof value, "%d.10.9.%d", i, i);
+		const char *to = anonymous(a, value);
+		assert_in_range(strtol(to, NULL, 10), 100, 255);
+		assert_memory_equal(strrchr(to, '.') + 1, to, 3);
+		snprintf(value, sizeof value, "%02d/%02d/%d %02d:%02d", i % 12 + 1, i % 12 + 1, 1900 + i, i % 24, i % 60);
+		to = anonymous(a, value);
+		assert_true(fits_shape(to, "99/99/9999 99:99"));
+		assert_in_range(strtol(to, NULL, 10), 1, 12);
+		assert_in_range(strtol(to + 3, NULL, 10), 1, 12);
+		assert_in_range(strtol(to + 11, NULL, 10), 0, 23);
+		assert_in_range(strtol(to + 14, NULL, 10), 0, 59);
+	}
+	/* The same UUID wherever it stands, and in either case. */
+	char uuid[40], inner[60];
+	snprintf(uuid, sizeof uuid, "%s", anonymous(a, "6ba7b810-9dad-11d1-80b4-00c04fd430c8"));
+	snprintf(inner, sizeof inner, "%s", anonymous(a, "{\"id\": \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"}"));
+	assert_memory_equal(inner + 8, uuid, 36);
+	assert_int_equal(strcasecmp(anonymous(a, "6BA7B810-9DAD-11D1-80B4-00C04FD430C8"), uuid), 0);
+	anonymize_free(a);
+}
+
+static const char *anonymous_sql(struct anonymizer *a, const char *sql, const char *param, const char **param_out)
+{
+	static struct buf out;
+	static char value[64];
+	const struct log_text *found;
+	struct param literals[32], params[1] = {{.value = text(param)}};
+	bool is_new;
+	struct shapes *shapes = shapes_create();
+	const struct shape *s = shapes_find(shapes, sql, strlen(sql), &found, &is_new);
+	struct trace_shape shape = {.literals = s->literals, .n = s->n, .text = s->text};
+	for (uint32_t i = 0; i < s->literals; i++)
+		literals[i] = (struct param){.value = found[i]};
+	struct trace_event e = {.kind = CAPTURED_EXECUTE,
+		.shape = &shape,
+		.literals = literals,
+		.n_literals = s->literals,
+		.params = params,
+		.n_params = 1};
+	buf_free(&out);
+	buf_init(&out, 4096);
+	const struct param *p = anonymize_event(a, &e, &out);
+	snprintf(value, sizeof value, "%.*s", (int)p->value.n, p->value.at);
+	*param_out = value;
+	shapes_free(shapes);
+	return out.data;
+}
+
+static void the_servers_own_words_stay_and_values_do_not(void **state)
+{
+	(void)state;
+	struct anonymizer *a = anonymize_create("s", NULL, 0);
+	const char *param;
+	static const char *const STAY[] = {"SELECT nextval('orders_id_seq'), pg_catalog.setval( 'orders_id_seq', 1)",
+		"SELECT 'orders'::regclass", "SELECT now() AT TIME ZONE 'Europe/Berlin'", "SELECT to_char(at, 'YYYY-MM-DD HH24:MI')",
+		"SELECT a -> 'items' ->> 'name' FROM t", "SELECT to_tsvector('english', body), to_tsquery('english'::regconfig, $1)",
+		"SET search_path = 'shop', public", "SET statement_timeout TO '5000ms'; SELECT 1",
+		"SELECT set_config('search_path', 'shop', true)", "SELECT date_trunc('decade', at)", "SHOW work_mem"};
+	for (size_t i = 0; i < sizeof STAY / sizeof STAY[0]; i++)
+		assert_string_equal(anonymous_sql(a, STAY[i], "secret", &param), STAY[i]);
+	static const char *const GO[] = {"SELECT $$secret$$", "SELECT $t$a secret$t$ || 'x'",
+		"set work_mem = '64MB'; UPDATE t SET a = 'secret'", "SET LOCAL app.user_email = 'secret'",
+		"SET \"app\".\"mail\" TO 'secret'", "SET application_name = 'secret'", "SELECT set_config('app.mail', 'secret', true)",
+		"SELECT to_tsvector('secret')", "SELECT to_char(at, 'YYYY'), 'secret'", "SELECT f(nextval('s'), 'secret')",
+		"show all; SELECT 'secret'", "DO $$ BEGIN UPDATE t SET a = 'secret'; -- secret\nEND $$", "SELECT a ->> 'k' = 'secret'",
+		"SELECT E'a\\nsecret'"};
+	for (size_t i = 0; i < sizeof GO / sizeof GO[0]; i++)
+		if (strstr(anonymous_sql(a, GO[i], "secret", &param), "secret") != NULL)
+			fail_msg("%s became %s", GO[i], anonymous_sql(a, GO[i], "secret", &param));
+	assert_memory_equal(
+		anonymous_sql(a, "DO $$ BEGIN UPDATE t SET a = 'secret'; END $$", "", &param), "DO $$ BEGIN UPDATE t SET a = '", 30);
+	assert_memory_equal(anonymous_sql(a, "SELECT E'a\\nsecret'", "", &param) + 10, "\\n", 2);
+	(void)anonymous_sql(a, "SELECT a ->> $1", "secret", &param);
+	assert_string_equal(param, "secret");
+	(void)anonymous_sql(a, "SELECT a ->> $1 WHERE b = $1", "secret", &param);
+	assert_string_not_equal(param, "secret");
+	(void)anonymous_sql(a, "SELECT 1 WHERE b = $1", "secret", &param);
+	assert_string_not_equal(param, "secret");
+	anonymize_free(a);
+}
+
 static void a_part_of_a_trace_is_a_trace(void **state)
 {
 	(void)state;
@@ -373,6 +501,44 @@ static void a_part_of_a_trace_is_a_trace(void **state)
 	assert_false(capture_reads_only("SELECT oops FROM"));
 }
 
+static void a_trace_takes_its_name_when_it_is_whole(void **state)
+{
+	(void)state;
+	struct error err;
+	int64_t kept;
+	struct stat s;
+	struct trace_writer *second;
+	char part[100], link[100];
+	snprintf(part, sizeof part, "%s.part", path);
+	snprintf(link, sizeof link, "%s.link", path);
+	write_many(1000);
+	assert_int_equal(stat(path, &s), 0);
+	assert_int_equal(s.st_mode & 0777, 0600);
+	assert_int_not_equal(access(part, F_OK), 0);
+	/* One that is given up leaves what was there, and so does one whose input it is. */
+	struct trace_writer *w = begin();
+	add_session(w, 0, "bob");
+	assert_int_equal(access(part, F_OK), 0);
+	assert_int_equal(trace_create(path, &second, &err), ST_USAGE);
+	trace_abandon(w);
+	assert_int_not_equal(access(part, F_OK), 0);
+	assert_int_equal(symlink(path, link), 0);
+	assert_int_equal(capture_rewrite(path, link, &(struct capture_filter){0}, NULL, NULL, &kept, &err), ST_USAGE);
+	struct trace *t = open_trace(path);
+	assert_int_equal(trace_summary(t)->bytes, s.st_size);
+	assert_false(trace_summary(t)->cut_off);
+	trace_close(t);
+	/* What a killed run has left is in nobody's way; a link stays one. */
+	close(open(part, O_WRONLY | O_CREAT, 0644));
+	assert_int_equal(trace_create(link, &w, &err), ST_OK);
+	finish(w);
+	assert_int_equal(lstat(link, &s), 0);
+	assert_true(S_ISLNK(s.st_mode));
+	assert_int_equal(stat(path, &s), 0);
+	assert_int_equal(s.st_mode & 0777, 0600);
+	unlink(link);
+}
+
 int main(void)
 {
 	snprintf(path, sizeof path, "/tmp/pgr-test-trace-%d", (int)getpid());
@@ -385,7 +551,10 @@ int main(void)
 		cmocka_unit_test(a_shape_gives_its_text_back),
 		cmocka_unit_test(a_shape_is_the_same_whatever_came_before),
 		cmocka_unit_test(anonymous_values_keep_their_type_and_their_joins),
+		cmocka_unit_test(anonymous_values_are_still_of_their_type),
+		cmocka_unit_test(the_servers_own_words_stay_and_values_do_not),
 		cmocka_unit_test(a_part_of_a_trace_is_a_trace),
+		cmocka_unit_test(a_trace_takes_its_name_when_it_is_whole),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	unlink(path);
