@@ -1,3 +1,4 @@
+/* See the header. */
 #include "base/memory.h"
 
 #include <stdlib.h>

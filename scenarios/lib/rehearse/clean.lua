@@ -178,16 +178,36 @@ function clean.writes(session)
 	return map(query(session, WRITES))
 end
 
--- Marks the tables that statements write which the load has executed: rare ones the server's statistics of a short baseline do not show.
-function clean.mark_written(baseline, statements)
-	if #statements == 0 then return end
+-- Partitions and the tables that they are parts of, and tables with triggers of the application.
+local PARTITIONS = [[SELECT c.oid::pg_catalog.regclass::text, p.relid::pg_catalog.regclass::text FROM pg_catalog.pg_class c
+	CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(c.oid) AS p WHERE c.relispartition AND p.relid <> c.oid]]
+local TRIGGERS = "SELECT DISTINCT g.tgrelid::pg_catalog.regclass::text FROM pg_catalog.pg_trigger g WHERE NOT g.tgisinternal"
+
+local function is_among(tables, name)
+	local plain = name:gsub('"', "")
+	return tables[plain] or tables[plain:match("%.(.*)$") or ""]
+end
+
+-- Marks the tables that statements write which the load has executed, and their partitions: rare ones the server's statistics of a short baseline do
+-- not show. Returns whether these are all: functions and triggers may write others.
+function clean.mark_written(session, baseline, statements)
+	if #statements == 0 then return true end
 	local sql = require "sql"   -- the workers' states, which load scenarios too, do without
-	local tables = {}
-	for _, text in ipairs(statements) do written.find(sql.parse(text) or {}, tables) end
-	for name in pairs(baseline) do
-		local plain = name:gsub('"', "")
-		if tables[plain] or tables[plain:match("%.(.*)$") or ""] then baseline[name] = true end
+	local tables, all = {}, true
+	for _, text in ipairs(statements) do
+		local parsed = sql.parse(text)
+		if not parsed or written.find(parsed, tables) then all = false end
 	end
+	for name in pairs(baseline) do
+		if is_among(tables, name) then baseline[name] = true end
+	end
+	for _, row in ipairs(query(session, PARTITIONS)) do
+		if baseline[row[1]] and is_among(tables, row[2]) then baseline[row[1]] = true end
+	end
+	for _, row in ipairs(query(session, TRIGGERS)) do
+		if is_among(tables, row[1]) then all = false end
+	end
+	return all
 end
 
 -- Tables that the load wrote until `baseline` was counted, and those that it is known to write.

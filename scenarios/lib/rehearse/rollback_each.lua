@@ -43,6 +43,7 @@ local function there_and_back(run, k, way, final)
 	local how = quiet and "all" or not run.scenario.load.closed and "later" or nil
 	-- Counting all rows takes seconds when there are millions, and nobody asks for them before the last round.
 	local now = clean.capture(run.comparer, how == "later" and nothing or nil, how == "later" and not final)
+	run.migration.touched.anything = nil   -- all tables are compared where the traffic pauses
 	local comparison = clean.compare(host, run.before, now, run.writes_baseline, run.migration.touched, how)
 	clean.add(comparison, lost or {})
 	comparison.looked = looked
