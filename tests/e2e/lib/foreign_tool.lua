@@ -20,6 +20,6 @@ return rehearse.scenario {
 			local said = tool:read "a"
 			tool:close()
 			if ok or said:match "ERROR" or said:match "error" then m:fail("not as planned: %s", said) end
-		end, lock_timeout = "300ms" },
+		end, lock_timeout = "700ms" },
 	},
 }
