@@ -59,4 +59,42 @@ tests["a table that the load writes is left out, with the reason"] = function()
 	assert(c.tables[1].method == "skipped" and c.tables[1].reason:find("not by the migration", 1, true))
 end
 
+tests["when nobody can tell what the migration wrote, other values are dirty wherever the load does not write"] = function()
+	local content = { busy = { rows = 5, hash = "2", columns = "x" } }
+	local c = compare({ content = content, writes = { busy = 3 } }, { busy = 0 }, { anything = true })
+	assert(c.verdict == "dirty" and c.differences[1].object == "content of busy")
+	assert(compare({ content = content, writes = { busy = 3 } }, { busy = true }, { anything = true }).verdict == "identical")
+end
+
+-- Marks as the load's what one statement writes, of the tables busy and busy_1, a partition of busy. Returns whether that is all, and the marks.
+local function mark(parsed, trigger_on)
+	local was = package.loaded.sql
+	package.loaded.sql = { parse = function() return parsed end }
+	local session = { query = function(_, sql)
+		return { ok = true, values = sql:find("pg_trigger", 1, true) and (trigger_on and { { trigger_on } } or {}) or { { "busy_1", "busy" } } }
+	end }
+	local baseline = { busy = 0, busy_1 = 0, t = 0 }
+	local all = clean.mark_written(session, baseline, { "a statement" })
+	package.loaded.sql = was
+	return all, baseline
+end
+
+tests["what the load writes is known by its statements, but for what triggers and functions do"] = function()
+	local insert = { { InsertStmt = { relation = { relname = "busy" } } } }
+	local all, marks = mark(insert)
+	assert(all and marks.busy == true and marks.t == 0)
+	assert(mark(insert, "t") and not mark(insert, "busy") and not mark(nil))
+	assert(not mark { { SelectStmt = { FuncCall = { funcname = { { String = { sval = "pay" } } } } } } })
+end
+
+tests["a partition is left out only when it was written during the run"] = function()
+	local _, marks = mark { { InsertStmt = { relation = { relname = "busy" } } } }
+	local function one(rows, writes)
+		local was, is = print_of { content = { busy_1 = { rows = 0, hash = "0", columns = "x" } }, writes = { busy_1 = 0 } }, print_of { content = { busy_1 = { rows = rows, hash = "1", columns = "x" } }, writes = { busy_1 = writes } }
+		return clean.compare(host, was, is, marks, { anything = true })
+	end
+	assert(one(6, 6).verdict == "identical" and one(6, 6).tables[1].reason == "the load writes the table that it is a part of")
+	assert(one(0, 0).verdict == "dirty" and one(0, 0).tables[1].method == "whole")
+end
+
 return tests
