@@ -246,18 +246,23 @@ static enum status check_follows(PGconn *standby, PGconn *primary, const struct 
 	return st == ST_OK && ahead ? refuse_standby("it has WAL that the target has not written yet", err) : st;
 }
 
-enum status guard_check_standby(const char *dsn, const char *primary, const struct guard_policy *policy, struct error *err)
+/* Connects to where the rule of hosts lets us, asked before and after. *out is NULL, or is to be closed whatever is returned. */
+static enum status open_allowed(const char *dsn, const struct guard_policy *policy, PGconn **out, struct error *err)
 {
 	static const struct guard_policy STRICT = {.hosts = NULL};
 	enum guard_rule rule;
-	struct mark there;
-	PGconn *conn = NULL, *target = NULL;
 	policy = policy != NULL ? policy : &STRICT;
 	enum status st = guard_host_check_named(dsn, policy, &rule, err);
 	if (st == ST_OK)
-		st = open_connection(dsn, &conn, err);
-	if (st == ST_OK)
-		st = guard_host_check_reached(conn, policy, err);
+		st = open_connection(dsn, out, err);
+	return st == ST_OK ? guard_host_check_reached(*out, policy, err) : st;
+}
+
+enum status guard_check_standby(const char *dsn, const char *primary, const struct guard_policy *policy, struct error *err)
+{
+	struct mark there;
+	PGconn *conn = NULL, *target = NULL;
+	enum status st = open_allowed(dsn, policy, &conn, err);
 	if (st == ST_OK)
 		st = mark_read(conn, &there, err);
 	if (st == ST_OK)
@@ -295,15 +300,8 @@ enum status guard_mark_target(const char *dsn, const struct guard_policy *policy
 
 enum status guard_unmark_target(const char *dsn, const struct guard_policy *policy, struct error *err)
 {
-	static const struct guard_policy STRICT = {.hosts = NULL};
-	enum guard_rule rule;
 	PGconn *conn = NULL;
-	policy = policy != NULL ? policy : &STRICT;
-	enum status st = guard_host_check_named(dsn, policy, &rule, err);
-	if (st == ST_OK)
-		st = open_connection(dsn, &conn, err);
-	if (st == ST_OK)
-		st = guard_host_check_reached(conn, policy, err);
+	enum status st = open_allowed(dsn, policy, &conn, err);
 	if (st == ST_OK)
 		st = mark_remove(conn, err);
 	PQfinish(conn);
