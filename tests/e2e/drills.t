@@ -142,7 +142,7 @@ for my $case (['alone', 'wrong', 'dirty'], ['program', 'wrong', 'dirty'], ['code
 # ---- programs that steps run, and steps that ask the server for nothing: what a drill demands has been done, or it says that there was nothing ----
 for my $case (['program', 'crash', qr/"widen" broken off and run again: its session was terminated; then it was completed/], ['program', 'failover', qr/"widen" is completed on the new primary: it is/],
 	['program', 'blocked-reader', qr/"widen" gets past a long reader: in (?:[2-9]|\d\d)\.\d+ s/], ['traffic', 'failover', qr/the standby takes the primary's place: in [0-9.]+ s, before the first step/],
-	['traffic', 'blocked-reader', qr/a long reader is in nobody's way: no step asks/]) {
+	['idle', 'failover', qr/"note it" is completed on the new primary: it is/], ['traffic', 'blocked-reader', qr/a long reader is in nobody's way: no step asks/]) {
 	my ($steps, $drill, $what) = @$case;
 	my ($code, $text) = run('run', "$drills/program.lua", '--drill', $drill, '--scale', '0.1', '--set', "steps=$steps", '--out', "$home/$steps-$drill");
 	is($code, 0, "$drill of a $steps") or diag $text;

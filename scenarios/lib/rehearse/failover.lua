@@ -12,16 +12,19 @@ local function is_named(step, name)
 	return step.name == name
 end
 
--- In which step: the one that the scenario names, the first backfill, or the one in the middle. nil: none speaks to the server.
+-- In which step: the one that the scenario names, the first backfill, or the one in the middle; a program only where there is nothing else, since it
+-- need not ask the server for anything. nil: none speaks to the server.
 local function find_step(scenario)
-	local speaking = {}
+	local speaking, programs = {}, {}
 	for i, step in ipairs(scenario.steps) do
 		if scenario.failover_in and is_named(step, scenario.failover_in) then return i end
-		if stage.speaks(step) or stage.runs_program(step) then speaking[#speaking + 1] = i end
+		if stage.speaks(step) then speaking[#speaking + 1] = i end
+		if stage.runs_program(step) then programs[#programs + 1] = i end
 	end
 	for _, i in ipairs(speaking) do
 		if not scenario.failover_in and scenario.steps[i].kind == "backfill" then return i end
 	end
+	if #speaking == 0 then speaking = programs end
 	return speaking[(#speaking + 1) // 2]
 end
 
