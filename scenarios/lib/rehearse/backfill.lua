@@ -211,8 +211,9 @@ function Run:finish(m)
 	self.phase = "rest"
 	for pass = 1, LAST_PASSES do
 		local upper, at, n = self.key:newest(m), nil, 0
+		local small = self.total <= WINDOW_BATCHES * self.size   -- one window, which need not be looked for: the shorter a pass, the fewer rows come meanwhile
 		while upper do
-			local window = self.key:next(m, WINDOW_BATCHES * self.size, at, upper)
+			local window = small and not at and { last = upper } or not small and self.key:next(m, WINDOW_BATCHES * self.size, at, upper)
 			if not window then break end
 			n = n + self:fill_matching(m, at, window.last)
 			at = window.last
